@@ -1,0 +1,347 @@
+"""What bcpatch has to say: the catalogue of rules, findings, and how they are written.
+
+A finding is a value until it reaches the edge of the program; there it becomes an
+exception (`Refused`) or words. Nothing here knows how a rule is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from bcpatch.model import Site
+
+
+class Severity(str, Enum):
+    """An error refuses; a warning and a note go with a patch that is accepted."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Rule(NamedTuple):
+    """One row of the catalogue. ``code`` is never renumbered or reused."""
+
+    code: str
+    title: str
+    help: str
+    severity: Severity = Severity.ERROR
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One place through which a value came on its way to the place of a finding."""
+
+    message: str
+    line: int
+    column: int
+    text: str
+
+
+class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding.
+
+    Lines count from 1; columns count characters from 1, ``end_column`` is the first
+    one after the place. ``line`` 0 means that the finding has no place in the file,
+    an empty ``file`` that it has none at all. ``text`` is the source line.
+    """
+
+    code: str
+    message: str
+    severity: Severity = Severity.ERROR
+    help: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+    site: Site | None = None
+    text: str = ""
+    trail: tuple[Step, ...] = ()
+
+
+class Place(NamedTuple):
+    """Where in a source text a finding points: lines and columns as in `Diagnostic`."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+    text: str = ""
+
+
+NOWHERE = Place("")
+
+
+class Error(Exception):
+    """Base of all exceptions that bcpatch raises."""
+
+
+class Refused(Error):
+    """A change that bcpatch will not make. ``diagnostics`` says why, where, and the way out."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n\n".join(text(found) for found in self.diagnostics))
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[tuple[Diagnostic, ...]]]:
+        return type(self), (self.diagnostics,)
+
+
+class PatchFileError(Refused):
+    """Bytes that are not a patch which this Python can load (family BCP4xx)."""
+
+
+RULES = {
+    rule.code: rule
+    for rule in (
+        # BCP0xx: input
+        Rule("BCP001", "syntax error", "correct the syntax; the running code is untouched"),
+        Rule(
+            "BCP002",
+            "not a Python source",
+            "save the file as UTF-8 text, or declare its encoding in one of its first two lines (PEP 263)",
+        ),
+        Rule("BCP003", "unreadable input", "check the path and its rights"),
+        Rule(
+            "BCP004",
+            "no module name",
+            "name the module with --module, or put the file below a folder that can be imported from",
+        ),
+        Rule("BCP005", "base missing", "name the source that the process runs with --base (a file, a folder or git:REV)"),
+        # BCP1xx: references
+        Rule(
+            "BCP101",
+            "name of its own module",
+            "import the name from another module, pass it as an argument, or build with --policy linked",
+        ),
+        Rule(
+            "BCP102",
+            "module global stored or deleted",
+            "keep the state on the receiver's public attributes or in another module, or build with --policy linked",
+        ),
+        Rule(
+            "BCP103",
+            "private name of another module",
+            "use the module's public interface, or build with --policy linked",
+        ),
+        Rule(
+            "BCP104",
+            "private attribute of the receiver",
+            "rename it, reach it by a public property, or build with --policy linked",
+        ),
+        Rule(
+            "BCP105",
+            "private attribute",
+            "use a public attribute of the object, or build with --policy linked",
+        ),
+        Rule(
+            "BCP106",
+            "access that can't be proved",
+            "access the attribute by a constant public name, or build with --policy linked",
+        ),
+        Rule(
+            "BCP107",
+            "type of its own module in an annotation",
+            "annotate with a builtin type or one imported from another module, or build with --policy linked",
+        ),
+        Rule(
+            "BCP108",
+            "name of its own module in a default value",
+            "use a literal, a builtin or an imported name, or build with --policy linked",
+        ),
+        Rule(
+            "BCP109",
+            "method of a private class",
+            "make the class public, or build with --policy linked",
+        ),
+        Rule("BCP110", "unresolved name", "define or import the name in the same change"),
+        Rule(
+            "BCP111",
+            "builtin that reaches around the rules",
+            "say directly what is meant, or build with --policy linked",
+        ),
+        Rule(
+            "BCP112",
+            "its own module as an object",
+            "move what is needed into another module, or build with --policy linked",
+        ),
+        Rule(
+            "BCP113",
+            "protocol name that hands out the inside",
+            "use the object's public interface, or build with --policy linked",
+        ),
+        # BCP2xx: edits
+        Rule("BCP201", "definition added", "restart the process, or build with --policy linked"),
+        Rule("BCP202", "definition removed", "keep the definition, or build with --policy linked"),
+        Rule(
+            "BCP203",
+            "signature takes fewer calls",
+            "keep every parameter callable as before and give each new one a default, or build with --policy linked",
+        ),
+        Rule("BCP204", "kind of definition changed", "restart the process: running calls expect the old kind"),
+        Rule("BCP205", "decorators changed", "restart the process: decorators run when the module is imported"),
+        Rule("BCP206", "bases or metaclass changed", "restart the process: instances are laid out by the old class"),
+        Rule("BCP207", "generated class changed", "restart the process: its methods were generated from the old fields"),
+        Rule("BCP208", "executed statement changed", "restart the process, or move the code into a function"),
+        Rule("BCP209", "value changed", "restart the process, or build with --policy linked"),
+        Rule("BCP210", "value that another statement reads", "restart the process: the statement ran with the old value"),
+        Rule(
+            "BCP211",
+            "function that import-time code ran",
+            "restart the process: the statement's result was computed by the old code",
+        ),
+        Rule("BCP212", "free variables changed", "keep the set of captured names, or restart the process"),
+        Rule("BCP213", "functions that can't be told apart", "give them names of their own, or restart the process"),
+        Rule("BCP214", "module added or removed", "restart the process, or build the changed modules alone"),
+        Rule("BCP215", "import removed", "the name stays bound in the running module", Severity.NOTE),
+        # BCP3xx: bytecode structure
+        Rule("BCP301", "unknown opcode", "build the patch again with the Python that runs it"),
+        # BCP4xx: patch file and trust
+        Rule("BCP401", "not a patch file", "name a file that `bcpatch build` wrote"),
+        Rule("BCP402", "truncated patch file", "copy the file again: its end is missing"),
+        Rule("BCP403", "damaged patch file", "copy the file again: its digest does not fit its content"),
+        Rule("BCP404", "unknown patch format", "build the patch again with the bcpatch that the process runs"),
+        Rule("BCP405", "built for another Python", "build the patch with the Python that runs the process"),
+        Rule("BCP406", "built for another optimisation level", "build with the -O level of the process"),
+        Rule("BCP407", "parent patch not applied", "apply the parent first, or build against what the process runs"),
+        Rule("BCP408", "malformed patch content", "build the patch again; this one was not written by bcpatch"),
+        # BCP5xx: link
+        Rule("BCP501", "module not loaded", "import the module in the process first, or patch the file on its disk"),
+        Rule("BCP502", "site not found", "build against the source that the process runs"),
+        Rule("BCP503", "site ambiguous", "give the functions names of their own, or restart the process"),
+        Rule("BCP504", "running code differs from the base", "build with --base set to the source that the process runs"),
+        Rule("BCP505", "linked name missing", "build against the versions of the modules that the process runs"),
+        Rule("BCP506", "references unaccounted for", "let bcpatch search for them: scan=\"heap\" (stops every thread meanwhile)"),
+        Rule("BCP507", "rewritten by another tool", "run the process without the tool that rewrites its functions"),
+        # BCP6xx: apply
+        Rule("BCP601", "no quiet instant", "apply again later, raise the timeout, or use consistency=\"immediate\""),
+        Rule("BCP602", "update hook vetoed", "see the hook's reason"),
+        Rule("BCP603", "patched-in code raised", "correct the expression or the import; nothing was changed"),
+        Rule("BCP604", "audit hook installed", "run the process without Python audit hooks, or accept a likely instant"),
+        Rule("BCP605", "no GIL", "run the process with PYTHON_GIL=1"),
+        Rule("BCP606", "another apply under way", "send the request again when the first one has ended"),
+        Rule("BCP607", "no such generation", "see the generations that `bcpatch status` lists"),
+    )
+}
+
+
+def finding(
+    code: str,
+    message: str,
+    place: Place = NOWHERE,
+    *,
+    help: str | None = None,
+    site: Site | None = None,
+    trail: Sequence[Step] = (),
+) -> Diagnostic:
+    """A diagnostic of the rule ``code``, with the catalogue's severity and way out."""
+    rule = RULES[code]
+    return Diagnostic(
+        code=code,
+        message=message,
+        severity=rule.severity,
+        help=rule.help if help is None else help,
+        file=place.file,
+        line=place.line,
+        column=place.column,
+        end_line=place.end_line,
+        end_column=place.end_column,
+        site=site,
+        text=place.text,
+        trail=tuple(trail),
+    )
+
+
+def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Those findings that refuse."""
+    return tuple(one for one in found if one.severity is Severity.ERROR)
+
+
+# --- renderings --------------------------------------------------------------------
+
+
+def _caret(found: Diagnostic) -> str:
+    """The line under the source line: white space that keeps its tabs, then carets."""
+    start = max(found.column, 1) - 1
+    one_line = found.end_line in (0, found.line)
+    end = found.end_column - 1 if one_line and found.end_column > found.column else len(found.text)
+    end = max(min(end, len(found.text)), start + 1)
+    return "".join("\t" if c == "\t" else " " for c in found.text[:start]) + "^" * (end - start)
+
+
+def heading(found: Diagnostic) -> str:
+    """Place, code and title on one line."""
+    place = found.file
+    if found.line:
+        place += f":{found.line}"
+        if found.column:
+            place += f":{found.column}"
+    severity = "" if found.severity is Severity.ERROR else f" {found.severity.value}:"
+    return f"{place}{': ' if place else ''}{found.code}{severity} {RULES[found.code].title}"
+
+
+def text(found: Diagnostic) -> str:
+    """A finding for people: heading, source line with carets, message, trail, help."""
+    lines = [heading(found)]
+    steps = [step for step in found.trail]
+    width = max([len(str(found.line)), *(len(str(step.line)) for step in steps)])
+    bar = " " * width + " |"
+    if found.text.strip():
+        lines += [bar, f"{found.line:>{width}} | {found.text}", f"{bar} {_caret(found)}"]
+    for step in steps:
+        lines.append(f"{' ' * width} = {step.message} at line {step.line}")
+        if step.text.strip():
+            lines.append(f"{step.line:>{width}} | {step.text}")
+    lines.append(f"{' ' * width} = {found.message}")
+    if found.help:
+        lines.append(f"{' ' * width} = help: {found.help}")
+    return "\n".join(lines)
+
+
+def as_json(found: Iterable[Diagnostic]) -> str:
+    """Findings as a JSON array; every key is a field of `Diagnostic`, the site as text."""
+    rows = []
+    for one in found:
+        row = msgspec.to_builtins(one)
+        row["site"] = str(one.site) if one.site else None
+        row["title"] = RULES[one.code].title
+        rows.append(row)
+    return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+def as_github(found: Iterable[Diagnostic]) -> str:
+    """Findings as workflow commands, which GitHub Actions shows beside the changed lines."""
+    level = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+    lines = []
+    for one in found:
+        fields = {"file": one.file, "title": f"{one.code} {RULES[one.code].title}"}
+        if one.line:
+            fields["line"] = str(one.line)
+            fields["endLine"] = str(one.end_line or one.line)
+        if one.column and one.end_line in (0, one.line):
+            fields["col"] = str(one.column)
+        options = ",".join(f"{key}={_escaped(value, True)}" for key, value in fields.items() if value)
+        message = one.message + (f"\nhelp: {one.help}" if one.help else "")
+        lines.append(f"::{level[one.severity]} {options}::{_escaped(message, False)}")
+    return "\n".join(lines)
+
+
+def _escaped(value: str, option: bool) -> str:
+    value = value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return value.replace(":", "%3A").replace(",", "%2C") if option else value
+
+
+def relative(path: str) -> str:
+    """A path as a person in the current folder would write it."""
+    try:
+        short = os.path.relpath(path)
+    except ValueError:  # another drive on Windows
+        return path
+    return path if short.startswith(os.pardir) else short

@@ -1,0 +1,312 @@
+"""Code objects as canonical fields, and the digest of what they mean.
+
+Two code objects have one fingerprint when they do the same: on every run, machine and
+hash seed of one Python version. Positions and file names are not part of it, nor is
+what class bodies of CPython 3.13+ record about positions. This module knows nothing
+of patches, and it never executes, marshals or validates code.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import importlib.util
+import sys
+import weakref
+from collections.abc import Iterator
+from types import CodeType
+
+import msgspec
+
+from bcpatch import pythons
+from bcpatch.model import (
+    Bytes,
+    Code,
+    Complex,
+    Constant,
+    Dots,
+    FrozenSet,
+    Integer,
+    Interpreter,
+    Slice,
+    Text,
+    Tuple,
+)
+
+DIGEST_SIZE = 16
+"""Bytes of a digest: 128 bits, written as 32 hexadecimal digits."""
+
+_CO_OPTIMIZED = 0x1
+_encoder = msgspec.msgpack.Encoder()
+_fingerprints: dict[int, tuple[weakref.ref[CodeType], str]] = {}
+
+
+def this_interpreter() -> Interpreter:
+    """What a patch must have been compiled by, to be loaded into this process."""
+    return Interpreter(
+        implementation=sys.implementation.name,
+        version=f"{sys.version_info.major}.{sys.version_info.minor}",
+        magic=int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little"),
+        optimization=sys.flags.optimize,
+    )
+
+
+def blake(data: bytes) -> str:
+    """BLAKE2b of some bytes, as hexadecimal digits (RFC 7693)."""
+    return hashlib.blake2b(data, digest_size=DIGEST_SIZE).hexdigest()
+
+
+# --- code object → fields -----------------------------------------------------------
+
+
+def encode(code: CodeType) -> Code:
+    """The fields of a code object, nested ones included.
+
+    Raises TypeError for a constant that no CPython compiler makes.
+    """
+    return Code(
+        name=code.co_name,
+        qualname=code.co_qualname,
+        flags=code.co_flags,
+        argcount=code.co_argcount,
+        posonlyargcount=code.co_posonlyargcount,
+        kwonlyargcount=code.co_kwonlyargcount,
+        stacksize=code.co_stacksize,
+        bytecode=code.co_code,
+        constants=tuple(map(encode_constant, code.co_consts)),
+        names=code.co_names,
+        varnames=code.co_varnames,
+        cellvars=code.co_cellvars,
+        freevars=code.co_freevars,
+        exception_table=code.co_exceptiontable,
+        first_line=code.co_firstlineno,
+        line_table=code.co_linetable,
+    )
+
+
+def encode_constant(value: object) -> Constant:
+    """A constant as the model writes it. The exact type decides: ``True`` is not ``1``."""
+    match value:
+        case None | bool() | float():
+            return value
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return Text(value.encode("utf-8", "surrogatepass"))
+            return value
+        case int():
+            if -(1 << 63) <= value < 1 << 64:
+                return value
+            return Integer(value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+        case bytes():
+            return Bytes(value)
+        case tuple():
+            return Tuple(tuple(map(encode_constant, value)))
+        case CodeType():
+            return encode(value)
+        case complex():
+            return Complex(value.real, value.imag)
+        case frozenset():
+            return FrozenSet(tuple(sorted(map(encode_constant, value), key=_encoder.encode)))
+        case slice():
+            return Slice(encode_constant(value.start), encode_constant(value.stop), encode_constant(value.step))
+    if value is ...:
+        return Dots()
+    raise TypeError(f"no compiler makes a constant of type {type(value).__name__}")
+
+
+# --- fields → code object -----------------------------------------------------------
+
+
+def decode(code: Code, filename: str) -> CodeType:
+    """The code object of some fields. They must have been verified: CPython checks next to nothing.
+
+    Raises ValueError or TypeError where ``types.CodeType`` does.
+    """
+    return CodeType(
+        code.argcount,
+        code.posonlyargcount,
+        code.kwonlyargcount,
+        len(code.varnames),
+        code.stacksize,
+        code.flags,
+        code.bytecode,
+        tuple(decode_constant(constant, filename) for constant in code.constants),
+        code.names,
+        code.varnames,
+        filename,
+        code.name,
+        code.qualname,
+        code.first_line,
+        code.line_table,
+        code.exception_table,
+        code.freevars,
+        code.cellvars,
+    )
+
+
+def decode_constant(constant: Constant, filename: str) -> object:
+    """The value of a constant; nested code gets ``filename`` too."""
+    match constant:
+        case Bytes(data):
+            return data
+        case Text(data):
+            return data.decode("utf-8", "surrogatepass")
+        case Integer(data):
+            return int.from_bytes(data, "little", signed=True)
+        case Complex(real, imag):
+            return complex(real, imag)
+        case Dots():
+            return ...
+        case Tuple(items):
+            return tuple(decode_constant(item, filename) for item in items)
+        case FrozenSet(items):
+            return frozenset(decode_constant(item, filename) for item in items)
+        case Slice(start, stop, step):
+            return slice(*(decode_constant(part, filename) for part in (start, stop, step)))
+        case Code():
+            return decode(constant, filename)
+    return constant
+
+
+# --- fingerprints -------------------------------------------------------------------
+
+
+def digest(code: Code) -> str:
+    """The fingerprint of a code object's fields."""
+    return blake(_encoder.encode(meaning(code)))
+
+
+def of(code: CodeType) -> str:
+    """The fingerprint of a code object, computed once for each."""
+    known = _fingerprints.get(id(code))
+    if known is not None and known[0]() is code:
+        return known[1]
+    found = digest(encode(code))
+    key = id(code)
+    _fingerprints[key] = weakref.ref(code, functools.partial(_forget, key)), found
+    return found
+
+
+def _forget(key: int, reference: weakref.ref[CodeType]) -> None:
+    known = _fingerprints.get(key)
+    if known is not None and known[0] is reference:
+        del _fingerprints[key]
+
+
+def meaning(code: Code) -> Code:
+    """The code without its positions, and the same of the code nested in it."""
+    constants = tuple(map(_meaning_of_constant, code.constants))
+    code = msgspec.structs.replace(code, constants=constants, first_line=0, line_table=b"")
+    return _without_class_positions(code) if pythons.CLASS_BODY_POSITIONS and is_class_body(code) else code
+
+
+def _meaning_of_constant(constant: Constant) -> Constant:
+    return meaning(constant) if isinstance(constant, Code) else constant
+
+
+def is_class_body(code: Code) -> bool:
+    """Whether the code is the body of a class statement: neither optimised nor a module's."""
+    return not code.flags & _CO_OPTIMIZED and code.name != "<module>"
+
+
+def is_docstring_first(code: Code) -> bool:
+    """Whether the first constant of a function's code becomes its ``__doc__``."""
+    if pythons.DOCSTRING_FLAG is not None and not code.flags & pythons.DOCSTRING_FLAG:
+        return False
+    return bool(code.constants) and isinstance(code.constants[0], (str, Text))
+
+
+# --- class bodies of CPython 3.13+ ---------------------------------------------------
+
+_CACHE = dis.opmap["CACHE"]
+_EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
+_STORE_NAME = dis.opmap["STORE_NAME"]
+_CONSTANT_OPCODES = frozenset(dis.hasconst)
+_JUMPS = {opcode: -1 if "BACKWARD" in dis.opname[opcode] else 1 for opcode in dis.hasjrel}
+_POSITION_NAMES = ("__firstlineno__", "__static_attributes__")
+
+
+def _without_class_positions(code: Code) -> Code:
+    """A class body that does not store its line and its methods' attributes.
+
+    Both change the size of instructions and the numbers of constants around them, so the
+    rest is written anew: constants in order of use, jumps and exception table by
+    instruction instead of by offset. Malformed code comes back as it is.
+    """
+    try:
+        instructions = _instructions(code.bytecode)
+        table = list(_exception_table(code.exception_table))
+        dropped = {
+            position
+            for i, (_, opcode, argument, _) in enumerate(instructions)
+            if opcode == _STORE_NAME and code.names[argument] in _POSITION_NAMES
+            for position in (i - 1, i)
+        }
+        index_of: dict[int, int] = {}
+        for i, (start, _, _, _) in enumerate(instructions):
+            index_of[start] = i - sum(1 for position in dropped if position < i)
+        index_of[len(code.bytecode)] = len(instructions) - len(dropped)
+        pool: dict[int, int] = {}
+        rewritten = []
+        for i, (_, opcode, argument, after) in enumerate(instructions):
+            if i in dropped:
+                continue
+            if opcode in _CONSTANT_OPCODES:
+                argument = pool.setdefault(argument, len(pool))
+            elif opcode in _JUMPS:
+                argument = index_of[after + 2 * argument * _JUMPS[opcode]]
+            rewritten.append((opcode, argument))
+        entries = [(index_of[start], index_of[end], index_of[target], depth) for start, end, target, depth in table]
+        constants = tuple(code.constants[number] for number in pool)
+    except (IndexError, KeyError):
+        return code
+    return msgspec.structs.replace(
+        code,
+        bytecode=_encoder.encode(rewritten),
+        exception_table=_encoder.encode(entries),
+        constants=constants,
+    )
+
+
+def _instructions(bytecode: bytes) -> list[tuple[int, int, int, int]]:
+    """(start, opcode, argument, offset after it and its caches) of each instruction."""
+    found = []
+    start: int | None = None
+    argument = 0
+    size = len(bytecode)
+    offset = 0
+    while offset < size:
+        opcode = bytecode[offset]
+        argument = argument << 8 | bytecode[offset + 1]
+        start = offset if start is None else start
+        offset += 2
+        if opcode == _EXTENDED_ARG:
+            continue
+        while offset < size and bytecode[offset] == _CACHE:
+            offset += 2
+        found.append((start, opcode, argument, offset))
+        start, argument = None, 0
+    return found
+
+
+def _exception_table(table: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(start, end, target, depth and lasti) of each entry (CPython ``InternalDocs/exception_handling.md``)."""
+    data = iter(table)
+
+    def number(first: int | None = None) -> int:
+        byte = next(data) if first is None else first
+        value = byte & 63
+        while byte & 64:
+            byte = next(data)
+            value = value << 6 | byte & 63
+        return value
+
+    for first in data:
+        try:
+            start, length, target, depth = number(first) * 2, number() * 2, number() * 2, number()
+        except StopIteration:
+            raise IndexError("exception table ends within an entry") from None
+        yield start, start + length, target, depth

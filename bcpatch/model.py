@@ -1,0 +1,316 @@
+"""The nouns of bcpatch, as plain frozen data.
+
+Everything here can be printed, compared and encoded. Nothing here knows how a
+patch is made, checked, stored or applied.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+import msgspec
+
+
+class Policy(str, Enum):
+    """Which edits and which references a patch may contain."""
+
+    STRICT = "strict"
+    LINKED = "linked"
+
+
+class Noun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of everything that travels in a patch file."""
+
+
+# --- code objects, field by field ------------------------------------------------
+
+
+class Bytes(Noun, frozen=True, tag=1):
+    """A ``bytes`` constant."""
+
+    data: bytes
+
+
+class Text(Noun, frozen=True, tag=2):
+    """A ``str`` constant that UTF-8 cannot hold (lone surrogates), as ``surrogatepass`` UTF-8."""
+
+    data: bytes
+
+
+class Integer(Noun, frozen=True, tag=3):
+    """An ``int`` constant beyond 64 bits, as little-endian two's complement."""
+
+    data: bytes
+
+
+class Complex(Noun, frozen=True, tag=4):
+    """A ``complex`` constant."""
+
+    real: float
+    imag: float
+
+
+class Dots(Noun, frozen=True, tag=5):
+    """The constant ``...``."""
+
+
+class Tuple(Noun, frozen=True, tag=6):
+    """A ``tuple`` constant."""
+
+    items: tuple[Constant, ...]
+
+
+class FrozenSet(Noun, frozen=True, tag=7):
+    """A ``frozenset`` constant, its items in the order of their encodings."""
+
+    items: tuple[Constant, ...]
+
+
+class Slice(Noun, frozen=True, tag=8):
+    """A ``slice`` constant (CPython 3.14+)."""
+
+    start: Constant
+    stop: Constant
+    step: Constant
+
+
+class Code(Noun, frozen=True, tag=9):
+    """A code object without its file name: all that ``types.CodeType`` takes.
+
+    ``first_line`` and ``line_table`` are its positions; every other field is its
+    meaning, which is what a fingerprint covers.
+    """
+
+    name: str
+    qualname: str
+    flags: int
+    argcount: int
+    posonlyargcount: int
+    kwonlyargcount: int
+    stacksize: int
+    bytecode: bytes
+    constants: tuple[Constant, ...]
+    names: tuple[str, ...]
+    varnames: tuple[str, ...]
+    cellvars: tuple[str, ...]
+    freevars: tuple[str, ...]
+    exception_table: bytes
+    first_line: int
+    line_table: bytes
+
+
+Constant: TypeAlias = (
+    None
+    | bool
+    | int
+    | float
+    | str
+    | Bytes
+    | Text
+    | Integer
+    | Complex
+    | Dots
+    | Tuple
+    | FrozenSet
+    | Slice
+    | Code
+)
+
+
+class Positions(Noun, frozen=True):
+    """Where a code object stands in its file, and the same of the code nested in it.
+
+    ``line_table`` is None where it did not change: the table is relative to
+    ``first_line``, so code that moved as a whole is one number.
+    """
+
+    first_line: int
+    line_table: bytes | None
+    nested: tuple[Positions, ...]
+
+
+# --- where things are --------------------------------------------------------------
+
+
+class Module(Noun, frozen=True):
+    """A module source: its dotted name and its path below the import root (``/`` between parts)."""
+
+    name: str
+    path: str
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.rpartition("/")[2] == "__init__.py"
+
+    @property
+    def package(self) -> str:
+        """What ``__package__`` is in the module: where its relative imports start."""
+        return self.name if self.is_package else self.name.rpartition(".")[0]
+
+
+class Site(Noun, frozen=True, order=True):
+    """A function that executing the module's body or its class bodies creates.
+
+    ``ordinal`` counts the functions of the same qualified name in source order: a
+    property's getter and setter share one, so do lambdas.
+    """
+
+    module: str
+    qualname: str
+    ordinal: int
+
+    def __str__(self) -> str:
+        ordinal = f"#{self.ordinal}" if self.ordinal else ""
+        return f"{self.module}:{self.qualname}{ordinal}"
+
+
+class Import(Noun, frozen=True):
+    """One name that an import statement binds in the module's namespace.
+
+    ``import a.b as c`` is Import("c", "a.b", None); ``import a.b`` is
+    Import("a", "a", None, "a.b"): it binds ``a`` and sees to it that ``a.b`` is
+    imported. ``from a import b as c`` is Import("c", "a", "b"), and
+    ``from a import *`` is Import("*", "a", "*"). ``module`` is absolute.
+    """
+
+    name: str
+    module: str
+    attribute: str | None
+    submodule: str | None = None
+
+
+class Link(Noun, frozen=True, order=True):
+    """A name that a patch needs to find in a module of the process it is loaded into."""
+
+    module: str
+    name: str
+
+
+# --- edits -------------------------------------------------------------------------
+
+
+class Default(Noun, frozen=True):
+    """One parameter's default value.
+
+    ``expression`` takes no argument and returns the value. ``changed`` is False where
+    the expression is the base's: then the object that the process holds for this
+    parameter is kept.
+    """
+
+    parameter: str
+    expression: Code
+    changed: bool
+
+
+class Annotations(Noun, frozen=True):
+    """What a function, class or module says of its types.
+
+    ``code`` is the compiler's own ``__annotate__`` (CPython 3.14+, ``lazy``), else an
+    expression that returns the ``__annotations__`` dictionary; None where there are
+    none. ``changed`` is False where they are the base's.
+    """
+
+    code: Code | None
+    lazy: bool
+    changed: bool
+
+
+class FunctionEdit(Noun, frozen=True, tag="function"):
+    """A function whose compiled code, defaults, annotations or type parameters changed.
+
+    ``replaces`` and ``brings`` are fingerprints of its code object. ``positional`` and
+    ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
+    is the compiler's ``<generic parameters of f>`` code where these changed (PEP 695).
+    """
+
+    site: Site
+    replaces: str
+    brings: str
+    code: Code
+    positional: tuple[Default, ...]
+    keywords: tuple[Default, ...]
+    annotations: Annotations
+    type_parameters: Code | None
+
+
+class PositionEdit(Noun, frozen=True, tag="position"):
+    """A function that only moved: the same fingerprint stands on other lines."""
+
+    site: Site
+    replaces: str
+    positions: Positions
+
+
+class ImportEdit(Noun, frozen=True, tag="import"):
+    """A name that an added or changed import statement binds. Imports run before the swap."""
+
+    binding: Import
+    replaces: Import | None
+    line: int
+
+
+class DocstringEdit(Noun, frozen=True, tag="docstring"):
+    """A changed docstring of the module (``qualname`` empty) or of a class."""
+
+    qualname: str
+    replaces: str | None
+    text: str | None
+
+
+class AnnotationsEdit(Noun, frozen=True, tag="annotations"):
+    """Changed annotations of variables of the module (``qualname`` empty) or of a class."""
+
+    qualname: str
+    annotations: Annotations
+
+
+Edit: TypeAlias = FunctionEdit | PositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
+
+
+class ModulePatch(Noun, frozen=True):
+    """What a patch does to one module.
+
+    ``replaces`` and ``brings`` are digests of the base's and the new source text, and
+    ``source`` is the new text (as bytes of the file). ``imports`` are all names that
+    the new source's import statements bind, changed or not: what the verifier takes
+    for other modules' names. ``links`` are the names that the edits reach.
+    """
+
+    module: Module
+    replaces: str | None
+    brings: str
+    imports: tuple[Import, ...]
+    links: tuple[Link, ...]
+    edits: tuple[Edit, ...]
+    source: bytes
+
+
+# --- patches -----------------------------------------------------------------------
+
+
+class Interpreter(Noun, frozen=True):
+    """What must agree between the Python that compiled a patch and the one that loads it."""
+
+    implementation: str
+    version: str
+    magic: int
+    optimization: int
+
+    def __str__(self) -> str:
+        flag = {0: "", 1: " -O", 2: " -OO"}.get(self.optimization, "")
+        return f"{self.implementation} {self.version}{flag} (magic {self.magic})"
+
+
+class Patch(Noun, frozen=True):
+    """Compiled, verified edits of one or more modules, all applied in one step.
+
+    ``generation`` counts from 1 along the chain of parents; ``parent`` is the digest of
+    the patch that must have been applied last before this one, None where it is free.
+    """
+
+    interpreter: Interpreter
+    policy: Policy
+    generation: int
+    parent: str | None
+    modules: tuple[ModulePatch, ...]

@@ -1,0 +1,261 @@
+"""Bytes ⇄ Patch.
+
+A patch file is a magic, a format version, a header, the bodies, and a digest of all of
+it. Reading proves that the bytes are whole and well-formed before anything of them is
+believed; whether the code in them may run is the verifier's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import tempfile
+from typing import Any, NoReturn
+
+import msgspec
+
+from bcpatch.diagnostics import PatchFileError, Place, Refused, finding
+from bcpatch.fingerprint import blake
+from bcpatch.model import (
+    AnnotationsEdit,
+    DocstringEdit,
+    Edit,
+    FunctionEdit,
+    Import,
+    ImportEdit,
+    Interpreter,
+    Link,
+    Module,
+    ModulePatch,
+    Noun,
+    Patch,
+    Policy,
+    PositionEdit,
+)
+
+MAGIC = b"\x8fBCPATCH"
+FORMAT = 1
+SUFFIX = ".patch"
+MAX_SIZE = 256 << 20
+"""Bytes beyond which a file is not read: far more than the source of any program."""
+
+_PREFIX = struct.Struct(">8sHI")  # magic, format version, size of the header
+_DIGEST_SIZE = 32
+
+
+class EditHeader(Noun, frozen=True):
+    """What the header says of one edit: its kind, where it is, what it replaces and brings.
+
+    For functions these are fingerprints; for docstrings and annotations they are empty.
+    """
+
+    kind: str
+    qualname: str
+    ordinal: int
+    replaces: str
+    brings: str
+
+
+class ModuleHeader(Noun, frozen=True):
+    """What the header says of one module; the digests are those of its source texts."""
+
+    module: Module
+    replaces: str | None
+    brings: str
+    edits: tuple[EditHeader, ...]
+    links: tuple[Link, ...]
+
+
+class Header(Noun, frozen=True):
+    """All that can be known of a patch without reading its code."""
+
+    interpreter: Interpreter
+    policy: Policy
+    generation: int
+    parent: str | None
+    modules: tuple[ModuleHeader, ...]
+
+
+class _Body(Noun, frozen=True):
+    """What the header leaves out of one module."""
+
+    imports: tuple[Import, ...]
+    edits: tuple[Edit, ...]
+    source: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_header_decoder = msgspec.msgpack.Decoder(Header)
+_bodies_decoder = msgspec.msgpack.Decoder(tuple[_Body, ...])
+
+
+def header(patch: Patch) -> Header:
+    """The header that a patch has in its file."""
+    return Header(
+        patch.interpreter,
+        patch.policy,
+        patch.generation,
+        patch.parent,
+        tuple(
+            ModuleHeader(
+                part.module, part.replaces, part.brings, tuple(map(_edit_header, part.edits)), part.links
+            )
+            for part in patch.modules
+        ),
+    )
+
+
+def _edit_header(edit: Edit) -> EditHeader:
+    match edit:
+        case FunctionEdit():
+            return EditHeader("function", edit.site.qualname, edit.site.ordinal, edit.replaces, edit.brings)
+        case PositionEdit():
+            return EditHeader("position", edit.site.qualname, edit.site.ordinal, edit.replaces, edit.replaces)
+        case ImportEdit(binding):
+            return EditHeader("import", binding.name, 0, "", "")
+        case DocstringEdit(qualname):
+            return EditHeader("docstring", qualname, 0, "", "")
+        case AnnotationsEdit(qualname):
+            return EditHeader("annotations", qualname, 0, "", "")
+
+
+# --- bytes ---------------------------------------------------------------------------
+
+
+def encode(patch: Patch) -> bytes:
+    """The bytes of a patch file. Equal patches give equal bytes, everywhere."""
+    head = _encoder.encode(header(patch))
+    bodies = _encoder.encode(tuple(_Body(part.imports, part.edits, part.source) for part in patch.modules))
+    content = _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + bodies
+    return content + _seal(content)
+
+
+def decode(data: bytes, name: str = "") -> Patch:
+    """The patch in some bytes; ``name`` is the file to blame.
+
+    Raises PatchFileError with the first thing that is wrong (BCP401 to BCP404, BCP408).
+    """
+    place = Place(name)
+    head, rest = _open(data, place)
+    try:
+        bodies = _bodies_decoder.decode(rest)
+    except (msgspec.DecodeError, RecursionError) as error:
+        _refuse("BCP408", f"a body does not decode: {error}", place)
+    if len(bodies) != len(head.modules):
+        _refuse("BCP408", f"{len(head.modules)} modules in the header, {len(bodies)} bodies", place)
+    patch = Patch(
+        head.interpreter,
+        head.policy,
+        head.generation,
+        head.parent,
+        tuple(
+            ModulePatch(said.module, said.replaces, said.brings, body.imports, said.links, body.edits, body.source)
+            for said, body in zip(head.modules, bodies, strict=True)
+        ),
+    )
+    if header(patch) != head:
+        _refuse("BCP408", "the header says other edits than the bodies have", place)
+    return patch
+
+
+def decode_header(data: bytes, name: str = "") -> Header:
+    """The header in the bytes of a whole patch file. Raises PatchFileError as `decode` does."""
+    return _open(data, Place(name))[0]
+
+
+def digest(patch: Patch) -> str:
+    """What names a patch: the digest over all its bytes, as hexadecimal digits."""
+    return blake(encode(patch))
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE, person=MAGIC).digest()
+
+
+def _open(data: bytes, place: Place) -> tuple[Header, memoryview]:
+    """The header, and the bytes of the bodies, of a file whose digest fits."""
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+        _refuse("BCP401", "it does not begin with the magic of a patch file", place)
+    if len(data) < _PREFIX.size + _DIGEST_SIZE:
+        _refuse("BCP402", f"{len(data)} bytes are fewer than any patch file has", place)
+    _, version, head_size = _PREFIX.unpack_from(data)
+    if version != FORMAT:
+        _refuse("BCP404", f"format {version}; this bcpatch reads format {FORMAT}", place)
+    content = memoryview(data)[:-_DIGEST_SIZE]
+    if _seal(bytes(content)) != data[-_DIGEST_SIZE:]:
+        _refuse("BCP403", "the digest at its end is not that of its content: it was changed or cut", place)
+    bodies = _PREFIX.size + head_size
+    if bodies > len(content):
+        _refuse("BCP402", f"a header of {head_size} bytes in a file of {len(data)}", place)
+    try:
+        return _header_decoder.decode(content[_PREFIX.size : bodies]), content[bodies:]
+    except (msgspec.DecodeError, RecursionError) as error:
+        _refuse("BCP408", f"the header does not decode: {error}", place)
+
+
+def _refuse(code: str, message: str, place: Place) -> NoReturn:
+    raise PatchFileError([finding(code, message, place)])
+
+
+# --- files ---------------------------------------------------------------------------
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file that may be a patch. Raises PatchFileError (BCP003, BCP401)."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(MAX_SIZE + 1)
+    except (OSError, ValueError) as error:
+        raise PatchFileError([finding("BCP003", _reason(error), Place(name))]) from error
+    if len(data) > MAX_SIZE:
+        _refuse("BCP401", f"larger than the {MAX_SIZE >> 20} MiB that a patch may have", Place(name))
+    return data
+
+
+def read(path: str | os.PathLike[str]) -> Patch:
+    """The patch in a file.
+
+    Raises PatchFileError where the file can't be read or is not a patch that this
+    bcpatch understands. It may still be for another Python: the runtime checks that.
+    """
+    return decode(read_bytes(path), os.fspath(path))
+
+
+def write(patch: Patch, path: str | os.PathLike[str]) -> None:
+    """Write a patch file: beside its place first, then by renaming, so that no half of it is ever seen.
+
+    Raises Refused (BCP003) where the file system does not let us; then nothing is left behind.
+    """
+    name = os.fspath(path)
+    temporary: str | None = None
+    try:
+        folder, base = os.path.split(name)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{base}.", suffix=".tmp", dir=folder or os.curdir)
+        with open(descriptor, "wb") as file:
+            file.write(encode(patch))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, name)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        if isinstance(error, (OSError, ValueError)):
+            raise Refused([finding("BCP003", f"can't write it: {_reason(error)}", Place(name))]) from error
+        raise
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: Exception) -> str:
+    reason: Any = getattr(error, "strerror", None)
+    return str(reason or error).lower()
