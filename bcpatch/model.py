@@ -314,3 +314,58 @@ class Patch(Noun, frozen=True):
     generation: int
     parent: str | None
     modules: tuple[ModulePatch, ...]
+
+
+# --- what a process tells of itself ------------------------------------------------
+
+
+class Flight(Noun, frozen=True):
+    """A call that still runs the code that its site had in an older generation.
+
+    ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``.
+    """
+
+    generation: int
+    holder: str
+    file: str
+    line: int
+
+
+class SiteStatus(Noun, frozen=True):
+    """A patched function: the generation its code came with, and calls on older ones."""
+
+    site: Site
+    generation: int
+    fingerprint: str
+    file: str
+    line: int
+    flights: tuple[Flight, ...] = ()
+
+
+class GenerationStatus(Noun, frozen=True):
+    """One generation: the patch that made it (0 has none), when, and what it switched.
+
+    ``applied`` is in seconds since the epoch. ``certain`` is False where a Python audit
+    hook made the one instant likely instead of certain.
+    """
+
+    number: int
+    patch: str | None
+    policy: Policy | None
+    applied: float
+    milliseconds: float
+    sites: int
+    certain: bool = True
+
+
+class Status(Noun, frozen=True):
+    """A process: who it is, its generations, and every function that was ever patched in it."""
+
+    pid: int
+    program: str
+    interpreter: Interpreter
+    policy: Policy | None
+    started: float
+    generation: int
+    generations: tuple[GenerationStatus, ...]
+    sites: tuple[SiteStatus, ...]

@@ -1,0 +1,178 @@
+"""What a process and those who ask it say to each other: messages as data, and as frames of bytes.
+
+A conversation is: the process sends `Hello`; then each request gets one reply, in
+order. A frame is the length of its body in four bytes, big-endian, then the body, one
+message in MessagePack. Nothing here knows of sockets, or of what a request does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from bcpatch.diagnostics import Diagnostic, Error
+from bcpatch.model import Interpreter, Policy, Site, Status
+from bcpatch.patchfile import MAX_SIZE
+
+#: Said in `Hello`; a side that hears another number hangs up.
+VERSION: Final = 1
+
+#: The largest body that is read, in bytes: the largest patch, and room for what goes with it.
+MAXIMUM: Final = MAX_SIZE + (1 << 20)
+
+HEADER: Final = struct.Struct(">I")
+
+Consistency: TypeAlias = Literal["immediate", "quiescent"]
+Scan: TypeAlias = Literal["references", "heap"]
+
+
+class ProtocolError(Error):
+    """Bytes or messages that the other side should not have sent."""
+
+
+class Message(msgspec.Struct, frozen=True, tag=str.lower):
+    """Base of all that is said. Unknown fields are ignored, so that fields can be added."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """The first message on every connection: who answers here.
+
+    ``started`` is in seconds since the epoch; ``generation`` is the current one;
+    ``policy`` is what the process is pinned to, None where it takes either.
+    """
+
+    pid: int
+    program: str
+    interpreter: Interpreter
+    policy: Policy | None
+    generation: int
+    started: float
+    version: int = VERSION
+
+
+# --- requests ----------------------------------------------------------------------
+
+
+class Apply(Message, frozen=True, kw_only=True):
+    """Apply a patch; with ``dry_run`` link it with the process and change nothing.
+
+    ``timeout`` is how many seconds a quiescent apply may wait for its instant.
+    """
+
+    patch: bytes
+    consistency: Consistency = "immediate"
+    scan: Scan = "references"
+    timeout: float | None = None
+    dry_run: bool = False
+
+
+class Rollback(Message, frozen=True):
+    """Go back (or forward again) to generation ``to``; None is the one before the current one."""
+
+    to: int | None = None
+
+
+class StatusRequest(Message, frozen=True):
+    """Tell the generations and every patched function."""
+
+
+Request: TypeAlias = Apply | Rollback | StatusRequest
+
+
+# --- replies -----------------------------------------------------------------------
+
+
+class Applied(Message, frozen=True):
+    """The process now runs ``generation``. ``notes`` are warnings and notes, never errors."""
+
+    generation: int
+    milliseconds: float
+    notes: tuple[Diagnostic, ...] = ()
+
+
+class Rehearsed(Message, frozen=True):
+    """Answer to a dry run: the patch would be applied to these sites. Nothing was changed."""
+
+    sites: tuple[Site, ...]
+    milliseconds: float
+    notes: tuple[Diagnostic, ...] = ()
+
+
+class Refusal(Message, frozen=True):
+    """The request was refused for these reasons, and the process runs what it ran before."""
+
+    diagnostics: tuple[Diagnostic, ...]
+
+
+class StatusReply(Message, frozen=True):
+    """Answer to `StatusRequest`."""
+
+    status: Status
+
+
+class Failure(Message, frozen=True):
+    """The request could not be understood, or an error of bcpatch itself stopped it."""
+
+    message: str
+
+
+Reply: TypeAlias = Applied | Rehearsed | Refusal | StatusReply | Failure
+Handler: TypeAlias = Callable[[Request], Reply]
+
+
+# --- frames ------------------------------------------------------------------------
+
+_encoder = msgspec.msgpack.Encoder()
+_hello = msgspec.msgpack.Decoder(Hello)
+_request = msgspec.msgpack.Decoder(Request)
+_reply = msgspec.msgpack.Decoder(Reply)
+
+
+def frame(message: Hello | Request | Reply) -> bytes:
+    """The bytes that carry ``message``.
+
+    >>> frame(Rollback(3))
+    b'\\x00\\x00\\x00\\x13\\x82\\xa4type\\xa8rollback\\xa2to\\x03'
+    """
+    body = _encoder.encode(message)
+    if len(body) > MAXIMUM:
+        raise ProtocolError(f"a message of {len(body)} bytes is larger than the limit of {MAXIMUM}")
+    return HEADER.pack(len(body)) + body
+
+
+def body_length(header: bytes) -> int:
+    """How many bytes follow ``header``, the first four bytes of a frame."""
+    length: int = HEADER.unpack(header)[0]
+    if length > MAXIMUM:
+        raise ProtocolError(f"a frame of {length} bytes is larger than the limit of {MAXIMUM}")
+    return length
+
+
+def read_hello(body: bytes) -> Hello:
+    """The greeting in ``body``; raises `ProtocolError` where it's none, or of another version."""
+    try:
+        hello = _hello.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a greeting of bcpatch: {error}") from error
+    if hello.version != VERSION:
+        raise ProtocolError(f"process {hello.pid} speaks protocol {hello.version}, this bcpatch speaks {VERSION}")
+    return hello
+
+
+def read_request(body: bytes) -> Request:
+    """The request in ``body``; raises `ProtocolError` where it's none."""
+    try:
+        return _request.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a request: {error}") from error
+
+
+def read_reply(body: bytes) -> Reply:
+    """The reply in ``body``; raises `ProtocolError` where it's none."""
+    try:
+        return _reply.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a reply: {error}") from error
