@@ -171,13 +171,15 @@ class Import(Noun, frozen=True):
     ``import a.b as c`` is Import("c", "a.b", None); ``import a.b`` is
     Import("a", "a", None, "a.b"): it binds ``a`` and sees to it that ``a.b`` is
     imported. ``from a import b as c`` is Import("c", "a", "b"), and
-    ``from a import *`` is Import("*", "a", "*"). ``module`` is absolute.
+    ``from a import *`` is Import("*", "a", "*"). ``module`` is absolute. ``runtime`` is
+    False where only type checkers see the statement (``if TYPE_CHECKING:``).
     """
 
     name: str
     module: str
     attribute: str | None
     submodule: str | None = None
+    runtime: bool = True
 
 
 class Link(Noun, frozen=True, order=True):
@@ -219,9 +221,11 @@ class Annotations(Noun, frozen=True):
 class FunctionEdit(Noun, frozen=True, tag="function"):
     """A function whose compiled code, defaults, annotations or type parameters changed.
 
-    ``replaces`` and ``brings`` are fingerprints of its code object. ``positional`` and
+    ``replaces`` and ``brings`` are fingerprints of its code object; an empty ``replaces``
+    stands for whatever runs there (a build without a base). ``positional`` and
     ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
     is the compiler's ``<generic parameters of f>`` code where these changed (PEP 695).
+    ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
     """
 
     site: Site
@@ -232,6 +236,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     keywords: tuple[Default, ...]
     annotations: Annotations
     type_parameters: Code | None
+    replaced_line: int = 0
 
 
 class PositionEdit(Noun, frozen=True, tag="position"):
@@ -240,6 +245,15 @@ class PositionEdit(Noun, frozen=True, tag="position"):
     site: Site
     replaces: str
     positions: Positions
+    replaced_line: int = 0
+
+
+class ClassPositionEdit(Noun, frozen=True, tag="class position"):
+    """What a class of CPython 3.13+ records of its place and of its methods' attributes."""
+
+    qualname: str
+    first_line: int
+    static_attributes: tuple[str, ...]
 
 
 class ImportEdit(Noun, frozen=True, tag="import"):
@@ -265,7 +279,9 @@ class AnnotationsEdit(Noun, frozen=True, tag="annotations"):
     annotations: Annotations
 
 
-Edit: TypeAlias = FunctionEdit | PositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
+Edit: TypeAlias = (
+    FunctionEdit | PositionEdit | ClassPositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
+)
 
 
 class ModulePatch(Noun, frozen=True):

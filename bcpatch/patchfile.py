@@ -20,6 +20,7 @@ from bcpatch.diagnostics import PatchFileError, Place, Refused, finding
 from bcpatch.fingerprint import blake
 from bcpatch.model import (
     AnnotationsEdit,
+    ClassPositionEdit,
     DocstringEdit,
     Edit,
     FunctionEdit,
@@ -117,6 +118,8 @@ def _edit_header(edit: Edit) -> EditHeader:
             return EditHeader("import", binding.name, 0, "", "")
         case DocstringEdit(qualname):
             return EditHeader("docstring", qualname, 0, "", "")
+        case ClassPositionEdit(qualname):
+            return EditHeader("class position", qualname, 0, "", "")
         case AnnotationsEdit(qualname):
             return EditHeader("annotations", qualname, 0, "", "")
 
