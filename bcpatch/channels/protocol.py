@@ -126,16 +126,16 @@ Handler: TypeAlias = Callable[[Request], Reply]
 # --- frames ------------------------------------------------------------------------
 
 _encoder = msgspec.msgpack.Encoder()
-_hello = msgspec.msgpack.Decoder(Hello)
-_request = msgspec.msgpack.Decoder(Request)
-_reply = msgspec.msgpack.Decoder(Reply)
+_hello: msgspec.msgpack.Decoder[Hello] = msgspec.msgpack.Decoder(Hello)
+_request: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reply: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def frame(message: Hello | Request | Reply) -> bytes:
-    """The bytes that carry ``message``.
+    r"""The bytes that carry ``message``.
 
     >>> frame(Rollback(3))
-    b'\\x00\\x00\\x00\\x13\\x82\\xa4type\\xa8rollback\\xa2to\\x03'
+    b'\x00\x00\x00\x13\x82\xa4type\xa8rollback\xa2to\x03'
     """
     body = _encoder.encode(message)
     if len(body) > MAXIMUM:

@@ -1,0 +1,122 @@
+"""One end of a stream socket on which whole messages travel.
+
+Every wait has an end, so that a peer that is slow, silent or gone costs one thread a
+bounded time. Nothing here knows what the messages mean.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import time
+from typing import Final
+
+from bcpatch.channels.protocol import HEADER, Hello, ProtocolError, Reply, Request, body_length, frame
+from bcpatch.diagnostics import Error
+
+#: Seconds within which a message that has begun must have arrived, or have been taken.
+MESSAGE_SECONDS: Final = 30.0
+
+#: A peer that hangs up must not raise SIGPIPE: the application may have set it to kill.
+_SEND_FLAGS: Final = getattr(socket, "MSG_NOSIGNAL", 0)
+_CHUNK: Final = 1 << 18
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+class Lost(Error):
+    """The other side is gone, or too slow to wait for."""
+
+
+class Connection:
+    """Takes over ``sock``, a connected stream socket.
+
+    One thread may send while another receives; no two may do the same.
+    """
+
+    def __init__(self, sock: socket.socket, seconds: float = MESSAGE_SECONDS) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._seconds = seconds
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Hello | Request | Reply) -> None:
+        """Send ``message``, or raise `Lost`."""
+        rest = memoryview(frame(message))
+        deadline = time.monotonic() + self._seconds
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest, _SEND_FLAGS) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT, deadline, "took nothing")
+            except OSError as error:
+                raise Lost(f"the other side is gone: {error.strerror or error}") from error
+
+    def receive(self, idle: float | None = None) -> bytes | None:
+        """The body of the next message; None where the other side has ended the conversation.
+
+        ``idle`` is how many seconds to wait for its first byte, None for ever. Raises
+        `Lost`, or `ProtocolError` where the message is larger than allowed.
+        """
+        self._wait(select.POLLIN, None if idle is None else time.monotonic() + idle, "said nothing")
+        deadline = time.monotonic() + self._seconds
+        header = self._read(HEADER.size, deadline)
+        if not header:
+            return None
+        if len(header) < HEADER.size:
+            raise Lost("the other side hung up in the middle of a message")
+        length = body_length(header)
+        body = self._read(length, deadline)
+        if len(body) < length:
+            raise Lost("the other side hung up in the middle of a message")
+        return body
+
+    def shut(self) -> None:
+        """End the conversation for both sides; a thread that waits in `receive` gets None or `Lost`."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # not connected any more: that is what was wanted
+            return
+
+    def close(self) -> None:
+        """Give up this process's hold on the socket. Unlike `shut` it leaves a forked relative's alone."""
+        self._socket.close()
+
+    def peer_is_trusted(self) -> bool:
+        """Whether the other side runs as this user or as root; True where the system can't tell."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return True
+        found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, user, _ = _CREDENTIALS.unpack(found)
+        return user in (0, os.geteuid())
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        """``size`` bytes; fewer where the other side hung up before."""
+        parts: list[bytes] = []
+        missing = size
+        while missing:
+            try:
+                part = self._socket.recv(min(missing, _CHUNK))
+            except BlockingIOError:
+                self._wait(select.POLLIN, deadline, "stopped in the middle of a message")
+                continue
+            except OSError as error:
+                raise Lost(f"the other side is gone: {error.strerror or error}") from error
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def _wait(self, event: int, deadline: float | None, reason: str) -> None:
+        poll = select.poll()
+        poll.register(self._socket, event)
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not poll.poll(None if seconds is None else seconds * 1000):
+            raise Lost(f"the other side {reason} in time")
+
+
+__all__ = ["MESSAGE_SECONDS", "Connection", "Lost", "ProtocolError"]

@@ -1,0 +1,154 @@
+"""The default channel: a Unix socket of the process, which its own user (and root) can reach.
+
+Its path is ``PID.sock`` in the user's runtime folder. The folder's mode is what keeps
+others out from the first instant; the socket's mode and the peer's credentials are the
+second and third lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from bcpatch.channels import serve
+from bcpatch.channels.base import Channel, ChannelError, Post
+from bcpatch.channels.connection import Connection, Lost
+from bcpatch.channels.directory import SUFFIX, directories, prepare
+from bcpatch.channels.protocol import Failure, Handler
+
+logger = logging.getLogger("bcpatch")
+
+#: Conversations at a time; one more is told so and hung up on.
+LIMIT: Final = 16
+
+#: Seconds after which a peer that asks nothing is hung up on.
+IDLE: Final = 60.0
+
+
+def open_channel(handler: Handler, greeting: serve.Greeting) -> tuple[Channel, Post]:
+    """Listen on this process's own socket; the post accepts connections.
+
+    Raises `ChannelError` with every reason where no socket can be made.
+    """
+    listener, path = listen(str(os.getpid()))
+    channel = Channel("socket", path, remover(path))
+
+    def take(connection: Connection) -> None:
+        if len(channel) > LIMIT:
+            logger.warning("%s: refused a connection: there are %d already", channel.name, LIMIT)
+            connection.send(Failure(f"more than {LIMIT} connections"))
+            connection.close()
+            return
+        connection.send(greeting())
+        channel.attend(serve.post(connection, channel.name, handler, idle=IDLE))
+
+    return channel, accepting(listener, channel, take)
+
+
+def listen(name: str) -> tuple[socket.socket, str]:
+    """A listening socket called ``name`` in the first of the user's runtime folders that is fit for one; its path.
+
+    A socket that a dead process left there is replaced. Raises `ChannelError` with
+    every reason where no folder is fit.
+    """
+    reasons = []
+    for directory in directories():
+        path = os.path.join(directory, name + SUFFIX)
+        try:
+            prepare(directory)
+            return _listen_at(path), path
+        except ChannelError as error:
+            reasons.append(str(error))
+    raise ChannelError("; ".join(reasons))
+
+
+def remover(path: str) -> Callable[[], None]:
+    """A function that removes the socket at ``path``, if it is still this one and this process's."""
+    owner = os.getpid()
+    made = os.lstat(path)
+
+    def remove() -> None:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if os.getpid() == owner and os.path.samestat(os.lstat(path), made):
+                os.unlink(path)
+
+    return remove
+
+
+def accepting(listener: socket.socket, channel: Channel, take: Callable[[Connection], None]) -> Post:
+    """A post that gives every trusted peer of ``listener`` to ``take``."""
+
+    def step() -> bool:
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it hung up before
+            return True
+        except OSError as error:  # no descriptor or no memory left: others may give some back
+            logger.warning("%s: can't accept a connection: %s", channel.name, error.strerror)
+            channel.pause(1.0)
+            return True
+        connection = Connection(accepted)
+        try:
+            if connection.peer_is_trusted():
+                take(connection)
+                return True
+            logger.warning("%s: refused a connection from another user", channel.name)
+        except Lost:  # somebody who only looked whether this process lives
+            logger.debug("%s: a connection was closed before it was greeted", channel.name)
+        connection.close()
+        return True
+
+    return Post(channel.name, listener.fileno(), step, listener.close)
+
+
+def _listen_at(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _reason(path):
+            _make_room(path)
+            listener.bind(path)
+            os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)
+            listener.listen(LIMIT)
+            listener.setblocking(False)
+    except ChannelError:
+        listener.close()
+        raise
+    return listener
+
+
+@contextlib.contextmanager
+def _reason(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        too_long = error.errno is None and "too long" in str(error)
+        reason = f"{len(os.fsencode(path))} bytes are too long for a socket's path" if too_long else error.strerror
+        raise ChannelError(f"{path}: {reason or error}") from error
+
+
+def _make_room(path: str) -> None:
+    """Remove what a dead process left at ``path``."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ChannelError(f"{path}: there is something that is no socket")
+    if is_served(path):
+        raise ChannelError(f"{path}: in use by another process")
+    os.unlink(path)
+    logger.info("%s: replaced the socket that a dead process left", path)
+
+
+def is_served(path: str) -> bool:
+    """Whether a living process listens on the socket at ``path``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        result = probe.connect_ex(path)
+    return result not in (errno.ECONNREFUSED, errno.ENOENT)
