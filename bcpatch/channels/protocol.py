@@ -79,7 +79,14 @@ class StatusRequest(Message, frozen=True):
     """Tell the generations and every patched function."""
 
 
-Request: TypeAlias = Apply | Rollback | StatusRequest
+class LoadedRequest(Message, frozen=True):
+    """Tell which modules are loaded from which source files, and the current generation.
+
+    A supervisor asks it at every save: unlike `StatusRequest` it costs next to nothing.
+    """
+
+
+Request: TypeAlias = Apply | Rollback | StatusRequest | LoadedRequest
 
 
 # --- replies -----------------------------------------------------------------------
@@ -113,13 +120,32 @@ class StatusReply(Message, frozen=True):
     status: Status
 
 
+class LoadedModule(msgspec.Struct, frozen=True):
+    """A module of the process: its key in ``sys.modules``, its file, and its ``__package__``.
+
+    The package tells where below the import root the file is, for ``__main__`` too.
+    """
+
+    name: str
+    file: str
+    package: str
+
+
+class LoadedReply(Message, frozen=True):
+    """Answer to `LoadedRequest`; ``patch`` is the digest of the patch that made ``generation``, None for 0."""
+
+    generation: int
+    patch: str | None
+    modules: tuple[LoadedModule, ...]
+
+
 class Failure(Message, frozen=True):
     """The request could not be understood, or an error of bcpatch itself stopped it."""
 
     message: str
 
 
-Reply: TypeAlias = Applied | Rehearsed | Refusal | StatusReply | Failure
+Reply: TypeAlias = Applied | Rehearsed | Refusal | StatusReply | LoadedReply | Failure
 Handler: TypeAlias = Callable[[Request], Reply]
 
 
