@@ -1,0 +1,106 @@
+"""How the command line answers: findings in four formats, colour, exit statuses.
+
+Knows nothing of what was done, only how to say it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, TextIO, TypeAlias
+
+import click
+
+from bcpatch import diagnostics
+from bcpatch.diagnostics import Diagnostic, Error, Severity
+
+Format: TypeAlias = Literal["text", "json", "sarif", "github"]
+FORMATS: Final = ("text", "json", "sarif", "github")
+
+DONE: Final = 0
+REFUSED: Final = 1
+WRONG: Final = 2
+UNCHANGED: Final = 3
+INTERRUPTED: Final = 128 + 2
+BROKEN_PIPE: Final = 128 + 13
+
+#: Errors of these rules mean that the input could not be read, not that a change was judged.
+UNREADABLE: Final = frozenset(
+    {"BCP002", "BCP003", "BCP004", "BCP005", "BCP401", "BCP402", "BCP403", "BCP404", "BCP408"}
+)
+
+_BOLD: Final = "1"
+_DIM: Final = "2"
+_CYAN: Final = "36"
+_SHADE: Final = {Severity.ERROR: "1;31", Severity.WARNING: "1;33", Severity.NOTE: "1;34"}
+
+
+class Wrong(Error):
+    """A request that makes no sense, or an input of ours that can't be read: one line, exit status 2."""
+
+
+def status(found: Iterable[Diagnostic]) -> int:
+    """The exit status that findings lead to."""
+    codes = {one.code for one in diagnostics.errors(found)}
+    if not codes:
+        return DONE
+    return WRONG if codes <= UNREADABLE else REFUSED
+
+
+def report(found: Sequence[Diagnostic], format: Format = "text") -> None:
+    """Write findings: text to standard error, a machine's format to standard output, even when there are none."""
+    if format == "text":
+        for one in found:
+            click.echo(painted(one, colour(sys.stderr)) + "\n", err=True)
+    elif format == "json":
+        click.echo(diagnostics.as_json(found))
+    elif format == "sarif":
+        click.echo(diagnostics.as_sarif(found))
+    elif found:
+        click.echo(diagnostics.as_github(found))
+
+
+def say(message: str, format: Format = "text") -> None:
+    """A line for people on standard output; nothing where a machine reads it."""
+    if format == "text":
+        click.echo(message)
+
+
+def complain(message: str) -> None:
+    """One line about an error that is not a finding."""
+    prefix = shade("error:", _SHADE[Severity.ERROR]) if colour(sys.stderr) else "error:"
+    click.echo(f"{prefix} {message}", err=True)
+
+
+# --- colour ------------------------------------------------------------------------
+
+
+def colour(stream: TextIO) -> bool:
+    """Whether to colour: on a terminal, unless NO_COLOR (no-color.org) is set or it can't."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def shade(text: str, codes: str) -> str:
+    """Text in the style of some SGR codes (ECMA-48, 8.3.117)."""
+    return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def painted(found: Diagnostic, coloured: bool) -> str:
+    """A finding as text; ``coloured`` stresses what the eye looks for."""
+    text = diagnostics.text(found)
+    if not coloured:
+        return text
+    first, *rest = text.splitlines()
+    heading = first.replace(found.code, shade(found.code, _SHADE[found.severity]) + f"\x1b[{_BOLD}m", 1)
+    return "\n".join([shade(heading, _BOLD), *(_painted_line(line, found.severity) for line in rest)])
+
+
+def _painted_line(line: str, severity: Severity) -> str:
+    margin, mark, content = line.partition("| ")
+    if mark and content and not content.strip(" \t^"):
+        return shade(margin + mark, _DIM) + shade(content, _SHADE[severity])
+    margin, mark, content = line.partition("= help: ")
+    if mark:
+        return shade(margin + "= ", _DIM) + shade("help: ", _CYAN) + content
+    return line

@@ -1,0 +1,130 @@
+"""What patches and processes look like to people: one-line summaries and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from bcpatch.cli.output import colour
+from bcpatch.model import (
+    AnnotationsEdit,
+    ClassPositionEdit,
+    DocstringEdit,
+    Edit,
+    FunctionEdit,
+    ImportEdit,
+    ModulePatch,
+    Patch,
+    PositionEdit,
+)
+
+#: Wider than any table: what is piped into a file or a program is never cut.
+_UNLIMITED = 10_000
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 0) -> None:
+    """Write rows in columns to standard output."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    grid = Table(box=None, show_header=bool(columns), pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    lines = [tuple(map(str, row)) for row in rows]
+    for heading in columns or ("",) * len(lines[0]):
+        grid.add_column(heading, overflow="fold")
+    for line in lines:
+        grid.add_row(*line)
+    terminal = sys.stdout.isatty()
+    console = Console(
+        width=None if terminal else _UNLIMITED, no_color=not colour(sys.stdout), highlight=False, markup=False
+    )
+    console.print(Padding(grid, (0, 0, 0, indent), expand=False), soft_wrap=not terminal)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: 1 module, 2 modules."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def moment(seconds: float) -> str:
+    """A time since the epoch as the user's clock shows it."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+
+
+def short(digest: str | None) -> str:
+    """The head of a digest, enough to tell two apart."""
+    return digest[:12] if digest else "-"
+
+
+def summary(patch: Patch) -> str:
+    """A patch in one line."""
+    edits = [edit for part in patch.modules for edit in part.edits]
+    kinds = (
+        (counted(sum(isinstance(edit, FunctionEdit) for edit in edits), "function")),
+        (counted(sum(not isinstance(edit, FunctionEdit) for edit in edits), "other edit")),
+    )
+    where = ", ".join(part.module.name for part in patch.modules)
+    return f"{kinds[0]}, {kinds[1]} in {where} ({patch.policy.value}, generation {patch.generation})"
+
+
+# --- show --------------------------------------------------------------------------
+
+
+def show_patch(patch: Patch, name: str, digest: str, size: int) -> None:
+    """Write a patch's header and its edits."""
+    table(
+        (),
+        (
+            ("patch", name),
+            ("digest", digest),
+            ("size", f"{size} bytes"),
+            ("python", patch.interpreter),
+            ("policy", patch.policy.value),
+            ("generation", patch.generation),
+            ("parent", patch.parent or "-"),
+        ),
+    )
+    for part in patch.modules:
+        _show_module(part)
+
+
+def _show_module(part: ModulePatch) -> None:
+    sys.stdout.write(f"\n{part.module.name}  {part.module.path}\n")
+    rows = [("source", "", f"{short(part.replaces)} -> {short(part.brings)}", "")]
+    rows += [_row(edit) for edit in part.edits]
+    table(("edit", "place", "replaces -> brings", "line"), rows, indent=2)
+    if part.links:
+        sys.stdout.write("  links to " + ", ".join(f"{link.module}.{link.name}" for link in part.links) + "\n")
+
+
+def _row(edit: Edit) -> tuple[str, str, str, str]:
+    match edit:
+        case FunctionEdit():
+            return (
+                "function",
+                _place(edit.site.qualname, edit.site.ordinal),
+                f"{short(edit.replaces)} -> {short(edit.brings)}",
+                str(edit.code.first_line),
+            )
+        case PositionEdit():
+            place = _place(edit.site.qualname, edit.site.ordinal)
+            return ("position", place, short(edit.replaces), str(edit.positions.first_line))
+        case ClassPositionEdit():
+            return ("class position", edit.qualname, "", str(edit.first_line))
+        case ImportEdit():
+            return ("import", edit.binding.name, _imported(edit), str(edit.line))
+        case DocstringEdit():
+            return ("docstring", edit.qualname or "(module)", "", "")
+        case AnnotationsEdit():
+            return ("annotations", edit.qualname or "(module)", "", "")
+
+
+def _place(qualname: str, ordinal: int) -> str:
+    return f"{qualname}#{ordinal}" if ordinal else qualname
+
+
+def _imported(edit: ImportEdit) -> str:
+    bound = edit.binding
+    origin = bound.submodule or bound.module
+    return f"{origin}.{bound.attribute}" if bound.attribute else origin

@@ -1,0 +1,188 @@
+"""Which sources were saved, told once they are whole.
+
+Editors write in place, write twice, rename over or move away and create; checkouts write
+many files. Here their file events become batches of paths to look at. Knows file systems
+and editors; nothing of what is in the files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent
+
+SUFFIX: Final = ".py"
+
+#: Seconds without an event after which one saved file, or several saved together, are whole.
+QUIET: Final = 0.01
+QUIET_TOGETHER: Final = 0.05
+
+#: Seconds to wait for a writer to close the file that it has begun to write.
+WRITING: Final = 1.0
+
+#: Seconds to wait for git to finish a checkout; its lock may be one that a dead git left.
+LOCKED: Final = 10.0
+
+#: Whether the system tells when a writer closes a file (inotify does; FSEvents and kqueue don't).
+TELLS_CLOSED: Final = sys.platform.startswith("linux")
+
+#: Folders that hold other people's code, or none.
+_FOREIGN: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+class Saved(NamedTuple):
+    """A file event that matters: ``finished`` is False while a writer has the file open."""
+
+    path: str
+    time: float
+    finished: bool
+
+
+class Batch(NamedTuple):
+    """Paths whose files are whole, and when the first of them was touched."""
+
+    paths: frozenset[str]
+    since: float
+
+
+class Settling:
+    """Collects file events until the files are whole. Times are those of one monotonic clock, in seconds.
+
+    ``locked`` tells whether something is at work that will save more files.
+    """
+
+    def __init__(self, locked: Callable[[], bool] = lambda: False) -> None:
+        self._locked = locked
+        self._pending: dict[str, float] = {}
+        self._writing: dict[str, float] = {}
+        self._last = 0.0
+
+    def note(self, saved: Saved) -> None:
+        self._pending.setdefault(saved.path, saved.time)
+        self._last = max(self._last, saved.time)
+        if saved.finished:
+            self._writing.pop(saved.path, None)
+        else:
+            self._writing[saved.path] = saved.time
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until it is worth asking again; 0 when there is a batch to take, None when nothing is pending."""
+        if not self._pending:
+            return None
+        quiet = QUIET if len(self._pending) == 1 else QUIET_TOGETHER
+        due = self._last + quiet
+        if self._writing:
+            due = max(due, max(self._writing.values()) + WRITING)
+        if due > now:
+            return due - now
+        if now < self._last + LOCKED and self._locked():
+            return QUIET_TOGETHER
+        return 0.0
+
+    def take(self) -> Batch:
+        """All that is pending, which is pending no more."""
+        batch = Batch(frozenset(self._pending), min(self._pending.values()))
+        self._pending.clear()
+        self._writing.clear()
+        return batch
+
+
+# --- sources and folders -------------------------------------------------------------
+
+
+def is_source(path: str) -> bool:
+    """Whether a path names a Python source; editors' hidden locks and backups are none."""
+    name = os.path.basename(path)
+    return name.endswith(SUFFIX) and not name.startswith(".")
+
+
+def is_foreign(folder: str) -> bool:
+    """Whether a folder is hidden, a virtual environment, or holds installed code."""
+    name = os.path.basename(folder)
+    return name.startswith(".") or name in _FOREIGN or os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+
+
+def sources(folder: str) -> Iterator[str]:
+    """The Python sources below a folder, in a steady order, foreign folders left out."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_foreign(os.path.join(parent, name)))
+        yield from (os.path.join(parent, name) for name in sorted(files) if is_source(name))
+
+
+def git_locks(folders: Iterable[str]) -> tuple[str, ...]:
+    """The files that exist while git changes the working trees that folders belong to."""
+    return tuple({lock for folder in folders if (lock := _git_lock(folder)) is not None})
+
+
+def _git_lock(folder: str) -> str | None:
+    while True:
+        git = os.path.join(folder, ".git")
+        if os.path.isdir(git):
+            return os.path.join(git, "index.lock")
+        if os.path.isfile(git):  # a linked working tree or a submodule: "gitdir: PATH" (gitrepository-layout(5))
+            with open(git, encoding="utf-8", errors="surrogateescape") as file:
+                place = file.read().removeprefix("gitdir:").strip()
+            return os.path.join(folder, place, "index.lock")
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+
+
+# --- events ----------------------------------------------------------------------------
+
+
+class Watching(Protocol):
+    """An observer at work."""
+
+    def stop(self) -> None: ...
+
+
+def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable[[], float]) -> Watching:
+    """Call ``tell``, from another thread, with every event on a source below ``folders`` (absolute paths).
+
+    Raises OSError where the system can't watch a folder, or that many.
+    """
+    from watchdog.events import FileSystemEventHandler
+    from watchdog.observers import Observer
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            for saved in _saved(event, clock()):
+                tell(saved)
+
+    observer = Observer()
+    handler = Handler()
+    for folder in folders:
+        for part, recursive in _parts(folder):
+            observer.schedule(handler, part, recursive=recursive)
+    observer.start()
+    return observer
+
+
+def _parts(folder: str) -> list[tuple[str, bool]]:
+    """What to watch so that the foreign folders directly below one cost nothing: path and whether recursively.
+
+    A folder without any is watched whole, which also sees the folders that are made later.
+    """
+    inner = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    own = [path for path in inner if not is_foreign(path)]
+    if len(own) == len(inner):
+        return [(folder, True)]
+    return [(folder, False), *((path, True) for path in own)]
+
+
+def _saved(event: FileSystemEvent, now: float) -> Iterator[Saved]:
+    kind = event.event_type
+    if kind not in {"created", "modified", "closed", "moved", "deleted"}:
+        return
+    if event.is_directory and kind not in {"moved", "deleted"}:
+        return
+    finished = kind != "modified" or not TELLS_CLOSED
+    for path in map(os.fsdecode, (event.src_path, event.dest_path)):
+        if path and (event.is_directory or is_source(path)):
+            yield Saved(path, now, finished)
