@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bcpatch.build import build
+    from bcpatch.builder import build
     from bcpatch.diagnostics import Diagnostic, Error, PatchFileError, Refused
     from bcpatch.model import Patch, Policy
     from bcpatch.patchfile import read, write
@@ -35,7 +35,7 @@ _HOME = {
     "PatchFileError": "diagnostics",
     "Policy": "model",
     "Refused": "diagnostics",
-    "build": "build",
+    "build": "builder",
     "read": "patchfile",
     "write": "patchfile",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from bcpatch.model import Site
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """An error refuses; a warning and a note go with a patch that is accepted."""
 
     ERROR = "error"
@@ -114,7 +114,9 @@ RULES = {
             "no module name",
             "name the module with --module, or put the file below a folder that can be imported from",
         ),
-        Rule("BCP005", "base missing", "name the source that the process runs with --base (a file, a folder or git:REV)"),
+        Rule(
+            "BCP005", "base missing", "name the source that the process runs with --base (a file, a folder or git:REV)"
+        ),
         # BCP1xx: references
         Rule(
             "BCP101",
@@ -178,8 +180,8 @@ RULES = {
             "use the object's public interface, or build with --policy linked",
         ),
         # BCP2xx: edits
-        Rule("BCP201", "definition added", "restart the process, or build with --policy linked"),
-        Rule("BCP202", "definition removed", "keep the definition, or build with --policy linked"),
+        Rule("BCP201", "definition added", "restart the process, or put the code into an existing function"),
+        Rule("BCP202", "definition removed", "keep the definition, or restart the process"),
         Rule(
             "BCP203",
             "signature takes fewer calls",
@@ -188,10 +190,14 @@ RULES = {
         Rule("BCP204", "kind of definition changed", "restart the process: running calls expect the old kind"),
         Rule("BCP205", "decorators changed", "restart the process: decorators run when the module is imported"),
         Rule("BCP206", "bases or metaclass changed", "restart the process: instances are laid out by the old class"),
-        Rule("BCP207", "generated class changed", "restart the process: its methods were generated from the old fields"),
+        Rule(
+            "BCP207", "generated class changed", "restart the process: its methods were generated from the old fields"
+        ),
         Rule("BCP208", "executed statement changed", "restart the process, or move the code into a function"),
-        Rule("BCP209", "value changed", "restart the process, or build with --policy linked"),
-        Rule("BCP210", "value that another statement reads", "restart the process: the statement ran with the old value"),
+        Rule("BCP209", "value changed", "restart the process, or return the value from a function"),
+        Rule(
+            "BCP210", "value that another statement reads", "restart the process: the statement ran with the old value"
+        ),
         Rule(
             "BCP211",
             "function that import-time code ran",
@@ -199,8 +205,15 @@ RULES = {
         ),
         Rule("BCP212", "free variables changed", "keep the set of captured names, or restart the process"),
         Rule("BCP213", "functions that can't be told apart", "give them names of their own, or restart the process"),
-        Rule("BCP214", "module added or removed", "restart the process, or build the changed modules alone"),
-        Rule("BCP215", "import removed", "the name stays bound in the running module", Severity.NOTE),
+        Rule(
+            "BCP214",
+            "module added or removed",
+            "put the file on the disk of every process that will import it",
+            Severity.NOTE,
+        ),
+        Rule(
+            "BCP215", "import removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", "build the patch again with the Python that runs it"),
         # BCP4xx: patch file and trust
@@ -216,15 +229,23 @@ RULES = {
         Rule("BCP501", "module not loaded", "import the module in the process first, or patch the file on its disk"),
         Rule("BCP502", "site not found", "build against the source that the process runs"),
         Rule("BCP503", "site ambiguous", "give the functions names of their own, or restart the process"),
-        Rule("BCP504", "running code differs from the base", "build with --base set to the source that the process runs"),
+        Rule(
+            "BCP504", "running code differs from the base", "build with --base set to the source that the process runs"
+        ),
         Rule("BCP505", "linked name missing", "build against the versions of the modules that the process runs"),
-        Rule("BCP506", "references unaccounted for", "let bcpatch search for them: scan=\"heap\" (stops every thread meanwhile)"),
+        Rule(
+            "BCP506",
+            "references unaccounted for",
+            'let bcpatch search for them: scan="heap" (stops every thread meanwhile)',
+        ),
         Rule("BCP507", "rewritten by another tool", "run the process without the tool that rewrites its functions"),
         # BCP6xx: apply
-        Rule("BCP601", "no quiet instant", "apply again later, raise the timeout, or use consistency=\"immediate\""),
+        Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),
         Rule("BCP603", "patched-in code raised", "correct the expression or the import; nothing was changed"),
-        Rule("BCP604", "audit hook installed", "run the process without Python audit hooks, or accept a likely instant"),
+        Rule(
+            "BCP604", "audit hook installed", "run the process without Python audit hooks, or accept a likely instant"
+        ),
         Rule("BCP605", "no GIL", "run the process with PYTHON_GIL=1"),
         Rule("BCP606", "another apply under way", "send the request again when the first one has ended"),
         Rule("BCP607", "no such generation", "see the generations that `bcpatch status` lists"),

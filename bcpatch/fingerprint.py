@@ -12,6 +12,7 @@ import dis
 import functools
 import hashlib
 import importlib.util
+import itertools
 import sys
 import weakref
 from collections.abc import Iterator
@@ -229,6 +230,11 @@ _JUMPS = {opcode: -1 if "BACKWARD" in dis.opname[opcode] else 1 for opcode in di
 _POSITION_NAMES = ("__firstlineno__", "__static_attributes__")
 
 
+def executed(code: CodeType) -> str:
+    """A digest of what a module's code does, constants that it holds but never uses left out."""
+    return blake(_encoder.encode(_without_class_positions(meaning(encode(code)))))
+
+
 def _without_class_positions(code: Code) -> Code:
     """A class body that does not store its line and its methods' attributes.
 
@@ -310,3 +316,12 @@ def _exception_table(table: bytes) -> Iterator[tuple[int, int, int, int]]:
         except StopIteration:
             raise IndexError("exception table ends within an entry") from None
         yield start, start + length, target, depth
+
+
+def stored_constant(body: CodeType, name: str) -> object:
+    """The constant that a module's or class's body stores under a name; None where it stores none."""
+    code = encode(body)
+    for (_, opcode, argument, _), (_, following, stored, _) in itertools.pairwise(_instructions(code.bytecode)):
+        if following == _STORE_NAME and code.names[stored] == name and opcode in _CONSTANT_OPCODES:
+            return body.co_consts[argument]
+    return None

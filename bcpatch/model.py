@@ -6,13 +6,13 @@ patch is made, checked, stored or applied.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
 
 
-class Policy(str, Enum):
+class Policy(StrEnum):
     """Which edits and which references a patch may contain."""
 
     STRICT = "strict"
@@ -101,20 +101,7 @@ class Code(Noun, frozen=True, tag=9):
 
 
 Constant: TypeAlias = (
-    None
-    | bool
-    | int
-    | float
-    | str
-    | Bytes
-    | Text
-    | Integer
-    | Complex
-    | Dots
-    | Tuple
-    | FrozenSet
-    | Slice
-    | Code
+    bool | int | float | str | Bytes | Text | Integer | Complex | Dots | Tuple | FrozenSet | Slice | Code | None
 )
 
 
@@ -279,9 +266,7 @@ class AnnotationsEdit(Noun, frozen=True, tag="annotations"):
     annotations: Annotations
 
 
-Edit: TypeAlias = (
-    FunctionEdit | PositionEdit | ClassPositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
-)
+Edit: TypeAlias = FunctionEdit | PositionEdit | ClassPositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
 
 
 class ModulePatch(Noun, frozen=True):

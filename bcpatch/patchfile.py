@@ -100,9 +100,7 @@ def header(patch: Patch) -> Header:
         patch.generation,
         patch.parent,
         tuple(
-            ModuleHeader(
-                part.module, part.replaces, part.brings, tuple(map(_edit_header, part.edits)), part.links
-            )
+            ModuleHeader(part.module, part.replaces, part.brings, tuple(map(_edit_header, part.edits)), part.links)
             for part in patch.modules
         ),
     )

@@ -1,0 +1,390 @@
+"""Base and new source of a module → its edits.
+
+What is compared is compiled code: a change in comments or formatting is no edit, or a
+refresh of positions. Edits that no policy of this version can carry come back as
+diagnostics (BCP2xx) at the place of the change. Whether the code may be *used* is the
+verifier's business.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import CodeType
+
+from bcpatch import fingerprint, importtime, pythons, shape
+from bcpatch.diagnostics import Diagnostic, finding
+from bcpatch.header import Header, header, is_lazy, variable_annotations
+from bcpatch.model import (
+    Annotations,
+    AnnotationsEdit,
+    ClassPositionEdit,
+    Code,
+    Default,
+    DocstringEdit,
+    Edit,
+    FunctionEdit,
+    Import,
+    ImportEdit,
+    Policy,
+    PositionEdit,
+    Positions,
+)
+from bcpatch.outline import Class, Function, Unit, nested
+from bcpatch.signature import rejected_call, signature
+
+_KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_KINDS = {
+    0: "a plain function",
+    inspect.CO_GENERATOR: "a generator",
+    inspect.CO_COROUTINE: "a coroutine",
+    inspect.CO_ASYNC_GENERATOR: "an asynchronous generator",
+}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs between two versions of a module: edits, and findings about the rest."""
+
+    edits: tuple[Edit, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> Changes:
+    """Compare two versions of one module source.
+
+    Without an old version every function of the new one is an edit of whatever runs.
+    """
+    if old is None:
+        return Changes(tuple(_without_base(new, optimization)), ())
+    found: list[Diagnostic] = []
+    edits: list[Edit] = [
+        *_bodies(old, new, optimization, found),
+        *_imports(old, new, found),
+        *_functions(old, new, policy, optimization, found),
+    ]
+    return Changes(tuple(edits), tuple(_without_repeats(found)))
+
+
+def _without_repeats(found: list[Diagnostic]) -> Iterator[Diagnostic]:
+    """Findings, but for "executed statement changed" where another rule says it better."""
+    said = {(one.file, one.line) for one in found if one.code in ("BCP201", "BCP202", "BCP205", "BCP206")}
+    return (one for one in found if one.code != "BCP208" or (one.file, one.line) not in said)
+
+
+def _without_base(new: Unit, optimization: int) -> Iterator[FunctionEdit]:
+    for function in new.functions:
+        yield _edit(function, header(new, function, optimization), None, None)
+
+
+# --- functions ---------------------------------------------------------------------------
+
+
+def _functions(old: Unit, new: Unit, policy: Policy, optimization: int, found: list[Diagnostic]) -> Iterator[Edit]:
+    pairs, added, removed = _paired(old, new)
+    for function in added:
+        if isinstance(function.node, ast.Lambda):
+            continue  # the statement or the default around it shows as changed
+        message = f"`{function.site.qualname}` is not in the base"
+        found.append(finding("BCP201", message, new.place(function.node), site=function.site))
+    for function in removed:
+        if isinstance(function.node, ast.Lambda):
+            continue
+        message = f"`{function.site.qualname}` of the base is gone"
+        found.append(finding("BCP202", message, old.place(function.node), site=function.site))
+    ran: dict[str, ast.stmt] | None = None
+    for before, after in pairs:
+        same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
+        if same_code and _same_header(before, after):
+            if not _same_positions(before.code, after.code):
+                yield PositionEdit(
+                    before.site,
+                    fingerprint.of(before.code),
+                    _positions(before.code, after.code),
+                    before.code.co_firstlineno,
+                )
+            continue
+        old_header, new_header = header(old, before, optimization), header(new, after, optimization)
+        found.extend(_shape_findings(before, after, new, policy))
+        ran = importtime.ran(new) if ran is None else ran
+        if not same_code and before.site.qualname in ran:
+            found.append(_import_time_finding(before, after, ran[before.site.qualname], new))
+        yield _edit(after, new_header, before, old_header)
+
+
+def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
+    """Functions of both versions that are the same one, those added, and those removed.
+
+    Same name, same decorators, same turn; what is left over pairs by name and turn, so that
+    a changed decorator shows as such.
+    """
+    added = list(new.functions)
+    removed = list(old.functions)
+    pairs = []
+    for key in (_context_key, _name_key):
+        waiting: dict[object, list[Function]] = {}
+        for function in removed:
+            waiting.setdefault(key(function), []).append(function)
+        left = []
+        for function in added:
+            same = waiting.get(key(function))
+            if same:
+                pairs.append((same.pop(0), function))
+            else:
+                left.append(function)
+        added = left
+        taken = {id(before) for before, _ in pairs}
+        removed = [function for function in removed if id(function) not in taken]
+    pairs.sort(key=lambda pair: pair[1].code.co_firstlineno)
+    return pairs, added, removed
+
+
+def _context_key(function: Function) -> object:
+    if isinstance(function.node, ast.Lambda):
+        statement = function.statement
+        return function.site.qualname, getattr(statement, "name", None) or shape.shape(statement)
+    return function.site.qualname, *map(shape.shape, function.node.decorator_list)
+
+
+def _name_key(function: Function) -> object:
+    """Lambdas never pair by name alone: by turn the wrong one would be taken."""
+    return id(function) if isinstance(function.node, ast.Lambda) else function.site.qualname
+
+
+def _same_header(before: Function, after: Function) -> bool:
+    """Whether two definitions write the same arguments, annotations and type parameters."""
+    if ast.dump(before.node.args) != ast.dump(after.node.args):
+        return False
+    for name in ("returns", "type_params"):
+        if _dumped(getattr(before.node, name, None)) != _dumped(getattr(after.node, name, None)):
+            return False
+    return True
+
+
+def _dumped(node: object) -> object:
+    if isinstance(node, list):
+        return [_dumped(item) for item in node]
+    return ast.dump(node) if isinstance(node, ast.AST) else node
+
+
+def _edit(after: Function, new: Header, before: Function | None, old: Header | None) -> FunctionEdit:
+    code = fingerprint.encode(after.code)
+    old_defaults = dict(old.positional + old.keywords) if old else {}
+    annotations = _digest(new.annotations)
+    generic = old is None or old.type_parameters_digest != new.type_parameters_digest
+    annotated = old is None or _digest(old.annotations) != annotations or old.lazy != new.lazy
+    return FunctionEdit(
+        site=before.site if before else after.site,
+        replaces=fingerprint.of(before.code) if before else "",
+        brings=fingerprint.digest(code),
+        code=code,
+        positional=_defaults(new.positional, old_defaults),
+        keywords=_defaults(new.keywords, old_defaults),
+        annotations=Annotations(new.annotations, new.lazy, annotated),
+        type_parameters=new.type_parameters if generic or annotated else None,
+        replaced_line=before.code.co_firstlineno if before else 0,
+    )
+
+
+def _defaults(new: Sequence[tuple[str, Code]], old: dict[str, Code]) -> tuple[Default, ...]:
+    return tuple(Default(parameter, code, _digest(old.get(parameter)) != _digest(code)) for parameter, code in new)
+
+
+def _digest(code: Code | None) -> str:
+    return "" if code is None else fingerprint.digest(code)
+
+
+def _shape_findings(before: Function, after: Function, new: Unit, policy: Policy) -> Iterator[Diagnostic]:
+    """What forbids a changed function by its shape: kind, decorators, signature."""
+    place, site = new.place(after.node), before.site
+    kinds = [function.code.co_flags & _KIND_FLAGS for function in (before, after)]
+    if kinds[0] != kinds[1]:
+        was, now = (_KINDS.get(kind, "another kind of function") for kind in kinds)
+        yield finding("BCP204", f"`{site.qualname}` was {was} and is now {now}", place, site=site)
+    if not isinstance(after.node, ast.Lambda) and _context_key(before) != _context_key(after):
+        yield finding("BCP205", f"`{site.qualname}` has other decorators than in the base", place, site=site)
+    if policy is Policy.STRICT:
+        lost = rejected_call(signature(before.node.args), signature(after.node.args))
+        if lost:
+            message = f"calls of `{site.qualname}` that were valid may fail: {lost}"
+            yield finding("BCP203", message, place, site=site)
+
+
+def _import_time_finding(before: Function, after: Function, statement: ast.stmt, new: Unit) -> Diagnostic:
+    line = statement.lineno
+    message = (
+        f"`{before.site.qualname}` ran when the module was imported, by line {line}: "
+        f"`{new.line(line).strip()}`; what it returned or did there stays as the old code made it"
+    )
+    return finding("BCP211", message, new.place(after.node), site=before.site)
+
+
+# --- positions ---------------------------------------------------------------------------
+
+
+def _same_positions(before: CodeType, after: CodeType) -> bool:
+    if before.co_firstlineno != after.co_firstlineno or before.co_linetable != after.co_linetable:
+        return False
+    return all(map(_same_positions, nested(before), nested(after)))
+
+
+def _positions(before: CodeType, after: CodeType) -> Positions:
+    """The positions of code that has the fingerprint of the code before it."""
+    return Positions(
+        after.co_firstlineno,
+        None if before.co_linetable == after.co_linetable else after.co_linetable,
+        tuple(map(_positions, nested(before), nested(after))),
+    )
+
+
+# --- module and class bodies -----------------------------------------------------------------
+
+
+def _bodies(old: Unit, new: Unit, optimization: int, found: list[Diagnostic]) -> Iterator[Edit]:
+    yield from _body(old, new, None, None, optimization, found)
+    waiting: dict[str, list[Class]] = {}
+    for made in old.classes:
+        waiting.setdefault(made.qualname, []).append(made)
+    for made in new.classes:
+        same = waiting.get(made.qualname)
+        if not same:
+            found.append(finding("BCP201", f"class `{made.qualname}` is not in the base", new.place(made.node)))
+            continue
+        before = same.pop(0)
+        found.extend(_class_findings(before, made, new))
+        yield from _body(old, new, before, made, optimization, found)
+        if pythons.CLASS_BODY_POSITIONS:
+            yield from _class_positions(before, made)
+    for left in waiting.values():
+        for made in left:
+            found.append(finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node)))
+
+
+def _class_findings(before: Class, after: Class, new: Unit) -> Iterator[Diagnostic]:
+    place = new.place(after.node)
+    if [*map(shape.shape, before.node.decorator_list)] != [*map(shape.shape, after.node.decorator_list)]:
+        yield finding("BCP205", f"class `{after.qualname}` has other decorators than in the base", place)
+    for name in ("bases", "keywords", "type_params"):
+        was, now = getattr(before.node, name, []), getattr(after.node, name, [])
+        if _dumped(was) != _dumped(now):
+            yield finding("BCP206", f"class `{after.qualname}` has other {name.replace('_', ' ')}", place)
+
+
+def _body(
+    old: Unit, new: Unit, before: Class | None, after: Class | None, optimization: int, found: list[Diagnostic]
+) -> Iterator[Edit]:
+    """Compare what one body executes: the module's, or that of one class."""
+    was = shape.body(before.node if before else old.tree)
+    now = shape.body(after.node if after else new.tree)
+    qualname = after.qualname if after else ""
+    found.extend(_statement_findings(was.statements, now.statements, old, new, optimization))
+    docstrings = [fingerprint.stored_constant(body.code, "__doc__") for body in (before or old, after or new)]
+    if docstrings[0] != docstrings[1]:
+        yield DocstringEdit(qualname, *(one if isinstance(one, str) else None for one in docstrings))
+    if {name: ast.dump(node) for name, node in was.annotations.items()} == {
+        name: ast.dump(node) for name, node in now.annotations.items()
+    }:
+        return
+    if after is not None and (after.node.decorator_list or after.node.bases or after.node.keywords):
+        changed = next(
+            (node for name, node in now.annotations.items() if _dumped(node) != _dumped(was.annotations.get(name))),
+            after.node,
+        )
+        message = f"the annotated variables of `{qualname}` may be its generated fields"
+        found.append(finding("BCP207", message, new.place(changed)))
+        return
+    code = variable_annotations(new, after, now.annotations, optimization)
+    yield AnnotationsEdit(qualname, Annotations(code, is_lazy(new), True))
+
+
+def _statement_findings(
+    was: Sequence[shape.Statement],
+    now: Sequence[shape.Statement],
+    old: Unit,
+    new: Unit,
+    optimization: int,
+) -> Iterator[Diagnostic]:
+    """What differs between two sequences of executed statements."""
+    if [one.shape for one in was] == [one.shape for one in now]:
+        return
+    shapes = [one.shape for one in was], [one.shape for one in now]
+    matcher = difflib.SequenceMatcher(None, *shapes, autojunk=False)
+    for tag, start, stop, new_start, new_stop in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        removed, added = was[start:stop], now[new_start:new_stop]
+        if len(removed) == len(added) and all(
+            _compiled_alike(one.node, other.node, optimization) for one, other in zip(removed, added, strict=True)
+        ):
+            continue
+        if added:
+            yield from (_statement_finding(one.node, new, "changed or added") for one in added)
+        else:
+            yield from (_removed_finding(one.node, old) for one in removed)
+
+
+def _compiled_alike(one: ast.stmt, other: ast.stmt, optimization: int) -> bool:
+    """Whether two statements compile to the same code: ``60 * 60`` is ``3600``."""
+    if isinstance(one, shape.DEFINITIONS) or isinstance(other, shape.DEFINITIONS):
+        return False
+    codes = [
+        compile(ast.Module([node], []), "", "exec", dont_inherit=True, optimize=optimization) for node in (one, other)
+    ]
+    return fingerprint.executed(codes[0]) == fingerprint.executed(codes[1])
+
+
+def _statement_finding(node: ast.stmt, unit: Unit, what: str) -> Diagnostic:
+    if isinstance(node, shape.DEFINITIONS):
+        message = f"`{node.name}` is decorated or derived, and it is {what} or stands in another order"
+        return finding("BCP208", message, unit.place(node))
+    if isinstance(node, shape.ASSIGNMENTS):
+        return finding(
+            "BCP209", f"this value is {what}; it was computed when the module was imported", unit.place(node)
+        )
+    return finding("BCP208", f"this statement is {what}; it runs when the module is imported", unit.place(node))
+
+
+def _removed_finding(node: ast.stmt, old: Unit) -> Diagnostic:
+    code = "BCP209" if isinstance(node, shape.ASSIGNMENTS) else "BCP208"
+    return finding(code, "this line of the base ran when the module was imported, and is gone", old.place(node))
+
+
+def _class_positions(before: Class, after: Class) -> Iterator[ClassPositionEdit]:
+    was, now = (_recorded(made.code) for made in (before, after))
+    if was != now:
+        yield ClassPositionEdit(after.qualname, *now)
+
+
+def _recorded(body: CodeType) -> tuple[int, tuple[str, ...]]:
+    """The line and the attributes that a class body stores about itself (CPython 3.13+)."""
+    attributes = fingerprint.stored_constant(body, "__static_attributes__")
+    return body.co_firstlineno, tuple(sorted(attributes)) if isinstance(attributes, tuple) else ()
+
+
+# --- imports ---------------------------------------------------------------------------------
+
+
+def _imports(old: Unit, new: Unit, found: list[Diagnostic]) -> Iterator[ImportEdit]:
+    """Names that top-level import statements bind anew, and a note for each that none binds any more."""
+    was = _bound(old)
+    now = _bound(new)
+    for key, (binding, statement) in now.items():
+        before = was.get(key)
+        if before is None or before[0] != binding:
+            yield ImportEdit(binding, before[0] if before else None, statement.lineno)
+    still = {name for name, _ in now} | shape.own_names(new.tree)
+    for (name, _), (_, statement) in was.items():
+        if name not in still:
+            message = f"`{name}`, imported by line {statement.lineno} of the base, stays bound in the running module"
+            found.append(finding("BCP215", message, new.place()))
+
+
+def _bound(unit: Unit) -> dict[tuple[str, str | None], tuple[Import, ast.stmt]]:
+    found: dict[tuple[str, str | None], tuple[Import, ast.stmt]] = {}
+    for statement in shape.body(unit.tree).imports:
+        for binding in shape.bindings(statement, unit.source.module):
+            found[binding.name, binding.submodule] = binding, statement
+    return found

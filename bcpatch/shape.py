@@ -1,0 +1,243 @@
+"""What a module executes around its functions, as comparable shapes.
+
+A shape is what a statement does when the module is imported, with the insides of
+functions left out: those are code of their own and are compared as code. Nothing here
+decides what a difference means.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bcpatch.model import Import, Module
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+
+_Node = TypeVar("_Node", bound=ast.AST)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a body that runs when the module is imported.
+
+    ``shape`` is equal for statements that do the same. ``node`` is where it stands.
+    """
+
+    shape: str
+    node: ast.stmt
+
+
+@dataclass(frozen=True)
+class Body:
+    """The executed part of a module or class body, sorted by what may be done about a change.
+
+    ``statements`` run in order, decorators and base classes among them; undecorated
+    functions and plain classes are not here: their order does nothing.
+    """
+
+    docstring: str | None
+    annotations: dict[str, ast.expr]
+    statements: tuple[Statement, ...]
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+
+
+def body(node: ast.Module | ast.ClassDef) -> Body:
+    """Sort the statements of a module's or a class's body."""
+    docstring = ast.get_docstring(node, clean=False)
+    rest = node.body[1:] if docstring is not None else node.body
+    annotations: dict[str, ast.expr] = {}
+    statements: list[Statement] = []
+    imports: list[ast.Import | ast.ImportFrom] = []
+    for statement in rest:
+        match statement:
+            case ast.Import() | ast.ImportFrom() if isinstance(node, ast.Module) and not _is_star(statement):
+                imports.append(statement)
+                continue
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if not statement.decorator_list:
+                continue
+            case ast.ClassDef() if not (statement.decorator_list or statement.bases or statement.keywords):
+                continue
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value, simple=1):
+                annotations[name] = annotation
+                if value is None:
+                    continue
+            case ast.If(orelse=[]) if is_type_checking(statement.test):
+                continue
+            case ast.Pass():
+                continue
+        statements.append(Statement(shape(statement), statement))
+    return Body(docstring, annotations, tuple(statements), tuple(imports))
+
+
+def _is_star(statement: ast.Import | ast.ImportFrom) -> bool:
+    return any(alias.name == "*" for alias in statement.names)
+
+
+def shape(node: ast.AST) -> str:
+    """A text that is equal for syntax trees that do the same when executed, functions' insides aside."""
+    return _dump(node)
+
+
+def _dump(node: object) -> str:
+    match node:
+        case list():
+            return "[" + ",".join(map(_dump, node)) + "]"
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return f"def {node.name}{_dump(node.decorator_list)}"
+        case ast.ClassDef():
+            return f"class {node.name}{_dump(node.decorator_list)}"
+        case ast.Lambda():
+            return f"lambda{_dump(node.args)}"
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return ast.dump(node)  # a lambda in here is no site of its own
+        case ast.If(test=test, orelse=orelse) if is_type_checking(test):
+            return f"unchecked {_dump(orelse)}"
+        case ast.AnnAssign(target=target, value=value, simple=1):
+            return f"annotated {_dump(target)}{_dump(value)}"
+        case ast.AST():
+            fields = (getattr(node, name, None) for name in node._fields)
+            return f"{type(node).__name__}({','.join(map(_dump, fields))})"
+    return repr(node)
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Whether the test of an ``if`` is the constant that only type checkers take for true."""
+    match test:
+        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+            return True
+    return False
+
+
+def is_main_guard(test: ast.expr) -> bool:
+    """Whether the test of an ``if`` is ``__name__ == "__main__"``."""
+    match test:
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
+            return True
+    return False
+
+
+# --- imports -----------------------------------------------------------------------------
+
+
+def bindings(statement: ast.Import | ast.ImportFrom, module: Module, *, runtime: bool = True) -> Iterator[Import]:
+    """The names that an import statement binds in a module's namespace."""
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            if alias.asname:
+                yield Import(alias.asname, alias.name, None, runtime=runtime)
+            else:
+                top = alias.name.partition(".")[0]
+                yield Import(top, top, None, None if top == alias.name else alias.name, runtime)
+        return
+    if statement.module == "__future__" and not statement.level:
+        return
+    origin = absolute(statement.module or "", statement.level, module)
+    for alias in statement.names:
+        yield Import(alias.asname or alias.name, origin, alias.name, runtime=runtime)
+
+
+def absolute(name: str, level: int, module: Module) -> str:
+    """The absolute name of a relatively imported module (``importlib._bootstrap._resolve_name``)."""
+    if not level:
+        return name
+    parent = module.package
+    for _ in range(level - 1):
+        parent = parent.rpartition(".")[0]
+    return f"{parent}.{name}" if name and parent else name or parent
+
+
+def imports(tree: ast.Module, module: Module) -> tuple[Import, ...]:
+    """Every name that the module's import statements bind, except those that it binds otherwise too.
+
+    ``try: import x`` with ``except ImportError: x = None`` counts as an import.
+    """
+    found: dict[Import, None] = {}
+
+    def visit(statements: Iterable[ast.stmt], runtime: bool) -> None:
+        for statement in statements:
+            match statement:
+                case ast.Import() | ast.ImportFrom():
+                    found.update(dict.fromkeys(bindings(statement, module, runtime=runtime)))
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    continue
+                case ast.If() if is_type_checking(statement.test):
+                    visit(statement.body, False)
+                    visit(statement.orelse, runtime)
+                    continue
+            for part in nested_statements(statement):
+                visit(part, runtime)
+
+    visit(tree.body, True)
+    own = own_names(tree)
+    return tuple(one for one in found if one.name not in own)
+
+
+def nested_statements(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The blocks of a compound statement that is not a definition."""
+    for name in ("body", "orelse", "finalbody"):
+        block = getattr(statement, name, None)
+        if block:
+            yield block
+    for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+        yield part.body
+
+
+def own_names(tree: ast.Module) -> frozenset[str]:
+    """Names that the module itself defines: functions, classes, variables, globals stored by functions.
+
+    A placeholder constant beside an import (``json = None``) does not make a name its own.
+    """
+    names: set[str] = set()
+
+    def collect(statements: list[ast.stmt]) -> None:
+        for statement in statements:
+            match statement:
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    names.add(statement.name)
+                    continue
+                case ast.Assign(targets=[ast.Name()], value=ast.Constant()):
+                    continue
+            for node in _own_level(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+                    names.add(node.id)
+                elif isinstance(node, (ast.MatchAs, ast.MatchStar, ast.ExceptHandler)) and node.name:
+                    names.add(node.name)
+            for block in nested_statements(statement):
+                collect(block)
+
+    collect(tree.body)
+    for node in of_type(tree, ast.Global):
+        names.update(node.names)
+    return frozenset(names)
+
+
+def _own_level(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The expressions of a statement itself, without its blocks of statements."""
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.stmt):
+            continue
+        if isinstance(child, ast.ExceptHandler):
+            yield child
+            continue
+        if isinstance(child, ast.match_case):
+            yield from ast.walk(child.pattern)
+            continue
+        yield from walk(child, lambda node: isinstance(node, ast.Lambda))
+
+
+def walk(node: ast.AST, stop: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
+    """``ast.walk`` in source order that does not look inside nodes for which ``stop`` holds."""
+    yield node
+    if stop(node):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from walk(child, stop)
+
+
+def of_type(node: ast.AST, kind: type[_Node]) -> Iterator[_Node]:
+    """All nodes of one kind below a syntax tree."""
+    return (found for found in ast.walk(node) if isinstance(found, kind))
