@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
@@ -15,8 +14,10 @@ from bcpatch.model import Patch, Policy
 
 if TYPE_CHECKING:
     from bcpatch.builder import Outcome
+    from bcpatch.channels.protocol import Consistency, Scan
+    from bcpatch.outline import Source
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Answer: TypeAlias = Literal["text", "json"]
 
 _PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 _BASE = click.option("--base", metavar="OLD", help="What the process runs: a file, a folder or git:REV (default: git:HEAD).")
@@ -26,6 +27,11 @@ _POLICY = click.option(
     help="Which edits are allowed (default: the project's, else strict).",
 )
 _MODULE = click.option("--module", metavar="NAME", help="The dotted name that the one PATH is imported under.")
+_PID = click.argument("pid", metavar="PID", type=click.IntRange(min=1))
+_SCAN = "How to find every reference to the old code; heap stops all threads meanwhile."
+_ANSWER = click.option(
+    "--format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How it is written."
+)
 _FORMAT = click.option(
     "--format", type=click.Choice(FORMATS), default="text", show_default=True, help="How findings are written."
 )
@@ -62,6 +68,7 @@ def build(
     PATH is a file, or a folder that is a package or an import root.
     """
     from bcpatch import patchfile
+    from bcpatch.cli import tables
 
     try:
         before = patchfile.read(parent) if parent is not None else None
@@ -76,7 +83,7 @@ def build(
         report(error.diagnostics, format)
         return status(error.diagnostics)
     report(made.diagnostics, format)
-    say(f"{relative(output)}: {summary(made.patch)}", format)
+    say(f"{relative(output)}: {tables.summary(made.patch)}", format)
     return DONE
 
 
@@ -89,6 +96,7 @@ def build(
 def verify(paths: tuple[str, ...], base: str | None, policy: str | None, module: str | None, format: Format) -> int:
     """Find what `build` would find in PATH, or check patch files; write nothing."""
     from bcpatch import patchfile
+    from bcpatch.cli import tables
     from bcpatch.verify import verify as verified
 
     patches = [path for path in paths if path.endswith(patchfile.SUFFIX)]
@@ -99,11 +107,11 @@ def verify(paths: tuple[str, ...], base: str | None, policy: str | None, module:
         for path in patches:
             patch = patchfile.read(path)
             found += verified(patch)
-            lines.append(f"{relative(path)}: {summary(patch)}")
+            lines.append(f"{relative(path)}: {tables.summary(patch)}")
         if sources:
             made = _compared(sources, base, policy, module, None)
             found += made.diagnostics
-            lines.append(summary(made.patch) if made.patch and made.patch.modules else "nothing changed")
+            lines.append(tables.summary(made.patch) if made.patch and made.patch.modules else "nothing changed")
     except Refused as error:
         found += error.diagnostics
     report(found, format)
@@ -121,10 +129,142 @@ def _compared(
     if module is not None and len(paths) > 1:
         raise Wrong("--module names one module: give one PATH with it")
     chosen = project.policy(paths, policy)
-    new = [source for path in paths for source in builder.collect(path, module)]
-    old = [
-        source
-        for path in paths
-        for source in builder.base(path, base, tuple(one for one in builder.collect(path, module)))
-    ]
-    return builder.compare(tuple(old), tuple(new), policy=chosen.value, parent=parent)
+    old: list[Source] = []
+    new: list[Source] = []
+    for path in paths:
+        sources = builder.collect(path, module)
+        new += sources
+        old += builder.base_of(path, base, sources)
+    return builder.compare(old, new, policy=chosen, parent=parent)
+
+
+@bcpatch.command()
+@click.argument("patch", metavar="PATCH")
+@click.option("--dis", "disassembled", is_flag=True, help="Disassemble the code that the patch brings.")
+@_ANSWER
+def show(patch: str, disassembled: bool, format: Answer) -> int:
+    """Tell what a patch file says of itself: its header and its edits."""
+    from bcpatch import patchfile
+    from bcpatch.cli import tables
+
+    data = patchfile.read_bytes(patch)
+    found = patchfile.decode(data, patch)
+    if format == "json":
+        tables.as_json(patchfile.header(found), digest=patchfile.digest(found), size=len(data))
+        return DONE
+    tables.show_patch(found, relative(patch), patchfile.digest(found), len(data))
+    if disassembled:
+        from bcpatch.cli import disassembly
+
+        disassembly.show(found)
+    return DONE
+
+
+# --- running processes -------------------------------------------------------------
+
+
+@bcpatch.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--watch", "folders", metavar="DIR", multiple=True, help="A folder to watch (default: the program's).")
+@_POLICY
+@click.option("-m", "module", metavar="MODULE", help="Run a module, as `python -m` does.")
+@click.argument("command", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
+def run(folders: tuple[str, ...], policy: str | None, module: str | None, command: tuple[str, ...]) -> int:
+    """Start an application and make every saved edit live in it.
+
+    COMMAND is a program with its arguments, or a Python file with its arguments. What
+    the command below it prints is its own; bcpatch writes to standard error.
+    """
+    from bcpatch import supervise
+    from bcpatch.cli import running
+
+    program = supervise.program(command, module)
+    watched = folders or (program.folder,)
+    return supervise.supervise(program, watched, project.policy(watched, policy), running.voice())
+
+
+@bcpatch.command()
+@_ANSWER
+def ps(format: Answer) -> int:
+    """List the processes of this user that take patches."""
+    from bcpatch.channels import client
+    from bcpatch.cli import tables
+
+    found = client.processes()
+    if format == "json":
+        tables.as_json(found)
+    elif found:
+        tables.show_processes(found)
+    else:
+        say("no process: an application is reachable once it has called bcpatch.runtime.loop()")
+    return DONE
+
+
+@bcpatch.command(name="status")
+@_PID
+@_ANSWER
+def status_command(pid: int, format: Answer) -> int:
+    """Tell a process's generations, and where every patched function of it stands."""
+    from bcpatch.channels.protocol import StatusReply, StatusRequest
+    from bcpatch.cli import tables
+    from bcpatch.cli.processes import asked
+
+    reply = asked(pid, StatusRequest(), StatusReply)
+    if format == "json":
+        tables.as_json(reply.status)
+    else:
+        tables.show_status(reply.status)
+    return DONE
+
+
+@bcpatch.command()
+@click.argument("patch", metavar="PATCH")
+@click.argument("pids", metavar="PID...", type=click.IntRange(min=1), nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Link the patch with the process and change nothing.")
+@click.option(
+    "--consistency",
+    type=click.Choice(("immediate", "quiescent")),
+    default="immediate",
+    show_default=True,
+    help="When to swap: at once, or while no call is inside a changed function.",
+)
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a quiet instant.")
+@click.option("--scan", type=click.Choice(("references", "heap")), default="references", show_default=True, help=_SCAN)
+@_FORMAT
+def apply(
+    patch: str,
+    pids: tuple[int, ...],
+    dry_run: bool,
+    consistency: Consistency,
+    timeout: float | None,
+    scan: Scan,
+    format: Format,
+) -> int:
+    """Apply a patch file to running processes."""
+    from bcpatch import patchfile
+    from bcpatch.channels.protocol import Apply
+    from bcpatch.cli.processes import each
+
+    data = patchfile.read_bytes(patch)
+    patchfile.decode(data, patch)
+    request = Apply(patch=data, consistency=consistency, scan=scan, timeout=timeout, dry_run=dry_run)
+    return each(pids, request, format)
+
+
+@bcpatch.command()
+@_PID
+@click.option("--to", type=click.IntRange(min=0), metavar="N", help="The generation to go to (default: the one before).")
+@_FORMAT
+def rollback(pid: int, to: int | None, format: Format) -> int:
+    """Bring a process back to an older generation, or forward again to a newer one."""
+    from bcpatch.channels.protocol import Rollback
+    from bcpatch.cli.processes import each
+
+    return each((pid,), Rollback(to), format)
+
+
+@bcpatch.command()
+def demo() -> int:
+    """Patch a running web server before your eyes."""
+    from bcpatch import demo as demonstration
+
+    return demonstration.demonstrate()

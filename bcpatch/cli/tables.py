@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import Enum
 
+import msgspec
+
+from bcpatch.channels.protocol import Hello
 from bcpatch.cli.output import colour
 from bcpatch.model import (
     AnnotationsEdit,
@@ -13,10 +18,15 @@ from bcpatch.model import (
     DocstringEdit,
     Edit,
     FunctionEdit,
+    GenerationStatus,
     ImportEdit,
+    Interpreter,
     ModulePatch,
     Patch,
+    Policy,
     PositionEdit,
+    SiteStatus,
+    Status,
 )
 
 #: Wider than any table: what is piped into a file or a program is never cut.
@@ -128,3 +138,77 @@ def _imported(edit: ImportEdit) -> str:
     bound = edit.binding
     origin = bound.submodule or bound.module
     return f"{origin}.{bound.attribute}" if bound.attribute else origin
+
+
+# --- processes -----------------------------------------------------------------------
+
+
+def show_processes(found: Sequence[Hello]) -> None:
+    """Write the processes that can be reached."""
+    rows = [
+        (one.pid, _python(one.interpreter), one.generation, _pinned(one.policy), moment(one.started), one.program)
+        for one in found
+    ]
+    table(("pid", "python", "generation", "policy", "since", "program"), rows)
+
+
+def show_status(status: Status) -> None:
+    """Write what a process tells of itself."""
+    table(
+        (),
+        (
+            ("process", f"{status.pid}  {status.program}"),
+            ("python", status.interpreter),
+            ("policy", _pinned(status.policy)),
+            ("since", moment(status.started)),
+            ("generation", status.generation),
+        ),
+    )
+    sys.stdout.write("\n")
+    table(("generation", "patch", "policy", "applied", "ms", "sites", "instant"), map(_generation, status.generations))
+    if status.sites:
+        sys.stdout.write("\n")
+        table(("function", "generation", "fingerprint", "place"), map(_site, status.sites))
+    for site in status.sites:
+        for flight in site.flights:
+            sys.stdout.write(
+                f"{site.site}: {flight.holder} is still inside generation {flight.generation},"
+                f" at {flight.file}:{flight.line}\n"
+            )
+
+
+def _generation(one: GenerationStatus) -> tuple[object, ...]:
+    policy = one.policy.value if one.policy else "-"
+    instant = "certain" if one.certain else "likely"
+    if one.patch is None:
+        return (one.number, "as started", "-", "-", "-", "-", "-")
+    return (one.number, short(one.patch), policy, moment(one.applied), f"{one.milliseconds:.1f}", one.sites, instant)
+
+
+def _site(one: SiteStatus) -> tuple[object, ...]:
+    return (one.site, one.generation, short(one.fingerprint), f"{one.file}:{one.line}")
+
+
+def _python(interpreter: Interpreter) -> str:
+    return str(interpreter).partition(" (")[0]
+
+
+def _pinned(policy: Policy | None) -> str:
+    return f"{policy.value} only" if policy else "any"
+
+
+def as_json(value: object, **more: object) -> None:
+    """Write a value as JSON, its fields by name; ``more`` are fields beside its own."""
+    content = _named(value)
+    if isinstance(content, dict):
+        content |= more
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _named(value: object) -> object:
+    """Nouns travel as arrays, which a person's script could only count."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, (list, tuple)):
+        return [_named(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
