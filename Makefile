@@ -31,6 +31,7 @@ lint: dev
 
 types: dev
 	$(run) mypy
+	$(run) mypy --config-file tests/mypy.ini
 
 layers: dev
 	$(VENV)/bin/lint-imports

@@ -13,8 +13,9 @@ from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
-import bcpatch
 import pytest
+
+import bcpatch
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
