@@ -21,6 +21,9 @@ SUFFIX: Final = ".py"
 QUIET: Final = 0.01
 QUIET_TOGETHER: Final = 0.05
 
+#: Seconds without an event after which files that looked half-written are believed.
+DOUBT: Final = 0.5
+
 #: Seconds to wait for a writer to close the file that it has begun to write.
 WRITING: Final = 1.0
 
@@ -43,10 +46,14 @@ class Saved(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Paths whose files are whole, and when the first of them was touched."""
+    """Paths whose files are whole, and when the first of them was touched.
+
+    ``again`` is True where they were put off once, and nothing was saved since.
+    """
 
     paths: frozenset[str]
     since: float
+    again: bool = False
 
 
 class Settling:
@@ -60,10 +67,12 @@ class Settling:
         self._pending: dict[str, float] = {}
         self._writing: dict[str, float] = {}
         self._last = 0.0
+        self._put_off = False
 
     def note(self, saved: Saved) -> None:
         self._pending.setdefault(saved.path, saved.time)
         self._last = max(self._last, saved.time)
+        self._put_off = False
         if saved.finished:
             self._writing.pop(saved.path, None)
         else:
@@ -73,8 +82,8 @@ class Settling:
         """Seconds until it is worth asking again; 0 when there is a batch to take, None when nothing is pending."""
         if not self._pending:
             return None
-        quiet = QUIET if len(self._pending) == 1 else QUIET_TOGETHER
-        due = self._last + quiet
+        together = QUIET if len(self._pending) == 1 else QUIET_TOGETHER
+        due = self._last + (DOUBT if self._put_off else together)
         if self._writing:
             due = max(due, max(self._writing.values()) + WRITING)
         if due > now:
@@ -85,10 +94,18 @@ class Settling:
 
     def take(self) -> Batch:
         """All that is pending, which is pending no more."""
-        batch = Batch(frozenset(self._pending), min(self._pending.values()))
+        batch = Batch(frozenset(self._pending), min(self._pending.values()), self._put_off)
         self._pending.clear()
         self._writing.clear()
+        self._put_off = False
         return batch
+
+    def put_off(self, batch: Batch, now: float) -> None:
+        """Look at a batch again when nothing was saved for a while: its files are not whole after all."""
+        for path in batch.paths:
+            self._pending[path] = min(batch.since, self._pending.get(path, batch.since))
+        self._last = max(self._last, now)
+        self._put_off = True
 
 
 # --- sources and folders -------------------------------------------------------------

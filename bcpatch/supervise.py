@@ -1,0 +1,256 @@
+"""Runs an application and keeps its code equal to the sources on disk, for as long as it lives.
+
+Two threads: one has the application and the signals, the other everything that takes
+time. The application keeps its terminal, its standard streams and its exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from bcpatch import bootstrap, watch
+from bcpatch.channels.base import ChannelError
+from bcpatch.channels.directory import directories, prepare
+from bcpatch.channels.peer import Peer
+from bcpatch.channels.supervisor import ENVIRONMENT
+from bcpatch.channels.workers import Workers
+from bcpatch.diagnostics import Error, relative
+from bcpatch.follow import Follower, Voice
+from bcpatch.model import Policy
+from bcpatch.watch import Saved, Settling
+
+#: Seconds without a single process that takes patches, after which that is said.
+ALONE: Final = 5.0
+
+_NOBODY: Final = (
+    "no process takes patches yet: call bcpatch.runtime.loop() in the application,"
+    " or start it as `bcpatch run FILE.py` or `bcpatch run -m MODULE`"
+)
+
+#: A second Ctrl-C within these seconds of another kills the application.
+TWICE: Final = 3.0
+
+#: Signals that are passed on to the application ...
+_FORWARDED: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+#: ... and those that the terminal has sent to it already, if it was the terminal.
+_FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT)
+
+
+class Program(NamedTuple):
+    """What to run: the command line, and the folder that its sources are in."""
+
+    command: list[str]
+    folder: str
+
+
+class CannotRun(Error):
+    """There is nothing to start, or it can't be started; the message says why."""
+
+
+class Joined(NamedTuple):
+    peer: Peer
+
+
+class Left(NamedTuple):
+    peer: Peer
+
+
+class Closed(NamedTuple):
+    """There will be no more events."""
+
+
+Event: TypeAlias = Saved | Joined | Left | Closed
+
+
+# --- what to run ---------------------------------------------------------------------
+
+
+def program(words: Sequence[str], module: str | None = None) -> Program:
+    """The program that ``bcpatch run`` was asked for: a module, a Python file, or any command.
+
+    Raises CannotRun where there is none.
+    """
+    if module is not None:
+        return Program(bootstrap.command(words, module), os.getcwd())
+    if not words:
+        raise CannotRun("nothing to run: name a Python file, -m MODULE, or a command after --")
+    name = words[0]
+    if name.endswith((".py", ".pyw")) or os.path.isfile(os.path.join(name, "__main__.py")):
+        if not os.path.exists(name):
+            raise CannotRun(f"{name}: no such file")
+        folder = name if os.path.isdir(name) else os.path.dirname(os.path.realpath(name))
+        return Program(bootstrap.command(words, None), folder)
+    if shutil.which(name) is None:
+        raise CannotRun(f"{name}: no such program")
+    return Program(list(words), os.getcwd())
+
+
+# --- running it ----------------------------------------------------------------------
+
+
+def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: Voice) -> int:
+    """Run a program until it ends, and bring every save below ``folders`` to its processes.
+
+    Returns its exit status, 128 + N where signal N ended it. Raises CannotRun.
+    """
+    watched = tuple(dict.fromkeys(map(os.path.realpath, folders)))
+    for folder in watched:
+        if not os.path.isdir(folder):
+            raise CannotRun(f"{relative(folder)}: no such folder to watch")
+    follower = Follower(watched, policy, voice)
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        workers = _workers(events)
+        stack.callback(workers.close)
+        stack.callback(_watching(watched, events).stop)
+        following = threading.Thread(target=_follow, args=(follower, events, watched), name="bcpatch follow", daemon=True)
+        following.start()
+        sources = f"{follower.count} source{'' if follower.count == 1 else 's'}"
+        voice.say(f"watching {sources} below {', '.join(map(relative, watched))} ({policy.value})")
+        status = _Application(program.command, workers.path, follower, voice).wait()
+        events.put(Closed())
+        following.join(TWICE)
+    return status
+
+
+def _workers(events: queue.SimpleQueue[Event]) -> Workers:
+    reasons = []
+    for directory in directories():
+        try:
+            prepare(directory)
+            return Workers(
+                os.path.join(directory, f"run-{os.getpid()}.sock"),
+                joined=lambda peer: events.put(Joined(peer)),
+                left=lambda peer: events.put(Left(peer)),
+            )
+        except ChannelError as error:
+            reasons.append(str(error))
+    raise CannotRun(f"no place for a socket: {'; '.join(reasons)}")
+
+
+def _watching(folders: Sequence[str], events: queue.SimpleQueue[Event]) -> watch.Watching:
+    try:
+        return watch.watch(folders, events.put, time.monotonic)
+    except OSError as error:
+        raise CannotRun(f"can't watch {', '.join(map(relative, folders))}: {error.strerror or error}") from error
+
+
+def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str]) -> None:
+    """Handle events in their order, and saves when they have settled, until there are no more."""
+    locks = watch.git_locks(folders)
+    settling = Settling(lambda: any(map(os.path.exists, locks)))
+    while True:
+        wait = settling.wait(time.monotonic())
+        try:
+            event = events.get(timeout=wait) if wait != 0 else events.get_nowait()
+        except queue.Empty:
+            if wait == 0:
+                batch = settling.take()
+                if not follower.saved(batch):
+                    settling.put_off(batch, time.monotonic())
+            continue
+        match event:
+            case Saved():
+                settling.note(event)
+            case Joined(peer):
+                follower.joined(peer)
+            case Left(peer):
+                follower.left(peer)
+            case Closed():
+                return
+
+
+# --- the application's process ---------------------------------------------------------
+
+
+class _Application:
+    """A started program, and the signals that end it or us."""
+
+    def __init__(self, command: Sequence[str], socket: str, follower: Follower, voice: Voice) -> None:
+        self._follower = follower
+        self._voice = voice
+        self._inbox: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._interrupted = -TWICE
+        self._handlers = {number: self._listen(number) for number in (*_FORWARDED, *_FROM_TERMINAL)}
+        try:
+            self._process = subprocess.Popen(command, env=os.environ | {ENVIRONMENT: socket})
+        except OSError as error:
+            self._restore()
+            raise CannotRun(f"{command[0]}: {str(error.strerror).lower()}") from error
+
+    def wait(self) -> int:
+        """Pass signals on until the program ends; returns its exit status as a shell would."""
+        threading.Thread(target=self._reap, name="bcpatch reap", daemon=True).start()
+        alone: float | None = ALONE
+        try:
+            while True:
+                try:
+                    number = self._inbox.get(timeout=alone)
+                except queue.Empty:
+                    alone = None
+                    if not self._follower.met:
+                        self._voice.say(_NOBODY)
+                    continue
+                if number is None:
+                    break
+                self._pass_on(number)
+        finally:
+            self._restore()
+        status = self._process.returncode
+        return 128 - status if status < 0 else status
+
+    def _reap(self) -> None:
+        self._process.wait()
+        self._inbox.put(None)
+
+    def _listen(self, number: int) -> object:
+        """Have a signal put into the inbox, unless whoever started us wanted it ignored."""
+        if signal.getsignal(number) is signal.SIG_IGN:
+            return signal.SIG_IGN
+        return signal.signal(number, lambda received, _: self._inbox.put(received))
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int) -> None:
+        if number not in _FROM_TERMINAL or not _in_foreground():
+            self._process.send_signal(number)
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if now - self._interrupted < TWICE:
+                self._kill()
+            self._interrupted = now
+
+    def _kill(self) -> None:
+        """End the program's processes at once: the first, and all that have made themselves known."""
+        self._voice.say("killing the application")
+        self._process.kill()
+        for pid in self._follower.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _in_foreground() -> bool:
+    """Whether the terminal sends its signals to our process group, and so to the application too."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except OSError:  # there is no terminal
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
