@@ -225,6 +225,7 @@ RULES = {
         Rule("BCP406", "built for another optimisation level", "build with the -O level of the process"),
         Rule("BCP407", "parent patch not applied", "apply the parent first, or build against what the process runs"),
         Rule("BCP408", "malformed patch content", "build the patch again; this one was not written by bcpatch"),
+        Rule("BCP409", "policy of the process", "build with --policy strict, or restart the process without the pin"),
         # BCP5xx: link
         Rule("BCP501", "module not loaded", "import the module in the process first, or patch the file on its disk"),
         Rule("BCP502", "site not found", "build against the source that the process runs"),
@@ -239,6 +240,9 @@ RULES = {
             'let bcpatch search for them: scan="heap" (stops every thread meanwhile)',
         ),
         Rule("BCP507", "rewritten by another tool", "run the process without the tool that rewrites its functions"),
+        Rule("BCP508", "live closure can't go on", "wait until it is gone, or restart the process"),
+        Rule("BCP509", "imported name holds the module's own object", "build with --policy linked"),
+        Rule("BCP510", "default value lost", "restart the process: something has changed the function's defaults"),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),
@@ -249,6 +253,9 @@ RULES = {
         Rule("BCP605", "no GIL", "run the process with PYTHON_GIL=1"),
         Rule("BCP606", "another apply under way", "send the request again when the first one has ended"),
         Rule("BCP607", "no such generation", "see the generations that `bcpatch status` lists"),
+        Rule("BCP608", "value changed by someone else", "restart the process, or set the value back first"),
+        Rule("BCP609", "plan out of date", "link the patch again"),
+        Rule("BCP610", "store raised", "report it: everything was restored, but this should have been refused earlier"),
     )
 }
 
@@ -311,12 +318,11 @@ def heading(found: Diagnostic) -> str:
 def text(found: Diagnostic) -> str:
     """A finding for people: heading, source line with carets, message, trail, help."""
     lines = [heading(found)]
-    steps = [step for step in found.trail]
-    width = max([len(str(found.line)), *(len(str(step.line)) for step in steps)])
+    width = max([len(str(found.line)), *(len(str(step.line)) for step in found.trail)])
     bar = " " * width + " |"
     if found.text.strip():
         lines += [bar, f"{found.line:>{width}} | {found.text}", f"{bar} {_caret(found)}"]
-    for step in steps:
+    for step in found.trail:
         lines.append(f"{' ' * width} = {step.message} at line {step.line}")
         if step.text.strip():
             lines.append(f"{step.line:>{width}} | {step.text}")

@@ -56,7 +56,9 @@ class Channel:
         self._bell, self._rope = os.pipe()
         self._identity = os.fstat(self._bell)
 
-    def __len__(self) -> int:
+    @property
+    def posts(self) -> int:
+        """How many descriptors are attended to now."""
         return len(self._posts)
 
     def attend(self, post: Post) -> None:
@@ -104,9 +106,7 @@ class Channel:
         posts, self._posts = self._posts, []
         for post in posts:
             post.end()
-        if self._is_intact():
-            os.close(self._bell)
-            os.close(self._rope)
+        self._unhang()
 
     def close(self) -> None:
         """Stop serving. A request that is being handled is waited for one second at most."""
@@ -117,8 +117,11 @@ class Channel:
             self._change.notify_all()
         self._release()
         self.park()
-        for post in [post for post in self._posts if post.thread is None]:
+        idle = [post for post in self._posts if post.thread is None]
+        for post in idle:
             self._dismiss(post)
+        if not idle and not self._posts:
+            self._unhang()
 
     def pause(self, seconds: float) -> None:
         """Wait, unless and until the channel closes or its threads are sent away."""
@@ -175,7 +178,16 @@ class Channel:
             if post not in self._posts:
                 return
             self._posts.remove(post)
+            last = self._closed and not self._posts
         post.end()
+        if last:
+            self._unhang()
+
+    def _unhang(self) -> None:
+        """Give up the bell: nobody listens for it any more."""
+        if self._is_intact():
+            os.close(self._bell)
+            os.close(self._rope)
 
     def _is_intact(self) -> bool:
         """Whether the bell is still the bell: a process that becomes a daemon closes all descriptors."""

@@ -28,14 +28,16 @@ def post(
 ) -> Post:
     """A post that answers what comes in on ``connection``, which was greeted before.
 
-    ``gone`` is called after the conversation has ended.
+    ``gone`` is called when the other side has ended the conversation.
     """
 
-    def end() -> None:
-        connection.close()
+    def step() -> bool:
+        if answer(connection, name, handler):
+            return True
         gone()
+        return False
 
-    return Post(name, connection.fileno(), lambda: answer(connection, name, handler), end, idle)
+    return Post(name, connection.fileno(), step, connection.close, idle)
 
 
 def answer(connection: Connection, name: str, handler: Handler) -> bool:

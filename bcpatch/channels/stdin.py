@@ -20,8 +20,8 @@ LONGEST: Final = 1 << 16
 _CHUNK: Final = 1 << 12
 
 
-def open_channel(take: Callable[[str], None]) -> tuple[Channel, Post]:
-    """Call ``take`` with each line's path; blank lines are ignored, the end of the input ends the channel.
+def open_channel(take: Callable[[str], None], gone: Callable[[], None]) -> tuple[Channel, Post]:
+    """Call ``take`` with each line's path, and ``gone`` at the end of the input; blank lines are ignored.
 
     Raises `ChannelError` where the process has no standard input.
     """
@@ -44,6 +44,8 @@ def open_channel(take: Callable[[str], None]) -> tuple[Channel, Post]:
             path = os.fsdecode(line.strip())
             if path:
                 take(path)
+        if not data:
+            gone()
         return bool(data)
 
     return channel, Post("stdin", descriptor, step, lambda: None)

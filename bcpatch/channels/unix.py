@@ -40,7 +40,7 @@ def open_channel(handler: Handler, greeting: serve.Greeting) -> tuple[Channel, P
     channel = Channel("socket", path, remover(path))
 
     def take(connection: Connection) -> None:
-        if len(channel) > LIMIT:
+        if channel.posts > LIMIT:
             logger.warning("%s: refused a connection: there are %d already", channel.name, LIMIT)
             connection.send(Failure(f"more than {LIMIT} connections"))
             connection.close()

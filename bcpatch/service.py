@@ -1,0 +1,228 @@
+"""A process as others may ask it: its identity, its history, and the answers to requests.
+
+It answers whoever a channel let in; it knows no sockets. Every refusal and every error
+becomes a reply and a line in the log, and goes no further.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from bcpatch.channels.protocol import (
+    Applied,
+    Apply,
+    Failure,
+    Hello,
+    LoadedModule,
+    LoadedReply,
+    LoadedRequest,
+    Refusal,
+    Rehearsed,
+    Reply,
+    Request,
+    Rollback,
+    StatusReply,
+    StatusRequest,
+)
+from bcpatch.diagnostics import Refused
+from bcpatch.fingerprint import this_interpreter
+from bcpatch.history import Generation, History
+from bcpatch.model import Policy, Status
+from bcpatch.sources import file_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bcpatch.channels.protocol import Consistency, Scan
+    from bcpatch.load import Source
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("bcpatch")
+
+#: The generations of this process: there is one history in a process.
+history: Final = History()
+
+#: The environment variable that pins the policy of a process and of those below it.
+ENVIRONMENT: Final = "BCPATCH_POLICY"
+
+#: Characters of a command line that are shown to others.
+_LONGEST: Final = 1000
+
+_started = time.time()
+_pinned: Policy | None = None
+
+
+def pin(policy: str | None) -> None:
+    """Refuse from now on what ``policy`` doesn't allow; a pin can be tightened, never loosened.
+
+    Raises ValueError where it's not the name of a policy.
+    """
+    global _pinned
+    if policy is not None and _pinned is not Policy.STRICT:
+        _pinned = Policy(policy)
+
+
+def pinned() -> Policy | None:
+    """What this process is pinned to, by `pin` or by the environment; None where it takes any patch.
+
+    A name in the environment that is no policy pins to strict: a mistake must not open anything.
+    """
+    named = os.environ.get(ENVIRONMENT)
+    if not named:
+        return _pinned
+    try:
+        return Policy.STRICT if _pinned is Policy.STRICT else Policy(named)
+    except ValueError:
+        logger.error("%s=%s names no policy: only strict patches are taken", ENVIRONMENT, named)
+        return Policy.STRICT
+
+
+def restarted() -> None:
+    """Note that this process begins now: it was forked from one that had begun before."""
+    global _started
+    _started = time.time()
+
+
+def hello() -> Hello:
+    """The greeting of this process."""
+    return Hello(
+        pid=os.getpid(),
+        program=_program(),
+        interpreter=this_interpreter(),
+        policy=pinned(),
+        generation=history.current,
+        started=_started,
+    )
+
+
+def status() -> Status:
+    """What this process tells of itself."""
+    from bcpatch import apply
+
+    return Status(
+        pid=os.getpid(),
+        program=_program(),
+        interpreter=this_interpreter(),
+        policy=pinned(),
+        started=_started,
+        generation=history.current,
+        generations=tuple(generation.status() for generation in history.generations),
+        sites=apply.sites(history),
+    )
+
+
+def loaded() -> LoadedReply:
+    """The modules of this process that have a source file. Runs nothing of the application's."""
+    modules = [
+        LoadedModule(name, file, package if isinstance(package := vars(module).get("__package__"), str) else "")
+        for name, module in sys.modules.copy().items()
+        if type(module) is ModuleType and (file := file_of(module))
+    ]
+    return LoadedReply(history.current, history.generations[history.current].patch, tuple(modules))
+
+
+def apply(source: Source, *, consistency: Consistency, scan: Scan, timeout: float | None) -> Generation:
+    """Apply a patch to this process. Raises `Refused`."""
+    from bcpatch import load
+
+    return load.apply(source, history, pinned(), consistency=consistency, scan=scan, timeout=timeout)
+
+
+def rollback(to: int | None) -> Generation:
+    """Swap this process to generation ``to``. Raises `Refused`."""
+    from bcpatch import apply
+
+    with history.exclusive():
+        return apply.rollback(history, to)
+
+
+def at(generation: int, function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` as it was in ``generation``. Raises `Refused`."""
+    from bcpatch import apply
+
+    return apply.at(history, generation, function)
+
+
+def take(path: str) -> None:
+    """Apply the patch at ``path``; what comes of it goes to the log alone."""
+    from bcpatch import patchfile
+
+    try:
+        data = patchfile.read_bytes(path)
+    except Refused as refused:
+        logger.error("refused %s:\n%s", path, refused)
+        return
+    answer(Apply(patch=data))
+
+
+def answer(request: Request) -> Reply:
+    """Do what is asked; whatever comes of it is logged and becomes the reply."""
+    begin = time.perf_counter()
+    try:
+        reply = _answer(request)
+    except Refused as refused:
+        logger.error("refused %s:\n%s", _words(request), refused)
+        return Refusal(refused.diagnostics)
+    except Exception as error:
+        logger.exception("an error of bcpatch itself stopped %s", _words(request))
+        return Failure(f"{type(error).__name__}: {error}")
+    milliseconds = (time.perf_counter() - begin) * 1000
+    if isinstance(reply, Applied):
+        logger.info("generation %d runs after %.1f ms", reply.generation, milliseconds)
+    return reply
+
+
+def _answer(request: Request) -> Reply:
+    match request:
+        case Apply(dry_run=True):
+            return _rehearsed(request)
+        case Apply():
+            return _applied(
+                apply(request.patch, consistency=request.consistency, scan=request.scan, timeout=request.timeout)
+            )
+        case Rollback():
+            return _applied(rollback(request.to))
+        case StatusRequest():
+            return StatusReply(status())
+        case LoadedRequest():
+            return loaded()
+
+
+def _applied(generation: Generation) -> Applied:
+    return Applied(generation.number, generation.milliseconds, generation.notes)
+
+
+def _rehearsed(request: Apply) -> Rehearsed:
+    from bcpatch import load
+
+    begin = time.perf_counter()
+    plan = load.rehearse(request.patch, history, pinned(), scan=request.scan)
+    return Rehearsed(plan.sites, (time.perf_counter() - begin) * 1000, plan.notes)
+
+
+def _words(request: Request) -> str:
+    match request:
+        case Apply(dry_run=True):
+            return "a rehearsal"
+        case Apply():
+            return "a patch"
+        case Rollback(to=None):
+            return "a rollback"
+        case Rollback():
+            return f"a rollback to generation {request.to}"
+        case StatusRequest():
+            return "a request for the status"
+        case LoadedRequest():
+            return "a request for the loaded modules"
+
+
+def _program() -> str:
+    return shlex.join(sys.orig_argv)[:_LONGEST]
