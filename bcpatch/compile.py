@@ -259,8 +259,9 @@ def _bodies(old: Unit, new: Unit, optimization: int, found: list[Diagnostic]) ->
         if pythons.CLASS_BODY_POSITIONS:
             yield from _class_positions(before, made)
     for left in waiting.values():
-        for made in left:
-            found.append(finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node)))
+        found.extend(
+            finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node)) for made in left
+        )
 
 
 def _class_findings(before: Class, after: Class, new: Unit) -> Iterator[Diagnostic]:

@@ -79,14 +79,13 @@ def _lost_keyword(old: Signature, new: Signature) -> str | None:
 
 
 def _newly_required(old: Signature, new: Signature) -> str | None:
+    was_required = {name for name in old.keyword_only if name not in old.optional}
     for index, name in enumerate(new.by_position):
-        if name in new.optional:
-            continue
-        if index >= len(old.by_position) or old.by_position[index] in old.optional:
+        same_place = index < len(old.by_position) and old.by_position[index] not in old.optional
+        if name not in new.optional and not same_place and name not in was_required:
             return f"`{name}` need not be passed before"
     for name in new.keyword_only:
-        required = name in old.keyword_only and name not in old.optional
-        if name not in new.optional and not required:
+        if name not in new.optional and name not in was_required:
             return f"`{name}` need not be passed before"
     return None
 

@@ -1,0 +1,149 @@
+"""A patch file is read back exactly, and anything else is a clear error before it is used."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import patch_of
+
+from bcpatch import patchfile
+from bcpatch.diagnostics import PatchFileError, Refused
+from bcpatch.model import Patch
+
+OLD = "import os\n\ndef f(a: int, b=[], *, c=2) -> int:\n    return a\n\nclass A:\n    'one'\n    def g(self): return 1\n"
+NEW = "import os, json\n\ndef f(a: int, b=[], *, c=3) -> int:\n    return a + (lambda: {1, 2.5})\n\nclass A:\n    'two'\n\n    def g(self): return 1\n"
+
+
+@pytest.fixture(scope="module")
+def patch() -> Patch:
+    return patch_of(OLD, NEW)
+
+
+@pytest.fixture(scope="module")
+def data(patch: Patch) -> bytes:
+    return patchfile.encode(patch)
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(PatchFileError) as caught:
+        patchfile.decode(data, "gen7.patch")
+    (found,) = caught.value.diagnostics
+    assert found.file == "gen7.patch"
+    return found.code
+
+
+def resealed(data: bytes, change: bytes) -> bytes:
+    """A file with other content whose digest fits: what someone else's program might write."""
+    return change + patchfile._seal(change)
+
+
+def test_it_is_read_back_exactly(patch: Patch, data: bytes) -> None:
+    assert patchfile.decode(data) == patch
+    assert patchfile.encode(patchfile.decode(data)) == data
+
+
+def test_the_header_answers_without_the_bodies(patch: Patch, data: bytes) -> None:
+    head = patchfile.decode_header(data)
+    assert head == patchfile.header(patch)
+    (module,) = head.modules
+    kinds = {edit.kind for edit in module.edits}
+    assert {"function", "import", "docstring"} <= kinds
+    (edit,) = [edit for edit in module.edits if edit.kind == "function"]
+    assert (edit.qualname, edit.replaces != edit.brings) == ("f", True)
+
+
+def test_every_flipped_bit_is_seen(data: bytes) -> None:
+    for index in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[index] ^= 1 << bit
+            assert refusal(bytes(flipped)) in {"BCP401", "BCP403", "BCP404"}
+
+
+def test_every_cut_is_seen(data: bytes) -> None:
+    for size in range(len(data)):
+        assert refusal(data[:size]) in {"BCP401", "BCP402", "BCP403"}
+
+
+@given(st.data())
+def test_every_splice_is_seen(data: bytes, draw: st.DataObject) -> None:
+    start, stop, to = (draw.draw(st.integers(0, len(data))) for _ in range(3))
+    spliced = data[:to] + data[min(start, stop) : max(start, stop)] + data[to:]
+    if spliced != data:
+        assert refusal(spliced) in {"BCP401", "BCP403"}
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_no_patch(garbage: bytes) -> None:
+    assert refusal(garbage) in {"BCP401", "BCP402"}
+    sealed = patchfile._PREFIX.pack(patchfile.MAGIC, patchfile.FORMAT, len(garbage)) + garbage
+    assert refusal(resealed(b"", sealed)) in {"BCP408", "BCP402"}
+
+
+def test_sizes_are_not_believed(data: bytes) -> None:
+    content = data[: -patchfile._DIGEST_SIZE]
+    lying = patchfile._PREFIX.pack(patchfile.MAGIC, patchfile.FORMAT, 0xFFFFFFFF) + content[patchfile._PREFIX.size :]
+    assert refusal(resealed(data, lying)) == "BCP402"
+    head = struct.pack(">BI", 0xDD, 0xFFFFFFFF)  # an array of four thousand million items
+    assert refusal(resealed(data, patchfile._PREFIX.pack(patchfile.MAGIC, 1, len(head)) + head)) == "BCP408"
+
+
+def test_deep_nesting_is_an_error(patch: Patch, data: bytes) -> None:
+    head = data[: -patchfile._DIGEST_SIZE]
+    header = patchfile.decode_header(data)
+    size = patchfile._PREFIX.size + len(msgspec.msgpack.encode(header))
+    assert refusal(resealed(data, head[:size] + b"\x91" * 1_000_000)) == "BCP408"
+
+
+def test_a_header_that_lies_is_seen(patch: Patch) -> None:
+    (module,) = patch.modules
+    other = msgspec.structs.replace(patch, modules=(msgspec.structs.replace(module, edits=module.edits[:1]),))
+    head = msgspec.msgpack.encode(patchfile.header(patch))
+    bodies = patchfile.encode(other)[patchfile._PREFIX.size + len(msgspec.msgpack.encode(patchfile.header(other))) :]
+    content = patchfile._PREFIX.pack(patchfile.MAGIC, 1, len(head)) + head + bodies[: -patchfile._DIGEST_SIZE]
+    assert refusal(resealed(b"", content)) == "BCP408"
+
+
+def test_another_format_is_named(data: bytes) -> None:
+    assert refusal(data[:8] + b"\x00\x63" + data[10:]) == "BCP404"
+
+
+def test_a_file_is_written_and_read(patch: Patch, tmp_path: Path) -> None:
+    path = tmp_path / "gen7.patch"
+    patchfile.write(patch, path)
+    assert patchfile.read(path) == patch
+    assert os.listdir(tmp_path) == ["gen7.patch"]
+
+
+def test_a_file_that_can_not_be_written_leaves_nothing(patch: Patch, tmp_path: Path) -> None:
+    (tmp_path / "gen7.patch").mkdir()
+    with pytest.raises(Refused) as caught:
+        patchfile.write(patch, tmp_path / "gen7.patch")
+    assert caught.value.diagnostics[0].code == "BCP003"
+    assert os.listdir(tmp_path) == ["gen7.patch"]
+    with pytest.raises(Refused, match="no such file"):
+        patchfile.write(patch, tmp_path / "missing" / "gen7.patch")
+
+
+def test_an_interrupted_write_leaves_nothing(
+    patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        patchfile.write(patch, tmp_path / "gen7.patch")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PatchFileError) as caught:
+        patchfile.read(tmp_path / "none.patch")
+    assert caught.value.diagnostics[0].code == "BCP003"
