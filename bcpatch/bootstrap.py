@@ -43,7 +43,12 @@ def main() -> None:
     except BaseException:
         # The interpreter prints what nobody caught by this hook, and then ends as it would have.
         hook = sys.excepthook
-        sys.excepthook = lambda kind, error, trace: hook(kind, error, _without_us(trace))
+
+        def without_us(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            trace = _without_us(trace)
+            hook(kind, error.with_traceback(trace), trace)
+
+        sys.excepthook = without_us
         raise
 
 
