@@ -61,3 +61,21 @@ JUMPS_NEED_BOOL: Final = sys.version_info >= (3, 13)
 BINARY_OPERATORS: Final = len(getattr(opcode, "_nb_ops"))
 COMMON_CONSTANTS: Final = len(getattr(opcode, "_common_constants", ()))
 SPECIAL_METHODS: Final = len(getattr(opcode, "_special_method_names", ()))
+
+#: ``frame.f_locals`` of a function is a dictionary that its frame keeps, and with it every value
+#: for as long as the call lasts (until PEP 667, 3.13).
+LOCALS_ARE_KEPT: Final = sys.version_info < (3, 13)
+
+#: The ``__main__`` of a script has a ``__cached__``, which is None (until 3.14).
+MAIN_CACHED: Final = sys.version_info < (3, 15)
+
+#: Instructions may leave references on the stack that belong to local variables (LOAD_FAST_BORROW, 3.14+).
+BORROWS: Final = sys.version_info >= (3, 14)
+
+
+def cache_entries() -> dict[str, int]:
+    """How many cache entries follow an instruction, by name: a list by number before 3.13."""
+    entries = getattr(opcode, "_inline_cache_entries")
+    if isinstance(entries, list):
+        return {opcode.opname[number]: count for number, count in enumerate(entries) if count}
+    return dict(entries)

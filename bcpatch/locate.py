@@ -1,0 +1,366 @@
+"""Every function of every site of a patch, or the reason why not.
+
+Looks where a site's name leads first, then through its module, then through all
+modules, and only on request through the whole heap; it stops as soon as every
+reference to the code that is to be replaced is accounted for.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from dataclasses import dataclass
+from inspect import CO_OPTIMIZED
+from itertools import chain
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Final, TypeAlias
+
+from bcpatch import fingerprint, nested, pythons
+from bcpatch.accounting import Account, Walk, account
+from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.history import History
+from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
+
+SiteEdit: TypeAlias = FunctionEdit | PositionEdit
+
+_NEAR: Final = 5_000
+_MODULE: Final = 200_000
+_EVERYWHERE: Final = 2_000_000
+_LOOKS: Final = 25
+"""How often a count is repeated: another thread may hold a code object for a moment (as ``logging`` does)."""
+_PAUSE: Final = 0.0002  # seconds: lets other threads run on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedModule:
+    """One module object that a part of a patch goes into.
+
+    ``on_disk`` says whether its file holds the new text now; ``file`` is that file.
+    """
+
+    part: ModulePatch
+    object: ModuleType
+    file: str
+    on_disk: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedClosure:
+    """A live function made by a site's code: ``path`` leads through constants to its new code."""
+
+    function: FunctionType
+    path: nested.Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedSite:
+    """A site found in one module object: every function that shares its code."""
+
+    edit: SiteEdit
+    module: LinkedModule
+    functions: tuple[FunctionType, ...]
+    closures: tuple[LinkedClosure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What was found: sites to switch, sites that run the new code already, and findings."""
+
+    sites: tuple[LinkedSite, ...]
+    satisfied: tuple[Site, ...]
+    found: tuple[Diagnostic, ...]
+
+
+def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, positions: bool) -> Located:
+    """Find and account for every site of ``modules``.
+
+    ``positions`` asks for sites that only moved too, where the disk has the new text.
+    """
+    wanted = [
+        (module, edit)
+        for module in modules
+        for edit in module.part.edits
+        if isinstance(edit, FunctionEdit) or (isinstance(edit, PositionEdit) and positions and module.on_disk)
+    ]
+    walk = Walk(frozenset(vars(one.object)["__name__"] for one in modules), _beyond(history))
+    shown = {id(function) for function in history.exhibits}
+    result = Located((), (), ())
+    for look_further in _stages(wanted, heap):
+        look_further(walk)
+        result = _settle(wanted, walk, shown, history)
+        if not result.found:
+            break
+    return result
+
+
+# --- where to look, nearest first ----------------------------------------------------
+
+Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]
+Stage: TypeAlias = Callable[[Walk], None]
+
+
+def _beyond(history: History) -> frozenset[int]:
+    """Ids of what no walk enters: the namespaces of modules, and what bcpatch keeps itself."""
+    modules = [vars(module) for module in _all_modules()]
+    return frozenset(map(id, [*modules, history, *history.stores]))
+
+
+def _all_modules() -> list[ModuleType]:
+    found: list[object] = list(sys.modules.values())  # programs put other objects there too
+    return [one for one in found if isinstance(one, ModuleType)]
+
+
+def _stages(wanted: Sequence[Wanted], heap: bool) -> Iterator[Stage]:
+    modules = {id(module.object): module.object for module, _ in wanted}.values()
+    named = [(vars(module.object), edit.site.qualname.partition(".")[0]) for module, edit in wanted]
+
+    def near(walk: Walk) -> None:
+        walk.enter([space[name] for space, name in named if name in space], _NEAR, narrow=True)
+
+    def in_modules(walk: Walk) -> None:
+        walk.enter([vars(module) for module in modules], _MODULE, narrow=True)
+
+    def everywhere(walk: Walk) -> None:
+        loaded = [vars(module) for module in _all_modules()]
+        own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == __package__]
+        for space in own:
+            walk.seen[id(space)] = space
+        walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
+
+    def in_heap(walk: Walk) -> None:
+        walk.add(gc.get_objects())
+
+    yield near
+    yield in_modules
+    yield everywhere
+    if heap:
+        yield in_heap
+
+
+def _locals(own: set[int]) -> Iterator[object]:
+    """What the local variables of all threads' frames refer to, bcpatch's own frames excepted."""
+    for frame in list(sys._current_frames().values()):
+        current: FrameType | None = frame
+        while current is not None:
+            if id(current.f_globals) not in own and current.f_code.co_flags & CO_OPTIMIZED:
+                found = current.f_locals
+                yield from list(found.values())
+                if pythons.LOCALS_ARE_KEPT:
+                    found.clear()
+            current = current.f_back
+
+
+# --- matching ------------------------------------------------------------------------
+
+
+def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: History) -> Located:
+    """Decide every site with what the walk has reached so far."""
+    by_name: defaultdict[tuple[int, str], list[FunctionType]] = defaultdict(list)
+    for function in walk.functions:
+        if id(function) not in shown:
+            by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
+    sites: list[LinkedSite] = []
+    satisfied: list[Site] = []
+    found: list[Diagnostic] = []
+    for module, edit in wanted:
+        candidates = by_name[id(vars(module.object)), edit.site.qualname]
+        chosen = _choose(module, edit, candidates)
+        if isinstance(chosen, Diagnostic):
+            found.append(chosen)
+        elif chosen:
+            sites.append(LinkedSite(edit, module, tuple(chosen)))
+        else:
+            satisfied.append(edit.site)
+    if not found:
+        sites, found = _accounted(sites, walk, history)
+    return Located(tuple(sites), tuple(satisfied), tuple(found))
+
+
+def _choose(
+    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]
+) -> list[FunctionType] | Diagnostic:
+    """The functions of a site among those of its name; none where all run the new code already."""
+    prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
+    matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
+    brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
+    if not matching:
+        if any(print_ == brings for print_ in prints.values()):
+            return []
+        return _mismatch(module, edit, candidates)
+    lines = sorted({one.__code__.co_firstlineno for one in matching})
+    if len(lines) == 1:
+        return matching
+    if edit.replaced_line in lines:
+        return [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
+    siblings = [
+        other
+        for other in module.part.edits
+        if isinstance(other, FunctionEdit | PositionEdit)
+        and other.site.qualname == edit.site.qualname
+        and other.replaces == edit.replaces
+    ]
+    if len(siblings) != len(lines):
+        return finding(
+            "BCP503",
+            f"{len(lines)} functions named {edit.site.qualname} run this code, at lines {', '.join(map(str, lines))}",
+            Place(module.file),
+            site=edit.site,
+        )
+    line = lines[sorted(other.site.ordinal for other in siblings).index(edit.site.ordinal)]
+    return [one for one in matching if one.__code__.co_firstlineno == line]
+
+
+def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:
+    if not candidates:
+        message = f"{module.object.__name__} holds no function {edit.site.qualname}"
+        return finding("BCP502", message, Place(module.file), site=edit.site)
+    other = candidates[0].__code__
+    place = Place(other.co_filename, other.co_firstlineno)
+    if any(name.startswith("@py") for name in (*other.co_names, *other.co_varnames)):
+        return finding("BCP507", "its assertions were rewritten by pytest", place, site=edit.site)
+    running = ", ".join(sorted({fingerprint.of(one.__code__) for one in candidates}))
+    return finding("BCP504", f"it runs {running}, the patch replaces {edit.replaces}", place, site=edit.site)
+
+
+# --- accounting ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Old:
+    """Code to be replaced. Says where it is, and holds no reference to it."""
+
+    site: LinkedSite
+    store: FunctionType | dict[str, CodeType]
+    key: str
+    pair: nested.Pair
+
+    def code(self) -> CodeType:
+        store = self.store
+        outer = store.__code__ if isinstance(store, FunctionType) else store[self.key]
+        return nested.at(outer, self.pair.old)
+
+
+_ITSELF: Final = nested.Pair((), (), True)
+
+
+def _olds(site: LinkedSite, history: History) -> Iterator[_Old]:
+    """The code that runs at a site, and all changed code nested in what its generations had."""
+    edit = site.edit
+    for function in _first_of_each_code(site.functions):
+        yield _Old(site, function, "", _ITSELF)
+        if isinstance(edit, FunctionEdit):
+            for pair in nested.pairs(function.__code__, edit.code):
+                if pair.changed:
+                    yield _Old(site, function, "", pair)
+    running = {id(function.__code__) for function in site.functions}
+    store = history.codes.get(edit.site, {})
+    for key in store:
+        if isinstance(edit, FunctionEdit) and id(store[key]) not in running:
+            for pair in nested.pairs(store[key], edit.code):
+                if pair.changed:
+                    yield _Old(site, store, key, pair)
+
+
+def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionType]:
+    return {id(function.__code__): function for function in functions}.values()
+
+
+def _accounted(
+    sites: Sequence[LinkedSite], walk: Walk, history: History
+) -> tuple[list[LinkedSite], list[Diagnostic]]:
+    """The sites with their live closures, once all references to their code are explained."""
+    olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
+    accounts = _balanced(list(olds.values()), walk, history)
+    found = [
+        finding(
+            "BCP506",
+            f"{one.unexplained} of {one.references} references to {old.code().co_qualname} have no known holder"
+            " (a function out of sight, or a generator in a running loop)",
+            Place(old.site.module.file, old.code().co_firstlineno),
+            site=old.site.edit.site,
+        )
+        for old, one in zip(olds.values(), accounts, strict=True)
+        if one.unexplained
+    ]
+    closures: defaultdict[int, list[LinkedClosure]] = defaultdict(list)
+    switched = {id(function) for site in sites for function in site.functions}
+    for function in walk.functions:
+        old = olds.get(id(function.__code__))
+        if old is None or not old.pair.old or id(function) in switched or function in history.exhibits:
+            continue
+        reason = _obstacle(function, old)
+        if reason is not None:
+            found.append(finding("BCP508", reason, _place(function), site=old.site.edit.site))
+        elif old.pair.new is not None:
+            closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
+    linked = [
+        LinkedSite(site.edit, site.module, site.functions, tuple(closures[id(site)])) for site in sites
+    ]
+    return linked, found
+
+
+def _balanced(olds: Sequence[_Old], walk: Walk, history: History) -> list[Account]:
+    shown = [function for function in history.exhibits if id(function) not in walk.seen]
+    for function in shown:
+        walk.seen[id(function)] = function
+        walk.functions.append(function)
+    accounts: list[Account] = []
+    for _ in range(_LOOKS):
+        accounts = account(
+            [old.code() for old in olds],
+            walk,
+            history.references,
+            more=(code for store in history.codes.values() for code in store.values()),
+        )
+        if not any(one.unexplained for one in accounts):
+            break
+        time.sleep(_PAUSE)
+    return accounts
+
+
+_SHAPE_FLAGS: Final = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
+"""``*args``, ``**kwargs``, generator, coroutine, iterable coroutine, asynchronous generator."""
+
+
+def _obstacle(function: FunctionType, old: _Old) -> str | None:
+    """Why a live closure can't go on with the new code, or None."""
+    edit = old.site.edit
+    name = function.__code__.co_qualname
+    if not isinstance(edit, FunctionEdit) or old.pair.new is None:
+        return f"{name} is alive, and which function of the new code continues it is not certain"
+    new = nested.fields_at(edit.code, old.pair.new)
+    code = function.__code__
+    if code.co_freevars != new.freevars:
+        differing = sorted(set(code.co_freevars) ^ set(new.freevars)) or list(new.freevars)
+        return f"{name} is alive, and captures other variables in the new code: {', '.join(differing)}"
+    if (code.co_flags ^ new.flags) & _SHAPE_FLAGS or _parameters(code) != _parameters_of(new):
+        return f"{name} is alive, and takes other arguments or is of another kind in the new code"
+    takes = code.co_argcount + code.co_kwonlyargcount
+    if takes and not _same_maker(old, edit):
+        return f"{name} is alive, and its default values are made by code that changed too"
+    return None
+
+
+def _parameters(code: CodeType) -> tuple[object, ...]:
+    total = code.co_argcount + code.co_kwonlyargcount
+    return code.co_argcount, code.co_posonlyargcount, code.co_varnames[:total]
+
+
+def _parameters_of(code: Code) -> tuple[object, ...]:
+    total = code.argcount + code.kwonlyargcount
+    return code.argcount, code.posonlyargcount, code.varnames[:total]
+
+
+def _same_maker(old: _Old, edit: FunctionEdit) -> bool:
+    """Whether the code around nested code is the old one's but for the code nested in it."""
+    assert old.pair.new is not None
+    outer = _Old(old.site, old.store, old.key, nested.Pair(old.pair.old[:-1], (), True)).code()
+    before = nested.shell(fingerprint.encode(outer))
+    return before == nested.shell(nested.fields_at(edit.code, old.pair.new[:-1]))
+
+
+def _place(function: FunctionType) -> Place:
+    return Place(function.__code__.co_filename, function.__code__.co_firstlineno)
