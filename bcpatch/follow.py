@@ -11,7 +11,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -20,7 +19,6 @@ import msgspec
 
 from bcpatch import builder, patchfile
 from bcpatch.builder import Outcome
-from bcpatch.channels.connection import Lost
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import (
     Applied,
@@ -33,6 +31,7 @@ from bcpatch.channels.protocol import (
     Reply,
     Request,
 )
+from bcpatch.channels.workers import ask
 from bcpatch.diagnostics import Diagnostic, errors, relative
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.model import ClassPositionEdit, FunctionEdit, Interpreter, Module, Patch, Policy, PositionEdit
@@ -383,23 +382,12 @@ class Follower:
 
 
 def _asked(workers: Iterable[Worker], request: Request) -> dict[Worker, Reply]:
-    """What each worker answers; all of them are asked before the first answer is awaited."""
-    futures: dict[Worker, Future[Reply]] = {}
-    replies: dict[Worker, Reply] = {}
-    for worker in workers:
-        try:
-            futures[worker] = worker.peer.ask(request)
-        except Lost as error:
-            replies[worker] = Failure(str(error))
-    deadline = time.monotonic() + ANSWER_SECONDS
-    for worker, future in futures.items():
-        try:
-            replies[worker] = future.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            replies[worker] = Failure("it does not answer")
-        except Lost as error:
-            replies[worker] = Failure(str(error))
-    return replies
+    """What each worker answers; `Failure` where it doesn't."""
+    every = list(workers)
+    answers = ask([worker.peer for worker in every], request, ANSWER_SECONDS)
+    return {
+        worker: answer.reply or Failure(answer.reason) for worker, answer in zip(every, answers, strict=True)
+    }
 
 
 def _reason(reply: Reply) -> str:

@@ -20,7 +20,6 @@ from typing import Final, NamedTuple, TypeAlias
 
 from bcpatch import bootstrap, watch
 from bcpatch.channels.base import ChannelError
-from bcpatch.channels.directory import directories, prepare
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.supervisor import ENVIRONMENT
 from bcpatch.channels.workers import Workers
@@ -125,18 +124,10 @@ def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: V
 
 
 def _workers(events: queue.SimpleQueue[Event]) -> Workers:
-    reasons = []
-    for directory in directories():
-        try:
-            prepare(directory)
-            return Workers(
-                os.path.join(directory, f"run-{os.getpid()}.sock"),
-                joined=lambda peer: events.put(Joined(peer)),
-                left=lambda peer: events.put(Left(peer)),
-            )
-        except ChannelError as error:
-            reasons.append(str(error))
-    raise CannotRun(f"no place for a socket: {'; '.join(reasons)}")
+    try:
+        return Workers(lambda peer: events.put(Joined(peer)), lambda peer: events.put(Left(peer)))
+    except ChannelError as error:
+        raise CannotRun(f"no place for a socket: {error}") from error
 
 
 def _watching(folders: Sequence[str], events: queue.SimpleQueue[Event]) -> watch.Watching:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
@@ -69,9 +69,7 @@ class Workers:
 
     def ask(self, request: Request, timeout: float) -> list[Answer]:
         """Send ``request`` to all workers at once; what each said within ``timeout`` seconds."""
-        asked = [(peer, _ask(peer, request)) for peer in self.peers()]
-        deadline = time.monotonic() + timeout
-        return [_answer(peer, future, deadline) for peer, future in asked]
+        return ask(self.peers(), request, timeout)
 
     def close(self) -> None:
         """Hang up on every worker and remove the socket."""
@@ -103,6 +101,13 @@ class Workers:
             welcomed = self._peers.pop(peer)
         welcomed.wait()
         self._left(peer)
+
+
+def ask(peers: Iterable[Peer], request: Request, timeout: float) -> list[Answer]:
+    """Send ``request`` to some workers at once; what each said within ``timeout`` seconds, in their order."""
+    asked = [(peer, _ask(peer, request)) for peer in peers]
+    deadline = time.monotonic() + timeout
+    return [_answer(peer, future, deadline) for peer, future in asked]
 
 
 def _ask(peer: Peer, request: Request) -> Future[Reply]:
