@@ -13,7 +13,7 @@ import struct
 import time
 from typing import Final
 
-from bcpatch.channels.protocol import HEADER, Hello, ProtocolError, Reply, Request, body_length, frame
+from bcpatch.channels.protocol import HEADER, body_length
 from bcpatch.diagnostics import Error
 
 #: Seconds within which a message that has begun must have arrived, or have been taken.
@@ -43,9 +43,9 @@ class Connection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, message: Hello | Request | Reply) -> None:
-        """Send ``message``, or raise `Lost`."""
-        rest = memoryview(frame(message))
+    def send(self, frame: bytes) -> None:
+        """Send a whole frame, or raise `Lost`."""
+        rest = memoryview(frame)
         deadline = time.monotonic() + self._seconds
         while rest:
             try:
@@ -117,6 +117,3 @@ class Connection:
         seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not poll.poll(None if seconds is None else seconds * 1000):
             raise Lost(f"the other side {reason} in time")
-
-
-__all__ = ["MESSAGE_SECONDS", "Connection", "Lost", "ProtocolError"]

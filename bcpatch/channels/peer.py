@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from queue import SimpleQueue
 
 from bcpatch.channels.connection import Connection, Lost
-from bcpatch.channels.protocol import Failure, Hello, ProtocolError, Reply, Request, read_hello, read_reply
-
-logger = logging.getLogger("bcpatch")
+from bcpatch.channels.protocol import Failure, Hello, ProtocolError, Reply, Request, frame, read_hello, read_reply
 
 
 class Peer:
@@ -19,34 +17,38 @@ class Peer:
 
     Replies come in the order of the requests, so one that comes too late for its asker
     is never taken for the answer to the next. ``gone`` is called once, with this peer,
-    when the process ends the conversation.
+    when the conversation has ended.
     """
 
     def __init__(self, connection: Connection, hello: Hello, gone: Callable[[Peer], None] | None = None) -> None:
         self.hello = hello
         self._connection = connection
         self._gone = gone
-        self._asked: deque[Future[Reply]] = deque()
         self._lock = threading.Lock()
         self._over: Lost | None = None
-        self._reader = threading.Thread(target=self._read, name=f"bcpatch peer {hello.pid}", daemon=True)
+        self._asked: deque[Future[Reply]] = deque()
+        self._unsent: SimpleQueue[bytes | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name=f"bcpatch to {hello.pid}", daemon=True)
+        self._reader = threading.Thread(target=self._read, name=f"bcpatch from {hello.pid}", daemon=True)
+        self._writer.start()
         self._reader.start()
 
     def __repr__(self) -> str:
         return f"<Peer {self.hello.pid} {self.hello.program}>"
 
     def ask(self, request: Request) -> Future[Reply]:
-        """Send ``request``; the future has its reply, or `Lost`, raised here too where it can't be sent."""
+        """Send ``request`` without waiting; the future gets its reply, or `Lost`.
+
+        Raises `ProtocolError` where the request is larger than allowed.
+        """
+        data = frame(request)
         answer: Future[Reply] = Future()
         with self._lock:
-            if self._over is not None:
-                raise Lost(str(self._over))
-            self._asked.append(answer)
-            try:
-                self._connection.send(request)
-            except Lost:
-                self._connection.shut()
-                raise
+            if self._over is None:
+                self._asked.append(answer)
+                self._unsent.put(data)
+            else:
+                answer.set_exception(self._over)
         return answer
 
     def request(self, request: Request, timeout: float | None = None) -> Reply:
@@ -62,21 +64,34 @@ class Peer:
         if threading.current_thread() is not self._reader:
             self._reader.join()
 
+    def _write(self) -> None:
+        """Send what was asked, until there is nobody to send it to."""
+        try:
+            while (data := self._unsent.get()) is not None:
+                self._connection.send(data)
+        except Lost:
+            self._connection.shut()
+
     def _read(self) -> None:
-        """Hand each reply to the one who asked first, until the process hangs up."""
-        reason = Lost(f"process {self.hello.pid} ended the conversation")
+        """Hand each reply to the one who asked first, until the conversation ends."""
+        reason = f"process {self.hello.pid} ended the conversation"
         try:
             while (body := self._connection.receive()) is not None:
                 reply = read_reply(body)
+                if not self._asked:
+                    raise ProtocolError("it sent a reply that nobody asked for")
                 self._asked.popleft().set_result(reply)
-        except IndexError:
-            reason = Lost(f"process {self.hello.pid} sent a reply that nobody asked for")
         except (Lost, ProtocolError) as error:
-            reason = Lost(f"process {self.hello.pid}: {error}")
+            reason = f"process {self.hello.pid}: {error}"
+        self._end(Lost(reason))
+
+    def _end(self, reason: Lost) -> None:
         self._connection.shut()
+        self._unsent.put(None)
+        self._writer.join()
+        self._connection.close()
         with self._lock:
             self._over = reason
-        self._connection.close()
         while self._asked:
             self._asked.popleft().set_exception(reason)
         if self._gone is not None:

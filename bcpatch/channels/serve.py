@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from bcpatch.channels.base import Post
 from bcpatch.channels.connection import Connection, Lost
-from bcpatch.channels.protocol import Failure, Handler, Hello, ProtocolError, read_request
+from bcpatch.channels.protocol import Failure, Handler, Hello, ProtocolError, frame, read_request
 
 logger = logging.getLogger("bcpatch")
 
@@ -50,9 +50,9 @@ def answer(connection: Connection, name: str, handler: Handler) -> bool:
             request = read_request(body)
         except ProtocolError as error:
             logger.warning("%s: %s", name, error)
-            connection.send(Failure(str(error)))
+            connection.send(frame(Failure(str(error))))
             return True
-        connection.send(handler(request))
+        connection.send(frame(handler(request)))
     except ProtocolError as error:  # what follows a frame that is too large can't be told apart
         logger.warning("%s: %s; hanging up", name, error)
         return False

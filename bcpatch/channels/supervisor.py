@@ -12,7 +12,7 @@ from typing import Final
 from bcpatch.channels import serve
 from bcpatch.channels.base import Channel, ChannelError, Post
 from bcpatch.channels.connection import Connection, Lost
-from bcpatch.channels.protocol import Handler
+from bcpatch.channels.protocol import Handler, frame
 
 #: The environment variable that names the supervisor's socket.
 ENVIRONMENT: Final = "BCPATCH_SUPERVISOR"
@@ -35,7 +35,7 @@ def open_channel(
         connection = Connection(sock)
         if not connection.peer_is_trusted():
             raise ChannelError(f"{path}: the supervisor is another user's")
-        connection.send(greeting())
+        connection.send(frame(greeting()))
     except (OSError, Lost) as error:
         sock.close()
         raise ChannelError(f"{path}: can't reach the supervisor: {error}") from error

@@ -20,7 +20,7 @@ from bcpatch.channels import serve
 from bcpatch.channels.base import Channel, ChannelError, Post
 from bcpatch.channels.connection import Connection, Lost
 from bcpatch.channels.directory import SUFFIX, directories, prepare
-from bcpatch.channels.protocol import Failure, Handler
+from bcpatch.channels.protocol import Failure, Handler, frame
 
 logger = logging.getLogger("bcpatch")
 
@@ -42,10 +42,10 @@ def open_channel(handler: Handler, greeting: serve.Greeting) -> tuple[Channel, P
     def take(connection: Connection) -> None:
         if channel.posts > LIMIT:
             logger.warning("%s: refused a connection: there are %d already", channel.name, LIMIT)
-            connection.send(Failure(f"more than {LIMIT} connections"))
+            connection.send(frame(Failure(f"more than {LIMIT} connections")))
             connection.close()
             return
-        connection.send(greeting())
+        connection.send(frame(greeting()))
         channel.attend(serve.post(connection, channel.name, handler, idle=IDLE))
 
     return channel, accepting(listener, channel, take)

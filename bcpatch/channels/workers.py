@@ -50,7 +50,7 @@ class Workers:
 
     >>> workers = Workers()                                            # doctest: +SKIP
     >>> process = Popen(command, env=os.environ | {ENVIRONMENT: workers.path})     # doctest: +SKIP
-    >>> for answer in workers.ask(Apply(patch=data), timeout=30):      # doctest: +SKIP
+    >>> for answer in ask(workers.peers(), Apply(patch=data), timeout=30):         # doctest: +SKIP
     ...     print(answer.hello.pid, answer.reply or answer.reason)
     """
 
@@ -66,10 +66,6 @@ class Workers:
         """The workers that can be asked now, in the order in which they came."""
         with self._lock:
             return tuple(self._peers)
-
-    def ask(self, request: Request, timeout: float) -> list[Answer]:
-        """Send ``request`` to all workers at once; what each said within ``timeout`` seconds."""
-        return ask(self.peers(), request, timeout)
 
     def close(self) -> None:
         """Hang up on every worker and remove the socket."""
@@ -105,23 +101,9 @@ class Workers:
 
 def ask(peers: Iterable[Peer], request: Request, timeout: float) -> list[Answer]:
     """Send ``request`` to some workers at once; what each said within ``timeout`` seconds, in their order."""
-    asked = [(peer, _ask(peer, request)) for peer in peers]
+    asked = [(peer, peer.ask(request)) for peer in peers]
     deadline = time.monotonic() + timeout
     return [_answer(peer, future, deadline) for peer, future in asked]
-
-
-def _ask(peer: Peer, request: Request) -> Future[Reply]:
-    """Ask in a thread of its own: a worker that takes nothing must not keep the others waiting."""
-    future: Future[Reply] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(peer.request(request))
-        except Lost as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=f"bcpatch ask {peer.hello.pid}", daemon=True).start()
-    return future
 
 
 def _answer(peer: Peer, future: Future[Reply], deadline: float) -> Answer:
