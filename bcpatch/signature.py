@@ -71,8 +71,9 @@ def _lost_keyword(old: Signature, new: Signature) -> str | None:
         if not (stays or swallowed):
             return f"`{name}` could be passed by keyword"
     for name in old.keyword_only:
-        # among the positional parameters, extra positional arguments would reach it as well
-        reachable = name in new.keyword_only or (name in new.positional and not old.variadic)
+        # a position that old calls filled otherwise would reach it a second time
+        free = name in new.by_position[len(old.by_position) :] and name in new.positional and not old.variadic
+        reachable = name in new.keyword_only or free
         if not (reachable or (new.variadic_keywords and name not in new.by_position)):
             return f"`{name}` could be passed by keyword"
     return None
