@@ -113,7 +113,9 @@ def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: V
         workers = _workers(events)
         stack.callback(workers.close)
         stack.callback(_watching(watched, events).stop)
-        following = threading.Thread(target=_follow, args=(follower, events, watched), name="bcpatch follow", daemon=True)
+        following = threading.Thread(
+            target=_follow, args=(follower, events, watched), name="bcpatch follow", daemon=True
+        )
         following.start()
         sources = f"{follower.count} source{'' if follower.count == 1 else 's'}"
         voice.say(f"watching {sources} below {', '.join(map(relative, watched))} ({policy.value})")
