@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from bcpatch.model import Code
-from bcpatch.origins import Use
+from bcpatch.origins import Origin, Use
 
 
 class Position(NamedTuple):
@@ -67,6 +67,11 @@ class Flow:
     @cached_property
     def uses(self) -> tuple[Use, ...]:
         """What the reachable instructions do with names, in their order."""
+        raise NotImplementedError
+
+    @cached_property
+    def operands(self) -> Mapping[int, tuple[Origin, ...]]:
+        """By offset of each reachable instruction: the origins of the values that it needs, deepest first."""
         raise NotImplementedError
 
     def position(self, offset: int) -> Position | None:

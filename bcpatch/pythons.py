@@ -30,37 +30,8 @@ GENERATOR_HOLDS_CODE: Final = sys.version_info < (3, 12)
 #: specialised (3.13+, gh-117045). A new function object is as fast as one never patched.
 ASSIGNED_CODE_IS_SLOWER: Final = sys.version_info >= (3, 13)
 
-#: Builds that can run without the GIL can say whether they do (3.13+).
-GIL_CAN_BE_ABSENT: Final = hasattr(sys, "_is_gil_enabled")
-
-#: Builtins that CPython 3.11 does not have: PythonFinalizationError (3.13); PEP 814, PEP 661,
-#: PEP 810 (3.15).
-LATER_BUILTINS: Final = frozenset(
-    (("PythonFinalizationError",) if sys.version_info >= (3, 13) else ())
-    + (
-        ("ImportCycleError", "__lazy_import__", "frozendict", "sentinel")
-        if sys.version_info >= (3, 15)
-        else ()
-    )
-)
-
-#: Which rows of the table of instructions hold (`bcpatch.opcodes`): the minor version.
-INSTRUCTION_SET: Final = sys.version_info[1]
-
-#: LOAD_FAST of an unbound local raises (3.11); later versions have LOAD_FAST_CHECK for that
-#: and LOAD_FAST crashes.
-LOAD_FAST_CHECKS: Final = sys.version_info < (3, 12)
-
-#: POP_TOP of NULL crashes; from 3.14 on the compiler itself relies on it being dropped.
-POP_TOP_NEEDS_OBJECT: Final = sys.version_info < (3, 14)
-
-#: Conditional jumps and UNARY_NOT take True and False only (3.13+, TO_BOOL): another object would leak.
-JUMPS_NEED_BOOL: Final = sys.version_info >= (3, 13)
-
-#: Sizes of the tables that arguments of BINARY_OP, LOAD_COMMON_CONSTANT and LOAD_SPECIAL index.
-BINARY_OPERATORS: Final = len(getattr(opcode, "_nb_ops"))
-COMMON_CONSTANTS: Final = len(getattr(opcode, "_common_constants", ()))
-SPECIAL_METHODS: Final = len(getattr(opcode, "_special_method_names", ()))
+#: Whether the process runs with the GIL; builds of 3.13+ can do without.
+is_gil_enabled: Final = getattr(sys, "_is_gil_enabled", lambda: True)
 
 #: ``frame.f_locals`` of a function is a dictionary that its frame keeps, and with it every value
 #: for as long as the call lasts (until PEP 667, 3.13).
@@ -73,9 +44,37 @@ MAIN_CACHED: Final = sys.version_info < (3, 15)
 BORROWS: Final = sys.version_info >= (3, 14)
 
 
+#: What RESUME's argument may say: the bits of the place (start, after yield, ``yield from``, await; since 3.15 also
+#: the start of a generator expression), and the highest argument (one more bit: the depth of exception handlers).
+RESUME_PLACE: Final = 7 if sys.version_info >= (3, 15) else 3
+RESUME_PLACES: Final = frozenset(range(5 if sys.version_info >= (3, 15) else 4))
+RESUME_MOST: Final = 15 if sys.version_info >= (3, 15) else 7 if sys.version_info >= (3, 13) else 3
+
+#: How the code of a generator or coroutine may start. A generator expression of 3.15 asks its operand for an iterator
+#: before it becomes a generator.
+GENERATOR_STARTS: Final = (
+    ("RETURN_GENERATOR", "POP_TOP"),
+    *(
+        [("RESUME", "LOAD_FAST", "GET_ITER", "RETURN_GENERATOR", "POP_TOP")]
+        if sys.version_info >= (3, 15)
+        else []
+    ),
+)
+
+#: Every flag that the compiler sets in ``co_flags``.
+CODE_FLAGS: Final = 0x1FF03FF | (0x4000000 if sys.version_info >= (3, 13) else 0) | (0x8000000 if sys.version_info >= (3, 14) else 0)
+
+
 def cache_entries() -> dict[str, int]:
     """How many cache entries follow an instruction, by name: a list by number before 3.13."""
     entries = getattr(opcode, "_inline_cache_entries")
     if isinstance(entries, list):
         return {opcode.opname[number]: count for number, count in enumerate(entries) if count}
     return dict(entries)
+
+#: Builtins that CPython 3.11 does not have: PythonFinalizationError (3.13); frozendict (PEP 814),
+#: sentinel (PEP 661) and the two of lazy imports (PEP 810) (3.15).
+LATER_BUILTINS: Final = frozenset(
+    (("PythonFinalizationError",) if sys.version_info >= (3, 13) else ())
+    + (("ImportCycleError", "__lazy_import__", "frozendict", "sentinel") if sys.version_info >= (3, 15) else ())
+)
