@@ -1,0 +1,123 @@
+"""One access under the strict policy: a name, an import, an attribute.
+
+Each function yields what is wrong with it. How code comes to an access (an
+instruction, a constant name given to ``getattr``, a string annotation, a format text)
+is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bcpatch import names
+from bcpatch.diagnostics import Diagnostic, Step, finding
+from bcpatch.origins import Origin, Parameter
+from bcpatch.reach import Frame, Scope, global_paths, named, options, paths, receiver
+
+#: The rule that an own-module name breaks, by what the code is.
+OWN_NAME = {"function": "BCP101", "default": "BCP108", "annotation": "BCP107", "type parameters": "BCP107"}
+
+
+def report(
+    code: str, message: str, offset: int, frame: Frame, trail: tuple[Step, ...] = (), help: str | None = None
+) -> Diagnostic:
+    """A finding at an instruction."""
+    place = frame.scope.text.place(frame.flow.position(offset))
+    return finding(code, message, place, site=frame.scope.site, trail=trail, help=help)
+
+
+# --- names -------------------------------------------------------------------------------
+
+
+def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """A name looked up in the module's namespace, then in the builtins."""
+    scope = frame.scope
+    if name in scope.class_names:
+        message = f"`{name}` is a name of the class around it, and so of its own module"
+        yield report(OWN_NAME[scope.role], message, offset, frame)
+        return
+    reached = global_paths(name, scope)
+    for path in reached:
+        yield from dotted(path, offset, frame)
+    if reached or name in names.FACTS:
+        return
+    if name in names.INSIDE:
+        yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame)
+    elif "*" in scope.imports and name not in scope.text.bound:
+        stars = " and ".join(sorted({f"`{one.module}`" for one in scope.imports["*"]}))
+        message = f"`{name}` may come with the `*` imported from {stars}, or be a global of `{scope.module.name}`"
+        yield report("BCP106", message, offset, frame, help=f"import `{name}` by its name")
+    else:
+        yield report(OWN_NAME[scope.role], _own_name(name, scope), offset, frame)
+
+
+def _own_name(name: str, scope: Scope) -> str:
+    what = "a strict patch" if scope.role == "function" else f"the {scope.role} of a function in a strict patch"
+    shadows = ", which hides the builtin" if name in names.BUILTINS else ""
+    return f"{what} uses builtins and imported names only; `{name}` is a global of `{scope.module.name}`{shadows}"
+
+
+def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """A path that imports lead to, with every part of it."""
+    yield from reached(path, offset, frame)
+    parts = path.split(".")
+    for end, part in enumerate(parts, 1):
+        if names.is_private(part) and not named(".".join(parts[:end]), names.PUBLIC_NAMES):
+            where = f" of `{'.'.join(parts[: end - 1])}`" if end > 1 else ""
+            message = f"a strict patch uses public names of other modules only (`{part}`{where})"
+            yield report("BCP103", message, offset, frame)
+            return
+
+
+def reached(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """What a path that imports lead to is: the module itself, or a way around the rules?"""
+    if path in frame.scope.own_paths:
+        yield report("BCP112", f"`{path}` is the module that the patch changes", offset, frame)
+    row = named(path, names.OWN_MODULE)
+    if row:
+        yield report("BCP112", f"`{row}` {names.OWN_MODULE[row]}", offset, frame)
+    row = named(path, names.REACHING)
+    if row:
+        yield report("BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}", offset, frame)
+
+
+# --- attributes --------------------------------------------------------------------------
+
+
+def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """An attribute of a value."""
+    if name in names.INSIDE:
+        yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
+    elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
+        yield from _private(owner, name, offset, frame)
+    else:
+        for path in sorted(paths(owner, frame)):
+            yield from reached(f"{path}.{name}", offset, frame)
+
+
+def _private(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    found = [paths(one, where) for one, where in options(owner, frame)]
+    if all(some and all(named(f"{path}.{name}", names.PUBLIC_NAMES) for path in some) for some in found):
+        return
+    if receiver(owner, frame) is not None:
+        site = frame.scope.site
+        of = f" of `{site.qualname.rpartition('.')[0]}`" if site else ""
+        message = f"a strict patch uses public attributes of its receiver only (`{name}`{of})"
+        yield report("BCP104", message, offset, frame, _trail(owner, offset, frame))
+        return
+    modules = sorted({path for some in found for path in some})
+    if modules:
+        message = f"a strict patch uses public names of other modules only (`{name}` of `{modules[0]}`)"
+        yield report("BCP103", message, offset, frame)
+    else:
+        yield report("BCP105", f"a strict patch uses public attributes only (`{name}`)", offset, frame)
+
+
+def _trail(owner: Origin, offset: int, frame: Frame) -> tuple[Step, ...]:
+    """The chain from the receiver to the owner; none where the place itself shows it."""
+    chain = receiver(owner, frame)
+    if not chain:
+        return ()
+    place = frame.scope.text.place(frame.flow.position(offset))
+    shown = isinstance(owner, Parameter) and place.text[place.column - 1 :].startswith(f"{owner.name}.")
+    return () if shown else chain

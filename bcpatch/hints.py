@@ -1,0 +1,163 @@
+"""Annotations written as text: in quotes, or all of them under ``from __future__ import annotations``.
+
+They name types as much as annotations in code do. Only these texts are parsed, never
+evaluated; which text is a type and which is a value (``Literal["red"]``) is known here.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator
+
+from bcpatch import access
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.model import Tuple
+from bcpatch.origins import (
+    Attribute,
+    Called,
+    Computed,
+    Constant,
+    Display,
+    Global,
+    Item,
+    MakeUse,
+    Origin,
+    SubscriptUse,
+    Unknown,
+)
+from bcpatch.reach import Frame, options, paths
+
+_LONGEST = 10_000
+"""Characters of an annotation that is read."""
+
+
+def check(frame: Frame) -> Iterator[Diagnostic]:
+    """The texts among the annotations of the functions that a code object makes, or that it gives."""
+    for text, offset in _texts(frame):
+        yield from _read(text, offset, frame)
+
+
+# --- which texts are annotations -----------------------------------------------------------
+
+
+def _texts(frame: Frame) -> Iterator[tuple[str, int]]:
+    subscripts = {use.offset: use for use in frame.flow.uses if isinstance(use, SubscriptUse)}
+    for origin in _annotations(frame):
+        yield from _within(origin, subscripts, frame)
+
+
+def _annotations(frame: Frame) -> Iterator[Origin]:
+    """The value of each annotation that a code object evaluates."""
+    flow = frame.flow
+    for use in flow.uses:
+        if isinstance(use, MakeUse) and use.annotations is not None:
+            yield from _values(use.annotations, frame)
+    if frame.scope.role == "function":
+        return
+    for instruction in flow.instructions:
+        operands = flow.operands.get(instruction.offset, ())
+        if flow.code.name == "__annotate__" and instruction.name == "BUILD_MAP":
+            yield from operands[1::2]
+        elif frame.scope.role == "type parameters" and instruction.name == "RETURN_VALUE":
+            yield from operands
+        elif frame.scope.role == "type parameters" and instruction.name == "RETURN_CONST":
+            constant = flow.code.constants[instruction.argument]
+            if isinstance(constant, str):
+                yield Constant(instruction.offset, instruction.argument, constant)
+
+
+def _values(annotations: Origin, frame: Frame) -> Iterator[Origin]:
+    """The values of a tuple of names and annotations, as MAKE_FUNCTION takes it."""
+    for one, where in options(annotations, frame):
+        if isinstance(one, Constant) and one.index >= 0:
+            whole = where.flow.code.constants[one.index]
+            for value in whole.items[1::2] if isinstance(whole, Tuple) else ():
+                if isinstance(value, str):
+                    yield Constant(one.offset, -1, value)
+        else:
+            yield from where.flow.operands.get(one.offset, ())[1::2]
+
+
+def _within(
+    origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame
+) -> Iterator[tuple[str, int]]:
+    """The texts in an annotation that stand for types."""
+    match origin:
+        case Constant(value=str(text)):
+            yield text, origin.offset
+        case Item(owner=owner) if origin.offset in subscripts:
+            yield from _within(owner, subscripts, frame)
+            index = subscripts[origin.offset].index
+            kind = _kind(paths(owner, frame))
+            if kind == "Annotated" and isinstance(index, Display):
+                yield from _within(index.items[0], subscripts, frame)
+            elif kind != "Literal":
+                yield from _within(index, subscripts, frame)
+        case Computed(operands=parts) | Display(items=parts):
+            for part in parts:
+                yield from _within(part, subscripts, frame)
+        case Called(callee=callee, arguments=arguments) if _kind(paths(callee, frame)) == "ForwardRef":
+            for argument in arguments:
+                yield from _within(argument, subscripts, frame)
+        case _:
+            for one, where in options(origin, frame):
+                if one != origin:
+                    yield from _within(one, subscripts, where)
+
+
+def _kind(found: Iterable[str]) -> str:
+    """The last part of a name that means something to annotations, however it was imported."""
+    return next((last for path in found if (last := path.rpartition(".")[2]) in _SPECIAL), "")
+
+
+_SPECIAL = frozenset({"Literal", "Annotated", "ForwardRef"})
+
+
+# --- what a text names -----------------------------------------------------------------------
+
+
+def _read(text: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    if len(text) > _LONGEST:
+        message = f"an annotation of {len(text)} characters is not read"
+        yield access.report("BCP107", message, offset, frame)
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # no type checker and no `typing.get_type_hints` takes it for a type
+    yield from _named(tree.body, offset, frame)
+
+
+def _named(node: ast.AST, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    match node:
+        case ast.Name(id=name):
+            if name not in frame.scope.type_parameters:
+                yield from access.name(name, offset, frame)
+        case ast.Attribute(value=value, attr=attribute):
+            yield from _named(value, offset, frame)
+            yield from access.attribute(_origin(value, offset), attribute, offset, frame)
+        case ast.Constant(value=str(text)):
+            yield from _read(text, offset, frame)
+        case ast.Subscript(value=value, slice=index):
+            yield from _named(value, offset, frame)
+            kind = _kind(paths(_origin(value, offset), frame))
+            if kind == "Annotated" and isinstance(index, ast.Tuple) and index.elts:
+                yield from _named(index.elts[0], offset, frame)
+            elif kind != "Literal":
+                yield from _named(index, offset, frame)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _named(child, offset, frame)
+
+
+def _origin(node: ast.expr, offset: int) -> Origin:
+    """What code that says the same would be said to do."""
+    match node:
+        case ast.Name(id=name):
+            return Global(offset, name)
+        case ast.Attribute(value=value, attr=attribute):
+            return Attribute(offset, _origin(value, offset), attribute)
+    return Unknown(offset)

@@ -1,0 +1,115 @@
+"""The reference rules (BCP1xx): what a code object may use under a policy.
+
+Rules over what `bcpatch.flow` found, nothing else: a use that can't be proved is
+refused. Where values come from decides which rule speaks and what it says; whether a
+name is allowed never rests on a value being recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bcpatch import access, byname, hints, pythons
+from bcpatch.access import report
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import Flow
+from bcpatch.model import Code, Policy
+from bcpatch.origins import (
+    AttributeUse,
+    CallUse,
+    FreeUse,
+    GlobalUse,
+    Imported,
+    ImportUse,
+    MakeUse,
+    Origin,
+    Use,
+)
+from bcpatch.reach import Frame, Scope, absolute, either
+
+
+def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
+    """Every reference of a code object, and of the code nested in it, that the policy does not allow."""
+    if scope.policy is Policy.LINKED:
+        return ()
+    found = dict.fromkeys(_check(Frame(flow, scope)))
+    return tuple(sorted(found, key=lambda one: (one.line, one.column, one.code)))
+
+
+def _check(frame: Frame) -> Iterator[Diagnostic]:
+    for use in frame.flow.uses:
+        yield from _use(use, frame)
+    yield from hints.check(frame)
+    for index, nested in frame.flow.nested.items():
+        if nested.code != frame.scope.function:
+            yield from _check(_inner(frame, index, nested))
+
+
+def _use(use: Use, frame: Frame) -> Iterator[Diagnostic]:
+    match use:
+        case GlobalUse():
+            yield from _global(use, frame)
+        case ImportUse():
+            yield from _import(use, frame)
+        case AttributeUse():
+            yield from _attribute(use, frame)
+        case CallUse():
+            yield from byname.call(use, frame)
+        case FreeUse():
+            yield from _free(use, frame)
+
+
+def _inner(frame: Frame, index: int, nested: Flow) -> Frame:
+    """The frame of nested code: what its free variables hold is joined over all functions made of it."""
+    held: dict[str, list[Origin]] = {}
+    for use in frame.flow.uses:
+        if isinstance(use, MakeUse) and use.constant == index:
+            for name, origin in use.captured:
+                held.setdefault(name, []).append(origin)
+    captured = {name: either(origins) for name, origins in held.items()}
+    return Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
+
+
+def _inner_scope(scope: Scope, code: Code) -> Scope:
+    lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
+    return replace(scope, role="annotation") if lazy and scope.role == "function" else scope
+
+
+# --- one rule a kind of use --------------------------------------------------------------
+
+
+def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
+    if use.action == "load":
+        if not use.namespace or use.offset <= frame.body_names.get(use.name, use.offset):
+            yield from access.name(use.name, use.offset, frame)
+    elif not use.namespace:
+        message = f"a strict patch stores and deletes no global of its module (`{use.name}`)"
+        yield report("BCP102", message, use.offset, frame)
+
+
+def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
+    package = frame.scope.module.package
+    module = absolute(use.module, use.level, package)
+    if module is None:
+        message = f"`{'.' * use.level}{use.module}` lies outside of the package `{package}`"
+        yield report("BCP106", message, use.offset, frame)
+        return
+    yield from access.dotted(module, use.offset, frame)
+    for name in use.names:
+        yield from access.attribute(Imported(use.offset, use.module, use.level, use.names), name, use.offset, frame)
+
+
+def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
+    owner = use.owner
+    if use.action == "import" and isinstance(owner, Imported):
+        if use.name in owner.names or use.name in owner.module.split("."):
+            return  # said of the import statement
+    yield from access.attribute(owner, use.name, use.offset, frame)
+
+
+def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
+    """``__class__`` names the class around the function; only `super` may have it."""
+    if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
+        message = "`__class__` is a class of its own module"
+        yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")

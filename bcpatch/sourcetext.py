@@ -1,0 +1,116 @@
+"""The source text that a patch carries: for the words of a finding, and for what the module binds.
+
+Knows lines, columns and the symbol table of a text; nothing of code objects or rules.
+"""
+
+from __future__ import annotations
+
+import io
+import symtable
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from bcpatch.diagnostics import Place
+from bcpatch.flow import Position
+from bcpatch.model import Module
+
+
+@dataclass(frozen=True)
+class Text:
+    """The source text that a patch carries: for the words of a finding, and for what the module binds."""
+
+    module: Module
+    source: bytes
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The lines as the interpreter counts them, without their ends; none where it is no text."""
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(self.source).readline)
+            text = self.source.decode(encoding)
+        except (SyntaxError, UnicodeDecodeError):
+            return ()
+        return tuple(line.rstrip("\n") for line in io.StringIO(text, newline=None))
+
+    def line(self, number: int) -> str:
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def place(self, position: Position | None) -> Place:
+        """A finding's place: columns in characters from 1."""
+        if position is None or position.line < 1:
+            return Place(self.module.path)
+        line = self.line(position.line)
+        if position.column < 0 or position.end_column < 0:
+            return Place(self.module.path, position.line, text=line)
+        column = _characters(line, position.column)
+        end = _characters(self.line(position.end_line), position.end_column)
+        return Place(self.module.path, position.line, column + 1, position.end_line, end + 1, line)
+
+    @cached_property
+    def _table(self) -> symtable.SymbolTable | None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the application's own import says them
+                return symtable.symtable(self.source, self.module.path, "exec")  # type: ignore[arg-type]  # bytes are read by their encoding declaration
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the text parses, so that what it binds is known."""
+        return self._table is not None
+
+    @cached_property
+    def bound(self) -> frozenset[str]:
+        """Names that the module binds in its namespace: by statements of its own, or by ``global``."""
+        return frozenset() if self._table is None else frozenset(_bound(self._table, True))
+
+    def bound_in_class(self, qualname: str) -> frozenset[str]:
+        """Names that the bodies of the class ``qualname`` bind."""
+        tables = [] if self._table is None else [self._table]
+        for part in qualname.split(".") if qualname else ():
+            tables = [child for table in tables for child in _classes(table) if child.get_name() == part]
+        return frozenset(
+            symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned()
+        )
+
+    def type_parameters(self, qualname: str) -> frozenset[str]:
+        """Names of the type parameters (PEP 695) of a function and of the classes around it."""
+        found: set[str] = set()
+        scopes = [] if self._table is None else [self._table]
+        for part in qualname.split("."):
+            generic = [child for table in scopes for child in table.get_children() if child.get_type() in _GENERIC]
+            generic = [child for child in generic if child.get_name() == part]
+            found.update(symbol.get_name() for table in generic for symbol in table.get_symbols())
+            inside = [child for table in (*scopes, *generic) for child in table.get_children()]
+            scopes = [child for child in inside if child.get_type() == "class" and child.get_name() == part]
+        return frozenset(found)
+
+
+_GENERIC = ("type parameter", "type parameters")
+"""What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
+
+
+def _characters(line: str, offset: int) -> int:
+    """A column in characters from one in UTF-8 bytes."""
+    return offset if line.isascii() else len(line.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore"))
+
+
+def _bound(table: symtable.SymbolTable, top: bool) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        if symbol.is_declared_global() or (top and symbol.is_assigned()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _bound(child, False)
+
+
+def _classes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    """The tables of the classes that executing a body makes, those with type parameters included."""
+    for child in table.get_children():
+        if child.get_type() == "class":
+            yield child
+        elif child.get_type() != "function":
+            yield from _classes(child)
