@@ -33,7 +33,12 @@ def command(words: Sequence[str], module: str | None, options: Sequence[str] = (
 def main() -> None:
     """Run what the arguments after ``-c`` name."""
     _, kind, name, *arguments = sys.argv
-    sys.orig_argv = [*sys.orig_argv[: sys.orig_argv.index("-c")], *(["-m"] if kind == "module" else []), name, *arguments]
+    sys.orig_argv = [
+        *sys.orig_argv[: sys.orig_argv.index("-c")],
+        *(["-m"] if kind == "module" else []),
+        name,
+        *arguments,
+    ]
     runtime.loop()
     try:
         if kind == "module":
@@ -62,7 +67,7 @@ def _run_module(name: str, arguments: Sequence[str]) -> None:
 def _run_script(path: str, arguments: Sequence[str]) -> None:
     sys.argv = [path, *arguments]
     if os.path.isdir(path):
-        sys.path[0:0 if sys.flags.safe_path else 1] = [os.path.abspath(path)]
+        sys.path[0 : 0 if sys.flags.safe_path else 1] = [os.path.abspath(path)]
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         return
     if not sys.flags.safe_path:

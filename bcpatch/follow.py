@@ -182,7 +182,7 @@ class Follower:
             return True
         if theirs not in self._strangers:
             self._strangers.add(theirs)
-            self._voice.say(f"can't patch a process that runs {theirs}: this bcpatch compiles for {ours}; run both on one")
+            self._voice.say(f"can't patch a process that runs {theirs}: this bcpatch runs {ours}; use one for both")
         return False
 
     def _catch_up(self, worker: Worker) -> None:
@@ -304,9 +304,7 @@ class Follower:
                     pairs += [(_source(module, path, old), _source(module, path, new)) for module in named]
             if unloaded:
                 worker.imports(unloaded)
-            changes[worker] = Change(
-                worker.interpreter, tuple(old for old, _ in pairs), tuple(new for _, new in pairs)
-            )
+            changes[worker] = Change(worker.interpreter, tuple(old for old, _ in pairs), tuple(new for _, new in pairs))
         return changes
 
     # --- building ------------------------------------------------------------------------
@@ -385,9 +383,7 @@ def _asked(workers: Iterable[Worker], request: Request) -> dict[Worker, Reply]:
     """What each worker answers; `Failure` where it doesn't."""
     every = list(workers)
     answers = ask([worker.peer for worker in every], request, ANSWER_SECONDS)
-    return {
-        worker: answer.reply or Failure(answer.reason) for worker, answer in zip(every, answers, strict=True)
-    }
+    return {worker: answer.reply or Failure(answer.reason) for worker, answer in zip(every, answers, strict=True)}
 
 
 def _reason(reply: Reply) -> str:

@@ -7,20 +7,22 @@ time. The application keeps its terminal, its standard streams and its exit stat
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from bcpatch import bootstrap, watch
-from bcpatch.channels.base import ChannelError
+from bcpatch.channels import relay
+from bcpatch.channels.base import Channel, ChannelError
 from bcpatch.channels.peer import Peer
+from bcpatch.channels.protocol import Applied, Reply, Request, Rollback
 from bcpatch.channels.supervisor import ENVIRONMENT
 from bcpatch.channels.workers import Workers
 from bcpatch.diagnostics import Error, relative
@@ -114,7 +116,7 @@ def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: V
         stack.callback(workers.close)
         stack.callback(_watching(watched, events).stop)
         following = threading.Thread(
-            target=_follow, args=(follower, events, watched), name="bcpatch follow", daemon=True
+            target=_follow, args=(follower, events, watched, voice), name="bcpatch follow", daemon=True
         )
         following.start()
         sources = f"{follower.count} source{'' if follower.count == 1 else 's'}"
@@ -139,10 +141,11 @@ def _watching(folders: Sequence[str], events: queue.SimpleQueue[Event]) -> watch
         raise CannotRun(f"can't watch {', '.join(map(relative, folders))}: {error.strerror or error}") from error
 
 
-def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str]) -> None:
+def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str], voice: Voice) -> None:
     """Handle events in their order, and saves when they have settled, until there are no more."""
     locks = watch.git_locks(folders)
     settling = Settling(lambda: any(map(os.path.exists, locks)))
+    relays: dict[Peer, Channel] = {}
     while True:
         wait = settling.wait(time.monotonic())
         try:
@@ -157,11 +160,24 @@ def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Seque
             case Saved():
                 settling.note(event)
             case Joined(peer):
+                with contextlib.suppress(ChannelError):  # then it is reached by saves alone
+                    relays[peer] = relay.open_channel(peer, functools.partial(_passed, peer, voice))
                 follower.joined(peer)
             case Left(peer):
                 follower.left(peer)
+                if peer in relays:
+                    relays.pop(peer).close()
             case Closed():
+                for channel in relays.values():
+                    channel.close()
                 return
+
+
+def _passed(peer: Peer, voice: Voice, request: Request, reply: Reply) -> None:
+    """Say that somebody else changed what a process runs."""
+    if isinstance(reply, Applied):
+        what = "rolled back" if isinstance(request, Rollback) else "patched"
+        voice.say(f"process {peer.hello.pid} was {what} from outside: it runs generation {reply.generation}")
 
 
 # --- the application's process ---------------------------------------------------------

@@ -25,18 +25,18 @@ from bcpatch.channels.protocol import Failure, Handler, frame
 logger = logging.getLogger("bcpatch")
 
 #: Conversations at a time; one more is told so and hung up on.
-LIMIT: Final = 16
+LIMIT = 16
 
 #: Seconds after which a peer that asks nothing is hung up on.
-IDLE: Final = 60.0
+IDLE = 60.0
 
 
-def open_channel(handler: Handler, greeting: serve.Greeting) -> tuple[Channel, Post]:
-    """Listen on this process's own socket; the post accepts connections.
+def open_channel(handler: Handler, greeting: serve.Greeting, pid: int | None = None) -> tuple[Channel, Post]:
+    """Listen on the socket of this process, or in the name of process ``pid``; the post accepts connections.
 
     Raises `ChannelError` with every reason where no socket can be made.
     """
-    listener, path = listen(str(os.getpid()))
+    listener, path = listen(str(os.getpid() if pid is None else pid))
     channel = Channel("socket", path, remover(path))
 
     def take(connection: Connection) -> None:

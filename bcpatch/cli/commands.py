@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Literal["text", "json"]
 
 _PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-_BASE = click.option("--base", metavar="OLD", help="What the process runs: a file, a folder or git:REV (default: git:HEAD).")
+_BASE = click.option(
+    "--base", metavar="OLD", help="What the process runs: a file, a folder or git:REV (default: git:HEAD)."
+)
 _POLICY = click.option(
     "--policy",
     type=click.Choice([one.value for one in Policy]),
@@ -227,7 +229,9 @@ def status_command(pid: int, format: Answer) -> int:
     show_default=True,
     help="When to swap: at once, or while no call is inside a changed function.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a quiet instant.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a quiet instant."
+)
 @click.option("--scan", type=click.Choice(("references", "heap")), default="references", show_default=True, help=_SCAN)
 @_FORMAT
 def apply(
@@ -252,7 +256,7 @@ def apply(
 
 @bcpatch.command()
 @_PID
-@click.option("--to", type=click.IntRange(min=0), metavar="N", help="The generation to go to (default: the one before).")
+@click.option("--to", type=click.IntRange(min=0), metavar="N", help="Which generation (default: the one before).")
 @_FORMAT
 def rollback(pid: int, to: int | None, format: Format) -> int:
     """Bring a process back to an older generation, or forward again to a newer one."""

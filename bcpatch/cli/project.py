@@ -66,5 +66,5 @@ def _read(file: str) -> Policy:
         raise Wrong(f"{name}: [tool.bcpatch] has no setting {unknown[0]!r}; there is: policy")
     value = table.get("policy", Policy.STRICT.value)
     if value not in {one.value for one in Policy}:
-        raise Wrong(f"{name}: [tool.bcpatch] policy is {value!r}; it must be \"strict\" or \"linked\"")
+        raise Wrong(f'{name}: [tool.bcpatch] policy is {value!r}; it must be "strict" or "linked"')
     return Policy(value)
