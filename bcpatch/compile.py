@@ -97,6 +97,7 @@ def _functions(old: Unit, new: Unit, policy: Policy, optimization: int, found: l
         found.append(finding("BCP202", message, old.place(function.node), site=function.site))
     ran: dict[str, ast.stmt] | None = None
     for before, after in pairs:
+        found.extend(_decorator_findings(before, after, new))
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
         if same_code and _same_header(before, after):
             if not _same_positions(before.code, after.code):
@@ -197,15 +198,19 @@ def _digest(code: Code | None) -> str:
     return "" if code is None else fingerprint.digest(code)
 
 
+def _decorator_findings(before: Function, after: Function, new: Unit) -> Iterator[Diagnostic]:
+    if not isinstance(after.node, ast.Lambda) and _context_key(before) != _context_key(after):
+        message = f"`{before.site.qualname}` has other decorators than in the base"
+        yield finding("BCP205", message, new.place(after.node), site=before.site)
+
+
 def _shape_findings(before: Function, after: Function, new: Unit, policy: Policy) -> Iterator[Diagnostic]:
-    """What forbids a changed function by its shape: kind, decorators, signature."""
+    """What forbids a changed function by its shape: kind and signature."""
     place, site = new.place(after.node), before.site
     kinds = [function.code.co_flags & _KIND_FLAGS for function in (before, after)]
     if kinds[0] != kinds[1]:
         was, now = (_KINDS.get(kind, "another kind of function") for kind in kinds)
         yield finding("BCP204", f"`{site.qualname}` was {was} and is now {now}", place, site=site)
-    if not isinstance(after.node, ast.Lambda) and _context_key(before) != _context_key(after):
-        yield finding("BCP205", f"`{site.qualname}` has other decorators than in the base", place, site=site)
     if policy is Policy.STRICT:
         lost = rejected_call(signature(before.node.args), signature(after.node.args))
         if lost:

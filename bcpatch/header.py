@@ -131,7 +131,7 @@ def _annotated(
     bare = _definition(name, arguments, [ast.copy_location(ast.Pass(), at)], at, parameters)
     bare.returns = returns
     if is_lazy(unit):
-        return _named(_compiled(unit, bare, chain, optimization, pick="__annotate__"), "__annotate__")
+        return _compiled(unit, bare, chain, optimization, pick="__annotate__")
     reference = ast.Attribute(ast.Name(name, ast.Load()), "__annotations__", ast.Load())
     returning = ast.fix_missing_locations(ast.copy_location(ast.Return(reference), at))
     whole = _definition("<annotations>", _no_arguments(), [bare, returning], at)

@@ -160,7 +160,9 @@ def test_a_class_body_does_not_tell_what_its_methods_assign() -> None:
     assert fingerprint.of(body) == fingerprint.of(alike)
 
 
-@pytest.mark.parametrize(("old", "new"), [("k = 2", "k = 3"), ("if values", "if not values"), ("ValueError", "KeyError")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("k = 2", "k = 3"), ("if values", "if not values"), ("ValueError", "KeyError")]
+)
 def test_a_class_body_tells_what_it_does(old: str, new: str) -> None:
     assert fingerprint.of(function(CLASS_INSIDE)) != fingerprint.of(function(CLASS_INSIDE.replace(old, new)))
 
@@ -177,7 +179,7 @@ def test_malformed_class_bodies_have_a_fingerprint() -> None:
 def test_it_is_the_same_under_every_hash_seed() -> None:
     program = (
         "from bcpatch import fingerprint\n"
-        "code = compile('def f(x): return x in {1, 2.5, \"a\", b\"b\", None, (1, \"c\")}\\n"
+        'code = compile(\'def f(x): return x in {1, 2.5, "a", b"b", None, (1, "c")}\\n'
         "class A:\\n  def g(self): self.a = self.b = self.c = 1', 'f', 'exec')\n"
         "print(fingerprint.of(code))"
     )

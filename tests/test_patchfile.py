@@ -16,7 +16,9 @@ from bcpatch import patchfile
 from bcpatch.diagnostics import PatchFileError, Refused
 from bcpatch.model import Patch
 
-OLD = "import os\n\ndef f(a: int, b=[], *, c=2) -> int:\n    return a\n\nclass A:\n    'one'\n    def g(self): return 1\n"
+OLD = (
+    "import os\n\ndef f(a: int, b=[], *, c=2) -> int:\n    return a\n\nclass A:\n    'one'\n    def g(self): return 1\n"
+)
 NEW = "import os, json\n\ndef f(a: int, b=[], *, c=3) -> int:\n    return a + (lambda: {1, 2.5})\n\nclass A:\n    'two'\n\n    def g(self): return 1\n"
 
 
@@ -131,9 +133,7 @@ def test_a_file_that_can_not_be_written_leaves_nothing(patch: Patch, tmp_path: P
         patchfile.write(patch, tmp_path / "missing" / "gen7.patch")
 
 
-def test_an_interrupted_write_leaves_nothing(
-    patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_nothing(patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
 
