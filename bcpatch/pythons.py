@@ -40,9 +40,26 @@ LOCALS_ARE_KEPT: Final = sys.version_info < (3, 13)
 #: The ``__main__`` of a script has a ``__cached__``, which is None (until 3.14).
 MAIN_CACHED: Final = sys.version_info < (3, 15)
 
+#: Which rows of the table of instructions hold (`bcpatch.opcodes`): the minor version.
+INSTRUCTION_SET: Final = sys.version_info[1]
+
+#: LOAD_FAST of an unbound local raises (3.11); later versions have LOAD_FAST_CHECK for that
+#: and LOAD_FAST crashes.
+LOAD_FAST_CHECKS: Final = sys.version_info < (3, 12)
+
+#: POP_TOP of NULL crashes; from 3.14 on the compiler itself relies on it being dropped.
+POP_TOP_NEEDS_OBJECT: Final = sys.version_info < (3, 14)
+
+#: Conditional jumps and UNARY_NOT take True and False only (3.13+, TO_BOOL): another object would leak.
+JUMPS_NEED_BOOL: Final = sys.version_info >= (3, 13)
+
+#: Sizes of the tables that arguments of BINARY_OP, LOAD_COMMON_CONSTANT and LOAD_SPECIAL index.
+BINARY_OPERATORS: Final = len(getattr(opcode, "_nb_ops"))
+COMMON_CONSTANTS: Final = len(getattr(opcode, "_common_constants", ()))
+SPECIAL_METHODS: Final = len(getattr(opcode, "_special_method_names", ()))
+
 #: Instructions may leave references on the stack that belong to local variables (LOAD_FAST_BORROW, 3.14+).
 BORROWS: Final = sys.version_info >= (3, 14)
-
 
 #: What RESUME's argument may say: the bits of the place (start, after yield, ``yield from``, await; since 3.15 also
 #: the start of a generator expression), and the highest argument (one more bit: the depth of exception handlers).
@@ -65,12 +82,41 @@ GENERATOR_STARTS: Final = (
 CODE_FLAGS: Final = 0x1FF03FF | (0x4000000 if sys.version_info >= (3, 13) else 0) | (0x8000000 if sys.version_info >= (3, 14) else 0)
 
 
+#: Bit of COMPARE_OP's argument that asks for True or False rather than what the comparison gave (3.13+).
+COMPARE_TO_BOOL: Final = 16 if sys.version_info >= (3, 13) else 0
+
+#: FOR_ITER looks at what it iterates over (3.15+); before, it calls ``__next__`` unchecked.
+ITERATES_ANYTHING: Final = sys.version_info >= (3, 15)
+
+#: Where an iteration or a delegation that has ended goes on: the instructions at the jump's target, which the
+#: interpreter skips or a returning generator runs (3.12+). The distance is kept in 16 bits.
+SKIPPED_AFTER_JUMP: Final[dict[str, tuple[str, ...]]] = (
+    {}
+    if sys.version_info < (3, 12)
+    else {
+        "FOR_ITER": ("END_FOR",)
+        if sys.version_info < (3, 13)
+        else ("END_FOR", "POP_TOP")
+        if sys.version_info < (3, 14)
+        else ("END_FOR", "POP_ITER"),
+        "SEND": ("END_SEND",),
+    }
+)
+
+
+def common_constant(index: int) -> None | bool | int | str:
+    """What LOAD_COMMON_CONSTANT pushes, where that is no class or function (3.15+); else ``...`` spelled as text."""
+    value = getattr(opcode, "_common_constants")[index]
+    return value if value is None or isinstance(value, int | str) else "..."
+
+
 def cache_entries() -> dict[str, int]:
     """How many cache entries follow an instruction, by name: a list by number before 3.13."""
     entries = getattr(opcode, "_inline_cache_entries")
     if isinstance(entries, list):
         return {opcode.opname[number]: count for number, count in enumerate(entries) if count}
     return dict(entries)
+
 
 #: Builtins that CPython 3.11 does not have: PythonFinalizationError (3.13); frozendict (PEP 814),
 #: sentinel (PEP 661) and the two of lazy imports (PEP 810) (3.15).
