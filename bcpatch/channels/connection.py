@@ -17,7 +17,7 @@ from bcpatch.channels.protocol import HEADER, body_length
 from bcpatch.diagnostics import Error
 
 #: Seconds within which a message that has begun must have arrived, or have been taken.
-MESSAGE_SECONDS: Final = 30.0
+MESSAGE_SECONDS = 30.0
 
 #: A peer that hangs up must not raise SIGPIPE: the application may have set it to kill.
 _SEND_FLAGS: Final = getattr(socket, "MSG_NOSIGNAL", 0)
@@ -35,10 +35,9 @@ class Connection:
     One thread may send while another receives; no two may do the same.
     """
 
-    def __init__(self, sock: socket.socket, seconds: float = MESSAGE_SECONDS) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self._seconds = seconds
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -46,7 +45,7 @@ class Connection:
     def send(self, frame: bytes) -> None:
         """Send a whole frame, or raise `Lost`."""
         rest = memoryview(frame)
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + MESSAGE_SECONDS
         while rest:
             try:
                 rest = rest[self._socket.send(rest, _SEND_FLAGS) :]
@@ -62,7 +61,7 @@ class Connection:
         `Lost`, or `ProtocolError` where the message is larger than allowed.
         """
         self._wait(select.POLLIN, None if idle is None else time.monotonic() + idle, "said nothing")
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + MESSAGE_SECONDS
         header = self._read(HEADER.size, deadline)
         if not header:
             return None

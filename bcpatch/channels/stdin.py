@@ -7,12 +7,15 @@ error at the interpreter's end.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Final
 
 from bcpatch.channels.base import Channel, ChannelError, Post
+
+logger = logging.getLogger("bcpatch")
 
 #: Bytes after which a line can't be a path any more.
 LONGEST: Final = 1 << 16
@@ -30,17 +33,11 @@ def open_channel(take: Callable[[str], None], gone: Callable[[], None]) -> tuple
     except (AttributeError, OSError, ValueError) as error:  # None, closed, or replaced by no file
         raise ChannelError("there is no standard input to read patch paths from") from error
     channel = Channel("stdin", "standard input")
-    rest = b""
+    lines = _Lines()
 
     def step() -> bool:
-        nonlocal rest
         data = os.read(descriptor, _CHUNK)
-        *lines, rest = (rest + data).split(b"\n")
-        if not data:
-            lines, rest = [rest], b""
-        if len(rest) > LONGEST:
-            raise ChannelError(f"a line of more than {LONGEST} bytes on standard input is no path")
-        for line in lines:
+        for line in lines.feed(data):
             path = os.fsdecode(line.strip())
             if path:
                 take(path)
@@ -49,3 +46,21 @@ def open_channel(take: Callable[[str], None], gone: Callable[[], None]) -> tuple
         return bool(data)
 
     return channel, Post("stdin", descriptor, step, lambda: None)
+
+
+class _Lines:
+    """Bytes cut into lines; of one that is too long only the first bytes are kept, as there is nothing to it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that ``data`` completes; no data completes the last one."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        if not data:
+            lines, rest = [rest], b""
+        self._rest = rest[: LONGEST + 1]
+        for line in lines:
+            if len(line) > LONGEST:
+                logger.warning("stdin: ignored a line of more than %d bytes: no path is so long", LONGEST)
+        return [line for line in lines if len(line) <= LONGEST]

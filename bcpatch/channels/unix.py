@@ -14,7 +14,6 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from bcpatch.channels import serve
 from bcpatch.channels.base import Channel, ChannelError, Post
