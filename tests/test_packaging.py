@@ -47,12 +47,14 @@ def metadata(wheel: Path) -> Message:
         return Parser().parsestr(archive.read(name).decode())
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "bcpatch").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+def files(folder: str) -> set[str]:
+    """The files below a folder of this checkout, by their paths in it."""
+    found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def test_the_wheel_holds_the_package_and_what_the_demo_runs(wheel: Path) -> None:
+    sources = files("bcpatch") | {f"bcpatch/{path}" for path in files("examples/counter")}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     packaged = {name for name in names if ".dist-info/" not in name}
