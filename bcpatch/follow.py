@@ -169,6 +169,7 @@ class Follower:
         runs = dict(relatives[0]) if generation and relatives else {generation: {}}
         worker = Worker(peer, runs, generation)
         self._workers[peer] = worker
+        self._voice.say(f"process {worker.pid} takes patches")
         if self._disk:
             self._catch_up(worker)
 
@@ -196,7 +197,7 @@ class Follower:
             if isinstance(reply, Applied):
                 worker.runs[reply.generation] = dict(self._disk)
                 worker.current = reply.generation
-                self._voice.say(f"process {worker.pid} joined, and was brought to what is live")
+                self._voice.say(f"process {worker.pid} was brought to what is live")
                 return
         worker.imports(self._disk)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
 from bcpatch import __version__
 from bcpatch.cli import project
-from bcpatch.cli.output import DONE, FORMATS, UNCHANGED, Format, Wrong, report, say, status
+from bcpatch.cli.output import DONE, FORMATS, REFUSED, UNCHANGED, Format, Wrong, complain, report, say, status
 from bcpatch.diagnostics import Diagnostic, Refused, relative
 from bcpatch.model import Patch, Policy
 
@@ -270,5 +272,12 @@ def rollback(pid: int, to: int | None, format: Format) -> int:
 def demo() -> int:
     """Patch a running web server before your eyes."""
     from bcpatch import demo as demonstration
+    from bcpatch.cli import running
 
-    return demonstration.demonstrate()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        demonstration.demonstrate(running.show)
+    except demonstration.Broken as error:
+        complain(str(error))
+        return REFUSED
+    return DONE

@@ -1,16 +1,31 @@
-"""What `bcpatch run` says beside an application that owns the terminal."""
+"""What is said while an application runs, by `bcpatch run` and in the demonstration."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from bcpatch.cli.output import colour, painted, shade
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.follow import Voice
 
-_PREFIX = "bcpatch:"
+if TYPE_CHECKING:
+    from bcpatch.demo import Speaker
+
+_PREFIX: Final = "bcpatch:"
+
+#: What stands before a line, and its style (SGR codes), by speaker.
+_LOOKS: Final[dict[Speaker, tuple[str, str]]] = {
+    "step": ("\n", "1"),
+    "request": ("", "2"),
+    "server": ("  ", "32"),
+    "edit": ("  ", "33"),
+    "bcpatch": ("  ", ""),
+}
 
 
 def voice() -> Voice:
@@ -25,6 +40,12 @@ def voice() -> Voice:
         _write("".join(f"{painted(one, coloured)}\n\n" for one in found))
 
     return Voice(say, tell)
+
+
+def show(speaker: Speaker, line: str) -> None:
+    """A line of the demonstration, to standard output."""
+    before, codes = _LOOKS[speaker]
+    click.echo(before + (shade(line, codes) if codes and colour(sys.stdout) else line))
 
 
 def _write(text: str) -> None:
