@@ -130,6 +130,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(linked), target
 
 
+def test_every_page_for_users_is_in_the_table_of_contents() -> None:
+    docs = ROOT / "docs"
+    listed = set(re.findall(r"\]\(([^)#\s]+\.md)\)", (docs / "index.md").read_text()))
+    written = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
+    assert written - {"index.md"} <= listed
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors that a page's headings have where it is rendered."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
