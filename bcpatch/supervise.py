@@ -15,8 +15,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import bootstrap, watch
 from bcpatch.channels import relay
@@ -71,6 +72,7 @@ class Closed(NamedTuple):
     """There will be no more events."""
 
 
+Disposition: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 Event: TypeAlias = Saved | Joined | Left | Closed
 
 
@@ -223,7 +225,7 @@ class _Application:
         self._process.wait()
         self._inbox.put(None)
 
-    def _listen(self, number: int) -> object:
+    def _listen(self, number: int) -> Disposition:
         """Have a signal put into the inbox, unless whoever started us wanted it ignored."""
         if signal.getsignal(number) is signal.SIG_IGN:
             return signal.SIG_IGN

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 import msgspec
 
@@ -29,6 +31,16 @@ from bcpatch.model import (
     Status,
 )
 
+#: What a kind of edit changes.
+_KINDS: Final[dict[type[Edit], str]] = {
+    FunctionEdit: "function",
+    PositionEdit: "moved function",
+    ClassPositionEdit: "moved class",
+    ImportEdit: "import",
+    DocstringEdit: "docstring",
+    AnnotationsEdit: "annotated namespace",
+}
+
 #: Wider than any table: what is piped into a file or a program is never cut.
 _UNLIMITED = 10_000
 
@@ -45,11 +57,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: int 
         grid.add_column(heading, overflow="fold")
     for line in lines:
         grid.add_row(*line)
-    terminal = sys.stdout.isatty()
     console = Console(
-        width=None if terminal else _UNLIMITED, no_color=not colour(sys.stdout), highlight=False, markup=False
+        width=None if sys.stdout.isatty() else _UNLIMITED,
+        no_color=not colour(sys.stdout),
+        highlight=False,
+        markup=False,
     )
-    console.print(Padding(grid, (0, 0, 0, indent), expand=False), soft_wrap=not terminal)
+    with console.capture() as captured:
+        console.print(Padding(grid, (0, 0, 0, indent), expand=False))
+    for row in captured.get().splitlines():
+        sys.stdout.write(row.rstrip() + "\n")
 
 
 def counted(number: int, noun: str) -> str:
@@ -69,13 +86,10 @@ def short(digest: str | None) -> str:
 
 def summary(patch: Patch) -> str:
     """A patch in one line."""
-    edits = [edit for part in patch.modules for edit in part.edits]
-    kinds = (
-        (counted(sum(isinstance(edit, FunctionEdit) for edit in edits), "function")),
-        (counted(sum(not isinstance(edit, FunctionEdit) for edit in edits), "other edit")),
-    )
+    kinds = Counter(_KINDS[type(edit)] for part in patch.modules for edit in part.edits)
+    what = ", ".join(counted(number, kind) for kind, number in kinds.items())
     where = ", ".join(part.module.name for part in patch.modules)
-    return f"{kinds[0]}, {kinds[1]} in {where} ({patch.policy.value}, generation {patch.generation})"
+    return f"{what} in {where} ({patch.policy.value}, generation {patch.generation})"
 
 
 # --- show --------------------------------------------------------------------------
