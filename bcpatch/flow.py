@@ -7,22 +7,24 @@ policy allows, and it words no finding.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from bcpatch import decode, fields
+from bcpatch.decode import Broken, Instruction, Position
+from bcpatch.interpret import Trace
+from bcpatch.kinds import Kinds
 from bcpatch.model import Code
-from bcpatch.origins import Origin, Use
+from bcpatch.origins import Use
+from bcpatch.values import slots
 
+__all__ = ["Fault", "Flow", "Instruction", "Malformed", "Position", "analyze"]
 
-class Position(NamedTuple):
-    """A range of source text: lines from 1, columns in UTF-8 bytes from 0; -1 where unknown."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
+#: Code nested deeper than this (a lambda in a lambda in ...) is refused.
+DEEPEST: Final = 60
 
 
 class Fault(NamedTuple):
@@ -32,6 +34,7 @@ class Fault(NamedTuple):
     message: str
     offset: int
     code_path: tuple[int, ...]
+    qualname: str
     position: Position | None
 
 
@@ -40,16 +43,7 @@ class Malformed(Exception):
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         self.faults = faults
-        super().__init__("; ".join(fault.message for fault in faults))
-
-
-class Instruction(NamedTuple):
-    """A decoded instruction. ``offset`` is in bytes, at its first EXTENDED_ARG where it has one."""
-
-    offset: int
-    opcode: int
-    name: str
-    argument: int
+        super().__init__("; ".join(f"{fault.rule} {fault.qualname}+{fault.offset}: {fault.message}" for fault in faults))
 
 
 @dataclass(frozen=True)
@@ -57,31 +51,111 @@ class Flow:
     """What is known of one code object.
 
     ``nested`` maps the index of a constant to the flow of the code that it is.
+    ``needs_iterator`` says that its one parameter must be an iterator, unchecked.
     """
 
     code: Code
     instructions: tuple[Instruction, ...]
     max_depth: int
     nested: Mapping[int, Flow]
+    needs_iterator: bool
+    trace: Trace = field(repr=False)
 
     @cached_property
     def uses(self) -> tuple[Use, ...]:
         """What the reachable instructions do with names, in their order."""
-        raise NotImplementedError
+        from bcpatch.uses import uses
+
+        return uses(self)
 
     @cached_property
-    def operands(self) -> Mapping[int, tuple[Origin, ...]]:
-        """By offset of each reachable instruction: the origins of the values that it needs, deepest first."""
-        raise NotImplementedError
+    def _positions(self) -> tuple[list[int], list[Position]]:
+        ends, found = [], []
+        for end, position in decode.positions(self.code):
+            ends.append(end)
+            found.append(position)
+        return ends, found
 
     def position(self, offset: int) -> Position | None:
         """Where in the source the instruction at ``offset`` stands; None where the line table doesn't say."""
-        raise NotImplementedError
+        return _at(*self._positions, offset)
+
+
+def _at(ends: list[int], found: list[Position], offset: int) -> Position | None:
+    place = bisect_right(ends, offset)
+    return found[place] if 0 <= offset and place < len(found) and found[place].line >= 0 else None
+
+
+def _place(code: Code, offset: int) -> Position | None:
+    """The position of a fault in code whose line table may itself be broken."""
+    ends, found = [], []
+    try:
+        for end, position in decode.positions(code):
+            ends.append(end)
+            found.append(position)
+    except Broken:
+        return None
+    return _at(ends, found, offset)
+
+
+def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
+    """All that is looked at before any path is followed."""
+    broken = list(fields.check(code))
+    if broken:
+        return None, broken
+    for _ in decode.positions(code):
+        pass
+    decoded = decode.instructions(code)
+    table = decode.handlers(code, decoded)
+    local = slots(code, fields.parameters(code))
+    broken += fields.arguments(code, local, decoded)
+    if not broken:
+        broken += fields.prologue(code, local, decoded)
+        broken += fields.neighbours(code, decoded)
+    return (None, broken) if broken else (Trace(code, decoded, table, local), [])
+
+
+def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | None:
+    """The flow of ``code``; None, and at least one more fault, where it has none."""
+    before = len(faults)
+
+    def fault(broken: Broken) -> None:
+        faults.append(Fault(broken.rule, broken.message, broken.offset, path, code.qualname, _place(code, broken.offset)))
+
+    if len(path) > DEEPEST:
+        fault(Broken("BCP310", f"code nested more than {DEEPEST} deep", 0))
+        return None
+    nested = {}
+    for index, constant in enumerate(code.constants):
+        if isinstance(constant, Code):
+            inner = _analyze(constant, (*path, index), faults)
+            if inner:
+                nested[index] = inner
+    try:
+        trace, broken = _straight(code)
+        if trace and len(faults) == before:
+            trace.follow()
+            kinds = Kinds(trace, {index: inner.needs_iterator for index, inner in nested.items()})
+            broken = [*kinds.narrow(), *kinds.check(), *kinds.stacks(), *kinds.loops()]
+    except Broken as one:
+        broken = [one]
+    for one in broken:
+        fault(one)
+    if trace is None or len(faults) > before:
+        return None
+    return Flow(code, trace.decoded, trace.max_depth, nested, kinds.needs_iterator, trace)
 
 
 def analyze(code: Code) -> Flow:
     """Follow every path through ``code`` and the code nested in it.
 
-    Total and bounded on any input. Raises `Malformed` with every fault found.
+    Total and bounded on any input. Raises `Malformed` with the faults found: all that stand
+    in single fields and instructions, else the first on a path.
     """
-    raise NotImplementedError
+    faults: list[Fault] = []
+    flow = _analyze(code, (), faults)
+    if flow and flow.needs_iterator:
+        faults.append(Fault("BCP306", "a comprehension's code outside the code that calls it", 0, (), code.qualname, None))
+    if flow is None or faults:
+        raise Malformed(tuple(faults))
+    return flow

@@ -82,9 +82,6 @@ GENERATOR_STARTS: Final = (
 CODE_FLAGS: Final = 0x1FF03FF | (0x4000000 if sys.version_info >= (3, 13) else 0) | (0x8000000 if sys.version_info >= (3, 14) else 0)
 
 
-#: Bit of COMPARE_OP's argument that asks for True or False rather than what the comparison gave (3.13+).
-COMPARE_TO_BOOL: Final = 16 if sys.version_info >= (3, 13) else 0
-
 #: FOR_ITER looks at what it iterates over (3.15+); before, it calls ``__next__`` unchecked.
 ITERATES_ANYTHING: Final = sys.version_info >= (3, 15)
 
