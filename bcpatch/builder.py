@@ -325,7 +325,7 @@ def _module_patch(
         source.module,
         None if base is None else base.digest,
         source.digest,
-        shape.imports(new.tree, source.module),
+        shape.imports(new.tree, source.module, new.own_names),
         (),
         changed.edits,
         source.data,

@@ -381,7 +381,7 @@ def _imports(old: Unit, new: Unit, found: list[Diagnostic]) -> Iterator[ImportEd
         before = was.get(key)
         if before is None or before[0] != binding:
             yield ImportEdit(binding, before[0] if before else None, statement.lineno)
-    still = {name for name, _ in now} | shape.own_names(new.tree)
+    still = {name for name, _ in now} | new.own_names
     for (name, _), (_, statement) in was.items():
         if name not in still:
             message = f"`{name}`, imported by line {statement.lineno} of the base, stays bound in the running module"

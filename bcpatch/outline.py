@@ -17,6 +17,7 @@ from functools import cached_property
 from types import CodeType
 from typing import TypeAlias
 
+from bcpatch import shape
 from bcpatch.diagnostics import Place, Refused, finding
 from bcpatch.fingerprint import blake
 from bcpatch.model import Module, Site
@@ -84,6 +85,11 @@ class Unit:
     def lines(self) -> tuple[str, ...]:
         """The source lines as the interpreter counts them, without their ends."""
         return tuple(line.rstrip("\n") for line in io.StringIO(self.text, newline=None))
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Names that the module defines rather than imports."""
+        return shape.own_names(self.tree, stores_globals="global" in self.text)
 
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""

@@ -8,16 +8,13 @@ decides what a difference means.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from bcpatch.model import Import, Module
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
-
-_Node = TypeVar("_Node", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -150,8 +147,8 @@ def absolute(name: str, level: int, module: Module) -> str:
     return f"{parent}.{name}" if name and parent else name or parent
 
 
-def imports(tree: ast.Module, module: Module) -> tuple[Import, ...]:
-    """Every name that the module's import statements bind, except those that it binds otherwise too.
+def imports(tree: ast.Module, module: Module, own: frozenset[str]) -> tuple[Import, ...]:
+    """Every name that the module's import statements bind, except those of its ``own`` names.
 
     ``try: import x`` with ``except ImportError: x = None`` counts as an import.
     """
@@ -172,7 +169,6 @@ def imports(tree: ast.Module, module: Module) -> tuple[Import, ...]:
                 visit(part, runtime)
 
     visit(tree.body, True)
-    own = own_names(tree)
     return tuple(one for one in found if one.name not in own)
 
 
@@ -186,10 +182,11 @@ def nested_statements(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
         yield part.body
 
 
-def own_names(tree: ast.Module) -> frozenset[str]:
+def own_names(tree: ast.Module, *, stores_globals: bool) -> frozenset[str]:
     """Names that the module itself defines: functions, classes, variables, globals stored by functions.
 
-    A placeholder constant beside an import (``json = None``) does not make a name its own.
+    ``stores_globals`` is False where no function has a ``global`` statement. A placeholder
+    constant beside an import (``json = None``) does not make a name its own.
     """
     names: set[str] = set()
 
@@ -210,8 +207,10 @@ def own_names(tree: ast.Module) -> frozenset[str]:
                 collect(block)
 
     collect(tree.body)
-    for node in of_type(tree, ast.Global):
-        names.update(node.names)
+    if stores_globals:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Global):
+                names.update(node.names)
     return frozenset(names)
 
 
@@ -226,18 +225,4 @@ def _own_level(statement: ast.stmt) -> Iterator[ast.AST]:
         if isinstance(child, ast.match_case):
             yield from ast.walk(child.pattern)
             continue
-        yield from walk(child, lambda node: isinstance(node, ast.Lambda))
-
-
-def walk(node: ast.AST, stop: Callable[[ast.AST], bool]) -> Iterator[ast.AST]:
-    """``ast.walk`` in source order that does not look inside nodes for which ``stop`` holds."""
-    yield node
-    if stop(node):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from walk(child, stop)
-
-
-def of_type(node: ast.AST, kind: type[_Node]) -> Iterator[_Node]:
-    """All nodes of one kind below a syntax tree."""
-    return (found for found in ast.walk(node) if isinstance(found, kind))
+        yield from ast.walk(child)
