@@ -118,7 +118,7 @@ class Kinds:
         """Whether a call makes the generator of a generator expression, which FOR_ITER may take."""
         made = self.single(callee)
         known = self.made.get(RESULTS * made[0]) if made else None
-        if made is None or known is None or kinds.get(RESULTS * made[0]) != COMPREHENSION:
+        if made is None or known is None or not kinds[RESULTS * made[0]] & (COMPREHENSION | FUNCTION):
             return False
         code = self.code.constants[known[0]]
         return isinstance(code, Code) and code.flags & GENERATOR != 0
@@ -454,7 +454,7 @@ def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     iterated, index = kinds.single(work[0]), kinds.single(work[1])
     if iterated and index and iterated[0] == index[0]:
         return None
-    if kinds.values.kinds[work[0]] == AWAITABLE and kinds.values.kinds[work[1]] == NULL:
+    if kinds.values.kinds[work[0]] in (AWAITABLE, ITERATOR) and kinds.values.kinds[work[1]] == NULL:
         return None
     return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
 
