@@ -40,12 +40,13 @@ def apply(
     consistency: str = "immediate",
     scan: str = "references",
     timeout: float | None = None,
+    require_instant: bool = False,
 ) -> Generation:
     """Bring the process to what a patch says, at one instant. Raises `Refused`, and then nothing has changed."""
     patch = read(source)
     with history.exclusive():
         plan = _plan(patch, history, pinned, scan)
-        return swap(plan, history, consistency=consistency, timeout=timeout)
+        return swap(plan, history, consistency=consistency, timeout=timeout, require_instant=require_instant)
 
 
 def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Plan:

@@ -55,13 +55,20 @@ def loop(channel: str | None = None, *, block: bool = False, policy: str | None 
 
 
 def apply(
-    patch: Source, *, consistency: Consistency = "immediate", scan: Scan = "references", timeout: float | None = None
+    patch: Source,
+    *,
+    consistency: Consistency = "immediate",
+    scan: Scan = "references",
+    timeout: float | None = None,
+    require_instant: bool = False,
 ) -> Generation:
     """Apply a patch: a path, the bytes of a patch file, or a `Patch`. Whole, or not at all.
 
     ``consistency="quiescent"`` swaps only while nothing runs any function of the patch,
     and gives up after ``timeout`` seconds. ``scan="heap"`` searches the heap for
     references that can't be accounted for otherwise; every thread stops meanwhile.
+    ``require_instant`` refuses where an audit hook in Python makes the one instant
+    likely instead of certain.
 
     Returns the new `Generation`. Raises `bcpatch.Refused` (its ``diagnostics`` say why),
     and then the process runs what it ran before.
@@ -71,7 +78,7 @@ def apply(
     """
     from bcpatch import service
 
-    return service.apply(patch, consistency=consistency, scan=scan, timeout=timeout)
+    return service.apply(patch, consistency=consistency, scan=scan, timeout=timeout, require_instant=require_instant)
 
 
 def rollback(to: int | None = None) -> Generation:

@@ -66,8 +66,9 @@ def pin(policy: str | None) -> None:
     Raises ValueError where it's not the name of a policy.
     """
     global _pinned
-    if policy is not None and _pinned is not Policy.STRICT:
-        _pinned = Policy(policy)
+    wanted = None if policy is None else Policy(policy)
+    if wanted and _pinned is not Policy.STRICT:
+        _pinned = wanted
 
 
 def pinned() -> Policy | None:
@@ -129,11 +130,21 @@ def loaded() -> LoadedReply:
     return LoadedReply(history.current, history.generations[history.current].patch, tuple(modules))
 
 
-def apply(source: Source, *, consistency: Consistency, scan: Scan, timeout: float | None) -> Generation:
+def apply(
+    source: Source, *, consistency: Consistency, scan: Scan, timeout: float | None, require_instant: bool
+) -> Generation:
     """Apply a patch to this process. Raises `Refused`."""
     from bcpatch import load
 
-    return load.apply(source, history, pinned(), consistency=consistency, scan=scan, timeout=timeout)
+    return load.apply(
+        source,
+        history,
+        pinned(),
+        consistency=consistency,
+        scan=scan,
+        timeout=timeout,
+        require_instant=require_instant,
+    )
 
 
 def rollback(to: int | None) -> Generation:
@@ -148,7 +159,8 @@ def at(generation: int, function: Callable[P, R]) -> Callable[P, R]:
     """``function`` as it was in ``generation``. Raises `Refused`."""
     from bcpatch import apply
 
-    return apply.at(history, generation, function)
+    shown: Callable[P, R] = apply.at(history, generation, function)
+    return shown
 
 
 def take(path: str) -> None:
@@ -165,7 +177,6 @@ def take(path: str) -> None:
 
 def answer(request: Request) -> Reply:
     """Do what is asked; whatever comes of it is logged and becomes the reply."""
-    begin = time.perf_counter()
     try:
         reply = _answer(request)
     except Refused as refused:
@@ -174,38 +185,38 @@ def answer(request: Request) -> Reply:
     except Exception as error:
         logger.exception("an error of bcpatch itself stopped %s", _words(request))
         return Failure(f"{type(error).__name__}: {error}")
-    milliseconds = (time.perf_counter() - begin) * 1000
     if isinstance(reply, Applied):
-        logger.info("generation %d runs after %.1f ms", reply.generation, milliseconds)
+        logger.info("generation %d is live after %.1f ms", reply.generation, reply.milliseconds)
     return reply
 
 
 def _answer(request: Request) -> Reply:
+    begin = time.perf_counter()
     match request:
         case Apply(dry_run=True):
-            return _rehearsed(request)
+            from bcpatch import load
+
+            plan = load.rehearse(request.patch, history, pinned(), scan=request.scan)
+            return Rehearsed(tuple(one.edit.site for one in plan.sites), _milliseconds(begin), plan.notes)
         case Apply():
-            return _applied(
-                apply(request.patch, consistency=request.consistency, scan=request.scan, timeout=request.timeout)
+            generation = apply(
+                request.patch,
+                consistency=request.consistency,
+                scan=request.scan,
+                timeout=request.timeout,
+                require_instant=request.require_instant,
             )
+            return Applied(generation.number, _milliseconds(begin), generation.notes)
         case Rollback():
-            return _applied(rollback(request.to))
+            return Applied(rollback(request.to).number, _milliseconds(begin))
         case StatusRequest():
             return StatusReply(status())
         case LoadedRequest():
             return loaded()
 
 
-def _applied(generation: Generation) -> Applied:
-    return Applied(generation.number, generation.milliseconds, generation.notes)
-
-
-def _rehearsed(request: Apply) -> Rehearsed:
-    from bcpatch import load
-
-    begin = time.perf_counter()
-    plan = load.rehearse(request.patch, history, pinned(), scan=request.scan)
-    return Rehearsed(plan.sites, (time.perf_counter() - begin) * 1000, plan.notes)
+def _milliseconds(begin: float) -> float:
+    return (time.perf_counter() - begin) * 1000
 
 
 def _words(request: Request) -> str:

@@ -86,6 +86,7 @@ class Channel:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+                _outlive(thread, deadline)
 
     def resume(self) -> None:
         """Call back the threads that `park` sent away."""
@@ -195,6 +196,16 @@ class Channel:
             return os.path.samestat(os.fstat(self._bell), self._identity)
         except OSError:
             return False
+
+
+def _outlive(thread: threading.Thread, deadline: float) -> None:
+    """Wait for the system's part of a thread too: CPython counts it at a fork, and warns (3.12+, Linux).
+
+    ``Thread.join`` returns a moment before it is gone, up to 3.13.
+    """
+    task = f"/proc/self/task/{thread.native_id}"
+    while not thread.is_alive() and os.path.exists(task) and time.monotonic() < deadline:
+        os.sched_yield()
 
 
 def _is_ours(thread: threading.Thread) -> bool:

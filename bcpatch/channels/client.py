@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
 from typing import Final
 
@@ -12,7 +10,7 @@ from bcpatch.channels.connection import Connection, Lost
 from bcpatch.channels.directory import directories, sockets
 from bcpatch.channels.peer import Peer, greet
 from bcpatch.channels.protocol import Hello, ProtocolError
-from bcpatch.channels.unix import is_served
+from bcpatch.channels.unix import sweep
 
 #: Seconds that a process may take to accept a connection and to greet.
 GREETING_SECONDS: Final = 5.0
@@ -43,13 +41,10 @@ def processes() -> list[Hello]:
 
     Sockets that dead processes left are removed on the way.
     """
+    sweep()
     found = []
     for pid, paths in sorted(sockets().items()):
         for path in paths:
-            if not _alive(pid) and not is_served(path):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-                continue
             try:
                 peer = _reach(path, pid)
             except ChannelError:  # it ends just now, or is stopped: it can't be asked
@@ -72,13 +67,3 @@ def _reach(path: str, pid: int) -> Peer:
     except (OSError, Lost, ProtocolError) as error:
         sock.close()
         raise ChannelError(f"process {pid}: {error}") from error
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it's another user's now
-        return True
-    return True

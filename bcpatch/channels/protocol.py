@@ -59,13 +59,15 @@ class Hello(Message, frozen=True, kw_only=True):
 class Apply(Message, frozen=True, kw_only=True):
     """Apply a patch; with ``dry_run`` link it with the process and change nothing.
 
-    ``timeout`` is how many seconds a quiescent apply may wait for its instant.
+    ``timeout`` is how many seconds it may wait for its instant; ``require_instant``
+    refuses where one instant is likely but not certain.
     """
 
     patch: bytes
     consistency: Consistency = "immediate"
     scan: Scan = "references"
     timeout: float | None = None
+    require_instant: bool = False
     dry_run: bool = False
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from bcpatch.channels import serve
 from bcpatch.channels.base import Channel, ChannelError, Post
 from bcpatch.channels.connection import Connection, Lost
-from bcpatch.channels.directory import SUFFIX, directories, prepare
+from bcpatch.channels.directory import SUFFIX, directories, prepare, sockets
 from bcpatch.channels.protocol import Failure, Handler, frame
 
 logger = logging.getLogger("bcpatch")
@@ -53,9 +53,10 @@ def open_channel(handler: Handler, greeting: serve.Greeting, pid: int | None = N
 def listen(name: str) -> tuple[socket.socket, str]:
     """A listening socket called ``name`` in the first of the user's runtime folders that is fit for one; its path.
 
-    A socket that a dead process left there is replaced. Raises `ChannelError` with
-    every reason where no folder is fit.
+    Sockets that dead processes left are removed. Raises `ChannelError` with every reason
+    where no folder is fit.
     """
+    sweep()
     reasons = []
     for directory in directories():
         path = os.path.join(directory, name + SUFFIX)
@@ -65,6 +66,25 @@ def listen(name: str) -> tuple[socket.socket, str]:
         except ChannelError as error:
             reasons.append(str(error))
     raise ChannelError("; ".join(reasons))
+
+
+def sweep() -> None:
+    """Remove the sockets of processes that are gone: one that is killed, or forked and not exec'ed, leaves its own."""
+    for pid, paths in sockets().items():
+        for path in paths:
+            if not _lives(pid) and not is_served(path):
+                with contextlib.suppress(OSError):  # another process sweeps at the same time
+                    os.unlink(path)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def remover(path: str) -> Callable[[], None]:
