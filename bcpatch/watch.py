@@ -7,6 +7,7 @@ and editors; nothing of what is in the files.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,9 @@ LOCKED: Final = 10.0
 
 #: Whether the system tells when a writer closes a file (inotify does; FSEvents and kqueue don't).
 TELLS_CLOSED: Final = sys.platform.startswith("linux")
+
+#: Kinds of events after which there may be a new folder.
+_MAKES: Final = frozenset({"created", "moved"})
 
 #: Folders that hold other people's code, or none.
 _FOREIGN: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
@@ -157,6 +161,7 @@ class Watching(Protocol):
     """An observer at work."""
 
     def stop(self) -> None: ...
+    def join(self) -> None: ...
 
 
 def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable[[], float]) -> Watching:
@@ -167,25 +172,35 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
     from watchdog.events import FileSystemEventHandler
     from watchdog.observers import Observer
 
+    shallow: set[str] = set()
+
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
-            for saved in _saved(event, clock()):
+            now = clock()
+            for saved in _saved(event, now):
                 tell(saved)
+            made = os.fsdecode(event.dest_path or event.src_path)
+            new = event.is_directory and event.event_type in _MAKES and os.path.dirname(made) in shallow
+            if new and not is_foreign(made):
+                with contextlib.suppress(OSError):  # it is gone again
+                    observer.schedule(handler, made, recursive=True)
+                for path in sources(made):
+                    tell(Saved(path, now, True))
 
-    observer = Observer()
     handler = Handler()
+    observer = Observer()
+
     for folder in folders:
         for part, recursive in _parts(folder):
             observer.schedule(handler, part, recursive=recursive)
+            if not recursive:
+                shallow.add(part)
     observer.start()
     return observer
 
 
 def _parts(folder: str) -> list[tuple[str, bool]]:
-    """What to watch so that the foreign folders directly below one cost nothing: path and whether recursively.
-
-    A folder without any is watched whole, which also sees the folders that are made later.
-    """
+    """What to watch so that the foreign folders directly below one cost nothing: path and whether recursively."""
     inner = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
     own = [path for path in inner if not is_foreign(path)]
     if len(own) == len(inner):

@@ -1,0 +1,123 @@
+"""Programs that tests start for real, and wait for by what they say."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PATIENCE = 60.0
+"""Seconds after which a line that was waited for is missing: a failure, however slow the machine."""
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a program that finds this bcpatch, and says everything without colour."""
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", **more}
+
+
+def bcpatch(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of bcpatch to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "bcpatch", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class Started:
+    """A program at work; all its lines are kept, those of both streams in the order in which they came."""
+
+    def __init__(self, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=environment() if env is None else env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (self.process.stdout, self.process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+
+    def hear(self, pattern: str) -> re.Match[str]:
+        """Wait for the next line in which ``pattern`` is found."""
+        ends = 0
+        while ends < len(self._readers):
+            try:
+                line = self._said.get(timeout=PATIENCE)
+            except queue.Empty:
+                break
+            if line is None:
+                ends += 1
+                continue
+            self.lines.append(line)
+            found = re.search(pattern, line)
+            if found:
+                return found
+        raise AssertionError("never said: " + pattern + "\n--- but:\n" + "\n".join(self.lines))
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> int:
+        """Wait until it has ended by itself; its exit status."""
+        return self.process.wait(PATIENCE)
+
+    def rest(self) -> list[str]:
+        """Wait until it has ended; every line that was not heard yet."""
+        self.end()
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        found = []
+        while not self._said.empty():
+            line = self._said.get()
+            if line is not None:
+                found.append(line)
+        return found
+
+    def _read(self, stream) -> None:
+        for line in stream:
+            self._said.put(line.rstrip("\n"))
+        self._said.put(None)
+
+
+def run(*arguments: str | Path, cwd: Path, **more: str) -> Started:
+    """``bcpatch run`` with these arguments."""
+    return Started([sys.executable, "-m", "bcpatch", "run", *arguments], cwd, environment(**more))
