@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from bcpatch import names
 from bcpatch.diagnostics import Diagnostic, Step, finding
+from bcpatch.model import Import
 from bcpatch.origins import Origin, Parameter
 from bcpatch.reach import Frame, Scope, global_paths, named, options, paths, receiver
 
@@ -47,6 +48,9 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         stars = " and ".join(sorted({f"`{one.module}`" for one in scope.imports["*"]}))
         message = f"`{name}` may come with the `*` imported from {stars}, or be a global of `{scope.module.name}`"
         yield report("BCP106", message, offset, frame, help=f"import `{name}` by its name")
+    elif scope.role == "function" and name not in scope.text.bound:
+        message = f"`{name}` is no builtin, and `{scope.module.name}` neither imports nor defines it"
+        yield report("BCP110", message, offset, frame)
     else:
         yield report(OWN_NAME[scope.role], _own_name(name, scope), offset, frame)
 
@@ -59,26 +63,46 @@ def _own_name(name: str, scope: Scope) -> str:
 
 def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """A path that imports lead to, with every part of it."""
-    yield from reached(path, offset, frame)
-    parts = path.split(".")
-    for end, part in enumerate(parts, 1):
-        if names.is_private(part) and not named(".".join(parts[:end]), names.PUBLIC_NAMES):
-            where = f" of `{'.'.join(parts[: end - 1])}`" if end > 1 else ""
-            message = f"a strict patch uses public names of other modules only (`{part}`{where})"
-            yield report("BCP103", message, offset, frame)
-            return
+    for code, message in (*_reached(path, frame.scope), *_private_parts(path)):
+        yield report(code, message, offset, frame)
 
 
 def reached(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """What a path that imports lead to is: the module itself, or a way around the rules?"""
-    if path in frame.scope.own_paths:
-        yield report("BCP112", f"`{path}` is the module that the patch changes", offset, frame)
+    for code, message in _reached(path, frame.scope):
+        yield report(code, message, offset, frame)
+
+
+def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
+    """The rule and the words against an import statement of the module itself."""
+    for path in filter(None, (binding.module, binding.submodule)):
+        yield from _reached(path, scope)
+        yield from _private_parts(path)
+    if binding.attribute not in (None, "*"):
+        path = f"{binding.module}.{binding.attribute}"
+        yield from _reached(path, scope)
+        if names.is_private(binding.attribute or ""):
+            yield from _private_parts(path)
+
+
+def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
+    if path in scope.own_paths:
+        yield "BCP112", f"`{path}` is the module that the patch changes"
     row = named(path, names.OWN_MODULE)
     if row:
-        yield report("BCP112", f"`{row}` {names.OWN_MODULE[row]}", offset, frame)
+        yield "BCP112", f"`{row}` {names.OWN_MODULE[row]}"
     row = named(path, names.REACHING)
     if row:
-        yield report("BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}", offset, frame)
+        yield "BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}"
+
+
+def _private_parts(path: str) -> Iterator[tuple[str, str]]:
+    parts = path.split(".")
+    for end, part in enumerate(parts, 1):
+        if names.is_private(part) and not named(".".join(parts[:end]), names.PUBLIC_NAMES):
+            where = f" of `{'.'.join(parts[: end - 1])}`" if end > 1 else ""
+            yield "BCP103", f"a strict patch uses public names of other modules only (`{part}`{where})"
+            return
 
 
 # --- attributes --------------------------------------------------------------------------

@@ -142,3 +142,62 @@ def _fields(text: str, given: tuple[Origin, ...], use: CallUse, frame: Frame) ->
         if owner is None and field.argument.isdecimal() and int(field.argument) < positional:
             owner = given[int(field.argument)]
         yield from _parts(list(field.attributes), owner, use, frame)
+
+
+# --- used as a value ---------------------------------------------------------------------
+
+
+def values(frame: Frame) -> Iterator[Diagnostic]:
+    """Callables that access by name, and modules that have such, where they are not used on the spot.
+
+    Put into an attribute, a container, another call or a result, they are out of sight. A
+    local variable keeps them in sight.
+    """
+    calls = {use.offset: use for use in frame.flow.uses if isinstance(use, CallUse)}
+    for instruction in frame.flow.instructions:
+        if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
+            continue
+        use = calls.get(instruction.offset)
+        given = _passed(use, frame) if use else frame.flow.operands.get(instruction.offset, ())
+        for position, origin in enumerate(given):
+            what = _watched(origin, frame)
+            if what and not (what in names.WATCHED_MODULES and position == _OWNER.get(instruction.name)):
+                message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
+                yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
+
+
+def _passed(use: CallUse, frame: Frame) -> tuple[Origin, ...]:
+    """The arguments of a call that leave our sight: not the object whose attribute is named beside it."""
+    owners = {
+        names.BY_NAME[row].owner
+        for path in paths(use.callee, frame)
+        if (row := named(path, names.BY_NAME)) and not use.unpacked
+    }
+    return tuple(origin for position, origin in enumerate(use.arguments) if position not in owners)
+
+
+def _watched(origin: Origin, frame: Frame) -> str:
+    """What must stay in sight among what a value may be; empty where there is nothing."""
+    for one, where in options(origin, frame):
+        if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
+            return one.name
+        for path in sorted(paths(one, where)):
+            row = named(path, _WATCHED)
+            if row:
+                return row.removeprefix("builtins.")
+    return ""
+
+
+_WATCHED = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
+
+#: Where an instruction has the object whose attribute it reaches, among its operands.
+_OWNER = {"LOAD_ATTR": 0, "LOAD_METHOD": 0, "STORE_ATTR": 1, "DELETE_ATTR": 0, "IMPORT_FROM": 0}
+
+#: Instructions that keep a value where it can be followed, or only look at it.
+_HARMLESS = frozenset(
+    """
+    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST STORE_DEREF
+    PRECALL TO_BOOL UNARY_NOT IS_OP COMPARE_OP CONTAINS_OP CHECK_EXC_MATCH
+    """.split()
+)
+_TESTS = ("POP_JUMP_", "JUMP_IF_")

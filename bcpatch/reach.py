@@ -9,11 +9,11 @@ from __future__ import annotations
 import dis
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-from bcpatch import names
+from bcpatch import names, pythons
 from bcpatch.diagnostics import Step
 from bcpatch.flow import Flow
 from bcpatch.model import Code, Import, Module, Policy, Site
@@ -31,6 +31,7 @@ from bcpatch.origins import (
     Global,
     GlobalUse,
     Imported,
+    MakeUse,
     Origin,
     Parameter,
     Super,
@@ -50,16 +51,16 @@ Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"
 class Scope:
     """What a code object may use, and what it is: the code of a function, of a default, of annotations.
 
-    ``method`` says that the function's first parameter is the receiver. ``function`` is
-    code that is judged by itself where it is met inside (that of a generic function).
+    ``around`` is the qualified name of the class around it, empty at the module's level. ``function``
+    is code that is judged by itself where it is met inside (that of a generic function).
     """
 
     text: Text
     policy: Policy
     imports: Mapping[str, tuple[Import, ...]]
     site: Site | None
-    role: Role
-    method: bool = False
+    role: Role = "function"
+    around: str = ""
     function: Code | None = None
 
     @property
@@ -77,8 +78,7 @@ class Scope:
     @cached_property
     def class_names(self) -> frozenset[str]:
         """Names bound by the class body in which defaults, annotations and type parameters are evaluated."""
-        qualname = self.site.qualname.rpartition(".")[0] if self.site else ""
-        return self.text.bound_in_class(qualname) if qualname and self.role != "function" else frozenset()
+        return self.text.bound_in_class(self.around) if self.around and self.role != "function" else frozenset()
 
     @cached_property
     def type_parameters(self) -> frozenset[str]:
@@ -119,6 +119,10 @@ class Frame:
         """Names that a class body inside a function binds for good, and from which offset on."""
         return {} if self.outer is None else dict(_stored(self.flow))
 
+    def binds(self, use: GlobalUse) -> bool:
+        """Whether the name that is loaded is surely one that a class body has bound before."""
+        return use.namespace and self.body_names.get(use.name, use.offset) < use.offset
+
     @cached_property
     def given_to_super(self) -> frozenset[int]:
         """Where ``__class__`` is loaded for `super` to have."""
@@ -143,6 +147,25 @@ def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
     for use in reversed(spaced):
         if use.action == "store" and use.offset < branch and use.name not in deleted:
             yield use.name, use.offset
+
+
+def inner_frames(frame: Frame) -> Iterator[Frame]:
+    """The frames of nested code. What its free variables hold is joined over all functions made of it."""
+    for index, nested in frame.flow.nested.items():
+        if nested.code == frame.scope.function:
+            continue
+        held: dict[str, list[Origin]] = {}
+        for use in frame.flow.uses:
+            if isinstance(use, MakeUse) and use.constant == index:
+                for name, origin in use.captured:
+                    held.setdefault(name, []).append(origin)
+        captured = {name: either(origins) for name, origins in held.items()}
+        yield Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
+
+
+def _inner_scope(scope: Scope, code: Code) -> Scope:
+    lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
+    return replace(scope, role="annotation") if lazy and scope.role == "function" else scope
 
 
 # --- what an origin stands for -----------------------------------------------------------
@@ -276,7 +299,7 @@ def receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
 
 def _receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
     match origin:
-        case Parameter(name=name, index=0) if frame.outer is None and frame.scope.method:
+        case Parameter(name=name, index=0) if frame.outer is None and frame.scope.role == "function" and frame.scope.around:
             return (_parameter_step(name, frame),)
         case Free(name="__class__"):
             return ()
@@ -302,16 +325,6 @@ def _step(message: str, offset: int, frame: Frame) -> Step:
 
 def _parameter_step(name: str, frame: Frame) -> Step:
     """The receiver's place in the function's header; bytecode has none for parameters."""
-    text, first = frame.scope.text, frame.flow.code.first_line
-    header = re.compile(rf"\b(?:def\b.*\b{re.escape(frame.flow.code.name)}\b|lambda\b)")
-    for number in range(first, min(first + _HEADER, len(text.lines)) + 1):
-        line = text.line(number)
-        found = header.search(line)
-        if found:
-            at = re.compile(rf"\b{re.escape(name)}\b").search(line, found.end())
-            return Step(f"`{name}` is the receiver", number, at.start() + 1 if at else 0, line)
-    return Step(f"`{name}` is the receiver", first, 0, text.line(first))
-
-
-_HEADER = 50
-"""Lines of decorators in which a function's header is looked for."""
+    place = frame.scope.text.header(frame.flow.code)
+    at = re.compile(rf"\b{re.escape(name)}\b").search(place.text, max(place.end_column - 1, 0))
+    return Step(f"`{name}` is the receiver", place.line, at.start() + 1 if at else 0, place.text)

@@ -8,13 +8,12 @@ name is allowed never rests on a value being recognised.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from bcpatch import access, byname, hints, pythons
+from bcpatch import access, byname, hints
 from bcpatch.access import report
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Flow
-from bcpatch.model import Code, Policy
+from bcpatch.model import Policy
 from bcpatch.origins import (
     AttributeUse,
     CallUse,
@@ -22,11 +21,9 @@ from bcpatch.origins import (
     GlobalUse,
     Imported,
     ImportUse,
-    MakeUse,
-    Origin,
     Use,
 )
-from bcpatch.reach import Frame, Scope, absolute, either
+from bcpatch.reach import Frame, Scope, absolute, inner_frames
 
 
 def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
@@ -41,9 +38,9 @@ def _check(frame: Frame) -> Iterator[Diagnostic]:
     for use in frame.flow.uses:
         yield from _use(use, frame)
     yield from hints.check(frame)
-    for index, nested in frame.flow.nested.items():
-        if nested.code != frame.scope.function:
-            yield from _check(_inner(frame, index, nested))
+    yield from byname.values(frame)
+    for inner in inner_frames(frame):
+        yield from _check(inner)
 
 
 def _use(use: Use, frame: Frame) -> Iterator[Diagnostic]:
@@ -60,28 +57,12 @@ def _use(use: Use, frame: Frame) -> Iterator[Diagnostic]:
             yield from _free(use, frame)
 
 
-def _inner(frame: Frame, index: int, nested: Flow) -> Frame:
-    """The frame of nested code: what its free variables hold is joined over all functions made of it."""
-    held: dict[str, list[Origin]] = {}
-    for use in frame.flow.uses:
-        if isinstance(use, MakeUse) and use.constant == index:
-            for name, origin in use.captured:
-                held.setdefault(name, []).append(origin)
-    captured = {name: either(origins) for name, origins in held.items()}
-    return Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
-
-
-def _inner_scope(scope: Scope, code: Code) -> Scope:
-    lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
-    return replace(scope, role="annotation") if lazy and scope.role == "function" else scope
-
-
 # --- one rule a kind of use --------------------------------------------------------------
 
 
 def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.action == "load":
-        if not use.namespace or use.offset <= frame.body_names.get(use.name, use.offset):
+        if not frame.binds(use):
             yield from access.name(use.name, use.offset, frame)
     elif not use.namespace:
         message = f"a strict patch stores and deletes no global of its module (`{use.name}`)"

@@ -5,7 +5,9 @@ Knows lines, columns and the symbol table of a text; nothing of code objects or 
 
 from __future__ import annotations
 
+import ast
 import io
+import re
 import symtable
 import tokenize
 import warnings
@@ -15,7 +17,7 @@ from functools import cached_property
 
 from bcpatch.diagnostics import Place
 from bcpatch.flow import Position
-from bcpatch.model import Module
+from bcpatch.model import Code, Module
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class Text:
         end = _characters(self.line(position.end_line), position.end_column)
         return Place(self.module.path, position.line, column + 1, position.end_line, end + 1, line)
 
+    def header(self, code: Code) -> Place:
+        """Where a function's name stands in its definition; code objects begin at the first decorator."""
+        name = "lambda" if code.name == "<lambda>" else code.name
+        words = re.compile(rf"\b(?:def\s+(?={re.escape(name)}\b)|(?=lambda\b))")
+        for number in range(code.first_line, code.first_line + _DECORATORS):
+            line = self.line(number)
+            found = words.search(line)
+            if found:
+                start = found.end() + 1
+                return Place(self.module.path, number, start, number, start + len(name), line)
+        return Place(self.module.path, code.first_line, text=self.line(code.first_line))
+
     @cached_property
     def _table(self) -> symtable.SymbolTable | None:
         try:
@@ -67,6 +81,17 @@ class Text:
     def bound(self) -> frozenset[str]:
         """Names that the module binds in its namespace: by statements of its own, or by ``global``."""
         return frozenset() if self._table is None else frozenset(_bound(self._table, True))
+
+    @cached_property
+    def certain(self) -> frozenset[str]:
+        """Names that executing the module binds whatever it finds: no statement around them decides."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(self.source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return frozenset()
+        return frozenset(name for statement in tree.body for name in _binds(statement))
 
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
@@ -90,6 +115,9 @@ class Text:
         return frozenset(found)
 
 
+_DECORATORS = 50
+"""Lines of decorators in which a function's name is looked for."""
+
 _GENERIC = ("type parameter", "type parameters")
 """What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
 
@@ -97,6 +125,18 @@ _GENERIC = ("type parameter", "type parameters")
 def _characters(line: str, offset: int) -> int:
     """A column in characters from one in UTF-8 bytes."""
     return offset if line.isascii() else len(line.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore"))
+
+
+def _binds(statement: ast.stmt) -> Iterator[str]:
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in aliases)
+        case ast.Assign(targets=targets):
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            yield name
 
 
 def _bound(table: symtable.SymbolTable, top: bool) -> Iterator[str]:

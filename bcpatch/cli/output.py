@@ -12,7 +12,7 @@ from typing import Final, Literal, TextIO, TypeAlias
 
 import click
 
-from bcpatch import diagnostics
+from bcpatch import diagnostics, sarif
 from bcpatch.diagnostics import Diagnostic, Error, Severity
 
 Format: TypeAlias = Literal["text", "json", "sarif", "github"]
@@ -56,7 +56,7 @@ def report(found: Sequence[Diagnostic], format: Format = "text") -> None:
     elif format == "json":
         click.echo(diagnostics.as_json(found))
     elif format == "sarif":
-        click.echo(diagnostics.as_sarif(found))
+        click.echo(sarif.as_sarif(found))
     elif found:
         click.echo(diagnostics.as_github(found))
 
