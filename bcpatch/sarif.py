@@ -23,7 +23,7 @@ Level: TypeAlias = Literal["none", "note", "warning", "error"]
 _LEVELS: dict[Severity, Level] = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
-class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Object(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """An object of the format; a property that has the format's default is not written."""
 
 
@@ -95,8 +95,8 @@ class CodeFlow(_Object, frozen=True):
 class Result(_Object, frozen=True):
     rule_id: str
     rule_index: int
-    level: Level = "warning"
     message: Message
+    level: Level = "warning"
     locations: tuple[Location, ...] = ()
     code_flows: tuple[CodeFlow, ...] = ()
 
@@ -108,9 +108,9 @@ class Run(_Object, frozen=True):
 
 
 class Log(_Object, frozen=True):
-    schema: str = msgspec.field(name="$schema")
     version: Literal["2.1.0"]
     runs: tuple[Run, ...]
+    schema: str = msgspec.field(name="$schema")
 
 
 def as_sarif(found: Iterable[Diagnostic]) -> str:
