@@ -136,7 +136,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         if trace and len(faults) == before:
             trace.follow()
             kinds = Kinds(trace, {index: inner.needs_iterator for index, inner in nested.items()})
-            broken = [*kinds.narrow(), *kinds.check(), *kinds.stacks(), *kinds.loops()]
+            broken = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
     except Broken as one:
         broken = [one]
     for one in broken:

@@ -69,15 +69,8 @@ _MOVES: Final = {
     "test": _TEST, "end send": _END_SEND, "push exception": _PUSH_EXCEPTION,
 }  # fmt: skip
 
-#: Instructions whose result may be their operand itself, borrowed as it was.
-_PASSING: Final = {
-    name: result
-    for name, result in (
-        ("LOAD_ATTR", 1), ("LOAD_SUPER_ATTR", 1), ("LOAD_SPECIAL", 1), ("GET_YIELD_FROM_ITER", 0),
-        ("FORMAT_SIMPLE", 0),
-    )
-    if pythons.BORROWS
-}  # fmt: skip
+#: Instructions whose result may be their operand itself, borrowed as it was: which result.
+_PASSING: Final = pythons.PASSES_BORROWED
 
 _MOVE_OF: Final = {
     number: _PASS if facts.row.name in _PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
@@ -364,7 +357,7 @@ class Trace:
         result = _PASSING[self.decoded[at].name]
         if len(given) > result and self.values.kinds[operand] & BORROWED:
             place = len(stack) - len(given) + result
-            stack[place] = self.values.union(stack[place], operand)
+            stack[place] = self.values.lent(stack[place], operand)
 
     def _swap(self, at: int, block: Block, stack: list[int], local: list[int], work: list[int]) -> None:
         deep, top = work[0], work[-1]

@@ -28,7 +28,6 @@ from bcpatch.opcodes import (
     INTRINSICS_2,
     ITERATOR,
     KIND_NAMES,
-    NEXT,
     NULL,
     NUMBERS,
     SET,
@@ -276,19 +275,6 @@ class Kinds:
             fault = look(self, at, work)
             if fault:
                 yield self._broken(fault[0], fault[1], at)
-
-    def stacks(self) -> Iterator[Broken]:
-        """A borrowed reference that outlives its block (BCP315)."""
-        if not pythons.BORROWS:
-            return
-        joins = {one.target for one in self.trace.decoded} | {handler.target for handler in self.trace.table}
-        for number, (stack, local) in self.trace.entered.items():
-            start = self.trace.blocks[number].start
-            before = FACTS[self.trace.decoded[start - 1].opcode].row.flow if start else NEXT
-            if start not in joins and before == NEXT:
-                continue  # an exception handler's range begins or ends here, the path does not
-            if any(self.values.kinds[value] & BORROWED for value in stack + local):
-                yield self._broken("BCP315", "a borrowed reference is still on the stack where paths meet or part", start)
 
     def loops(self) -> Iterator[Broken]:
         """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""

@@ -61,6 +61,14 @@ SPECIAL_METHODS: Final = len(getattr(opcode, "_special_method_names", ()))
 #: Instructions may leave references on the stack that belong to local variables (LOAD_FAST_BORROW, 3.14+).
 BORROWS: Final = sys.version_info >= (3, 14)
 
+#: Instructions that may push their operand itself, borrowed as it was, and as which of their results.
+PASSES_BORROWED: Final[dict[str, int]] = (
+    {"LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 1, "LOAD_SPECIAL": 1, "GET_YIELD_FROM_ITER": 0, "FORMAT_SIMPLE": 0}
+    | ({"GET_ITER": 0} if sys.version_info >= (3, 15) else {})
+    if BORROWS
+    else {}
+)
+
 #: What RESUME's argument may say: the bits of the place (start, after yield, ``yield from``, await; since 3.15 also
 #: the start of a generator expression), and the highest argument (one more bit: the depth of exception handlers).
 RESUME_PLACE: Final = 7 if sys.version_info >= (3, 15) else 3

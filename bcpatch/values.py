@@ -91,6 +91,11 @@ class Values:
             number = self._borrowed[value, slot] = self._number(members, lenders | {slot})
         return number
 
+    def lent(self, value: int, source: int) -> int:
+        """``value``, borrowed from the slots that ``source`` is borrowed from."""
+        members, lenders = self.parts(value)
+        return self._number(members, lenders | self.parts(source)[1])
+
     def bound(self, value: int, otherwise: int) -> int:
         """``value`` where it is not unbound; ``otherwise`` where it can't be bound."""
         if not self.kinds[value] & UNBOUND:
