@@ -190,15 +190,21 @@ class _Made:
         for number, (code, _) in enumerate(left):
             if not isinstance(node, ast.Lambda) or _stands_at(code, node.body):
                 return left.pop(number)
-        # CPython 3.12 gives a lambda that returns a constant no place of its own
-        constant = isinstance(node, ast.Lambda) and isinstance(node.body, ast.Constant)
-        return left.pop(0) if constant and left else None
+        for number, (code, _) in enumerate(left):
+            if isinstance(node, ast.Lambda) and _only_returns(code, node.body):
+                return left.pop(number)
+        return None
 
 
 def _stands_at(code: CodeType, node: ast.expr) -> bool:
     """Whether an instruction of the code stands exactly where the expression does."""
     wanted = node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
     return any(position in (wanted, (*wanted[:2], None, None)) for position in code.co_positions())
+
+
+def _only_returns(code: CodeType, node: ast.expr) -> bool:
+    """Whether the code returns the constant that the expression is: CPython 3.12 gives that no place of its own."""
+    return isinstance(node, ast.Constant) and not code.co_freevars and node.value in code.co_consts
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
