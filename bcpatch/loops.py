@@ -141,7 +141,7 @@ class Loop:
 
 
 _loops: dict[str | None, Loop] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may ask for the loop that its thread is opening
 
 
 def start(channel: str | None = None, *, block: bool = False) -> Loop:
@@ -176,7 +176,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     service.restarted()
     for loop in _loops.values():
         loop._after_fork_in_child()

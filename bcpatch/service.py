@@ -165,32 +165,31 @@ def at(generation: int, function: Callable[P, R]) -> Callable[P, R]:
 
 def take(path: str) -> None:
     """Apply the patch at ``path``; what comes of it goes to the log alone."""
-    from bcpatch import patchfile
-
-    try:
-        data = patchfile.read_bytes(path)
-    except Refused as refused:
-        logger.error("refused %s:\n%s", path, refused)
-        return
-    answer(Apply(patch=data))
+    _logged(Apply(patch=b""), path)
 
 
 def answer(request: Request) -> Reply:
     """Do what is asked; whatever comes of it is logged and becomes the reply."""
+    return _logged(request)
+
+
+def _logged(request: Request, path: str | None = None) -> Reply:
+    words = path or _words(request)
     try:
-        reply = _answer(request)
+        reply = _answer(request, path)
     except Refused as refused:
-        logger.error("refused %s:\n%s", _words(request), refused)
+        logger.error("refused %s:\n%s", words, refused)
         return Refusal(refused.diagnostics)
     except Exception as error:
-        logger.exception("an error of bcpatch itself stopped %s", _words(request))
+        logger.exception("an error of bcpatch itself stopped %s", words)
         return Failure(f"{type(error).__name__}: {error}")
     if isinstance(reply, Applied):
-        logger.info("generation %d is live after %.1f ms", reply.generation, reply.milliseconds)
+        logger.info("%s: generation %d is live after %.1f ms", words, reply.generation, reply.milliseconds)
     return reply
 
 
-def _answer(request: Request) -> Reply:
+def _answer(request: Request, path: str | None) -> Reply:
+    """What comes of a request; with ``path`` the patch is read from there."""
     begin = time.perf_counter()
     match request:
         case Apply(dry_run=True):
@@ -200,7 +199,7 @@ def _answer(request: Request) -> Reply:
             return Rehearsed(tuple(one.edit.site for one in plan.sites), _milliseconds(begin), plan.notes)
         case Apply():
             generation = apply(
-                request.patch,
+                path or request.patch,
                 consistency=request.consistency,
                 scan=request.scan,
                 timeout=request.timeout,

@@ -352,6 +352,19 @@ def _somebody_elses(path: Path) -> None:
         pytest.skip("only root can give a folder away")
 
 
+def _below_somebody_elses(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    try:
+        os.chown(path.parent, 65534, -1)
+    except PermissionError:
+        pytest.skip("only root can give a folder away")
+
+
+def _below_a_shared_folder(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    path.parent.chmod(0o777)
+
+
 def _occupied(path: Path) -> None:
     path.mkdir(mode=0o700)
     (path / f"{os.getpid()}.sock").write_text("mine", "utf-8")
@@ -361,6 +374,8 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "symbolic link": (_symbolic, "not a folder"),
     "open to others": (_open_to_all, "mode 0755, not 0700"),
     "somebody else's": (_somebody_elses, "belongs to user 65534"),
+    "below somebody else's": (_below_somebody_elses, "in its place"),
+    "below a shared folder": (_below_a_shared_folder, "in its place"),
     "a file": (lambda path: path.write_text("", "utf-8"), "not a folder"),
     "something else there": (_occupied, "no socket"),
 }

@@ -155,6 +155,9 @@ class Channel:
                     break
         except Exception:
             logger.exception("%s: an error of bcpatch itself ended it", post.name)
+        except BaseException:  # an interrupt of the thread that was lent
+            self._dismiss(post)
+            raise
         self._dismiss(post)
 
     def _wait(self, post: Post) -> set[int]:

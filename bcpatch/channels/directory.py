@@ -35,8 +35,16 @@ def check(directory: str) -> None:
         raise ChannelError(f"{directory}: not a folder (a symbolic link is not followed)")
     if found.st_uid != os.geteuid():
         raise ChannelError(f"{directory}: belongs to user {found.st_uid}, not to {os.geteuid()}")
+    if _can_be_replaced(directory):
+        raise ChannelError(f"{directory}: another user may put a folder of his own in its place")
     if found.st_mode & 0o077:
         raise ChannelError(f"{directory}: open to other users (mode {stat.S_IMODE(found.st_mode):04o}, not 0700)")
+
+
+def _can_be_replaced(directory: str) -> bool:
+    above = os.stat(os.path.dirname(directory))
+    shared = above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX
+    return bool(shared) or above.st_uid not in (0, os.geteuid())
 
 
 def prepare(directory: str) -> None:
