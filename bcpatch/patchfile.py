@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 import msgspec
 
 from bcpatch.diagnostics import PatchFileError, Place, Refused, finding
-from bcpatch.fingerprint import blake
 from bcpatch.model import (
     AnnotationsEdit,
     ClassPositionEdit,
@@ -167,8 +166,8 @@ def decode_header(data: bytes, name: str = "") -> Header:
 
 
 def digest(patch: Patch) -> str:
-    """What names a patch: the digest over all its bytes, as hexadecimal digits."""
-    return blake(encode(patch))
+    """What names a patch: the digest at the end of its file, as hexadecimal digits."""
+    return encode(patch)[-_DIGEST_SIZE:].hex()
 
 
 def _seal(content: bytes) -> bytes:
