@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a line that was waited for is missing: a failure, however slow the machine."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,18 +65,17 @@ class Started:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             stream.close()
 
-    def hear(self, pattern: str) -> re.Match[str]:
-        """Wait for the next line in which ``pattern`` is found."""
+    def hear(self, *patterns: str) -> re.Match[str]:
+        """Wait until each pattern was found in a new line, in any order; how the first one was."""
+        found: dict[str, re.Match[str]] = {}
         ends = 0
         while ends < len(self._readers):
             try:
@@ -86,10 +86,11 @@ class Started:
                 ends += 1
                 continue
             self.lines.append(line)
-            found = re.search(pattern, line)
-            if found:
-                return found
-        raise AssertionError("never said: " + pattern + "\n--- but:\n" + "\n".join(self.lines))
+            found |= {one: match for one in patterns if one not in found and (match := re.search(one, line))}
+            if len(found) == len(patterns):
+                return found[patterns[0]]
+        missing = [pattern for pattern in patterns if pattern not in found]
+        raise AssertionError(f"never said: {missing}\n--- but:\n" + "\n".join(self.lines))
 
     def say(self, line: str) -> None:
         """Write a line to its standard input."""

@@ -12,7 +12,7 @@ from typing import Final, Literal, TextIO, TypeAlias
 
 import click
 
-from bcpatch import diagnostics, sarif
+from bcpatch import diagnostics
 from bcpatch.diagnostics import Diagnostic, Error, Severity
 
 Format: TypeAlias = Literal["text", "json", "sarif", "github"]
@@ -56,6 +56,8 @@ def report(found: Sequence[Diagnostic], format: Format = "text") -> None:
     elif format == "json":
         click.echo(diagnostics.as_json(found))
     elif format == "sarif":
+        from bcpatch import sarif
+
         click.echo(sarif.as_sarif(found))
     elif found:
         click.echo(diagnostics.as_github(found))

@@ -11,10 +11,10 @@ import click
 
 from bcpatch.cli.output import colour, painted, shade
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.follow import Voice
 
 if TYPE_CHECKING:
     from bcpatch.demo import Speaker
+    from bcpatch.follow import Voice
 
 _PREFIX: Final = "bcpatch:"
 
@@ -30,6 +30,8 @@ _LOOKS: Final[dict[Speaker, tuple[str, str]]] = {
 
 def voice() -> Voice:
     """Lines and findings to standard error."""
+    from bcpatch.follow import Voice
+
     coloured = colour(sys.stderr)
     prefix = shade(_PREFIX, "36") if coloured else _PREFIX
 
