@@ -1,0 +1,355 @@
+"""The reference rules, a minimal case each: what is refused with its place, and what is accepted beside it.
+
+In a case, ``«`` and ``»`` stand around the places where the rule speaks; a case without
+them is accepted.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from bcpatch import compile as compiler
+from bcpatch import fingerprint, pythons, shape, verify
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.model import Module, ModulePatch, Patch, Policy
+from bcpatch.outline import Source, outline
+
+CART = Module("shop.cart", "shop/cart.py")
+
+
+class Case(NamedTuple):
+    """A module's text and the rule that refuses what is marked in it; ``since`` is False where a Python can't say it."""
+
+    about: str
+    rule: str
+    text: str
+    since: bool = True
+
+
+METHOD = """\
+import asyncio, builtins, collections, functools, importlib, inspect, json, logging, operator, os, pkgutil, sys, typing
+import shop
+import shop.prices as prices
+from . import prices as relative
+from collections import namedtuple
+from functools import partial
+from operator import attrgetter
+from shop.prices import Price, _hidden
+
+RATE = 3
+
+def helper(): pass
+
+class Cart:
+    def total(me, other, name):
+{body}
+"""
+
+
+def refused(rule: str, about: str, text: str, since: bool = True) -> Case:
+    """A method's body in `METHOD`."""
+    return Case(about, rule, METHOD.replace("{body}", textwrap.indent(textwrap.dedent(text).strip("\n"), " " * 8)), since)
+
+
+def accepted(about: str, text: str, since: bool = True) -> Case:
+    return refused("", about, text, since)
+
+
+def marked(text: str) -> tuple[str, list[tuple[int, int, int, int]]]:
+    """The text without its marks, and the ranges that these stood around."""
+    ranges, lines, opened = [], [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        plain = ""
+        for character in line:
+            if character == "«":
+                opened.append((number, len(plain) + 1))
+            elif character == "»":
+                ranges.append((*opened.pop(), number, len(plain) + 1))
+            else:
+                plain += character
+        lines.append(plain)
+    return "\n".join(lines) + "\n", sorted(ranges)
+
+
+def patched(text: str, policy: Policy = Policy.STRICT, module: Module = CART) -> Patch:
+    """A patch that brings every function of a module's text."""
+    data = text.encode()
+    unit = outline(Source(module, module.path, data), 0)
+    edits = compiler.changes(None, unit, policy, 0).edits
+    part = ModulePatch(module, None, fingerprint.blake(data), shape.imports(unit.tree, module), (), edits, data)
+    part = msgspec.structs.replace(part, links=verify.links(part))
+    return Patch(fingerprint.this_interpreter(), policy, 1, None, (part,))
+
+
+def findings(text: str, policy: Policy = Policy.STRICT, module: Module = CART) -> tuple[Diagnostic, ...]:
+    return verify.verify(patched(text, policy, module))
+
+
+# --- rule 1: builtins, locals and imported names --------------------------------------------
+
+NAMES = [
+    accepted("builtins", "return len(str(other))"),
+    accepted("locals and parameters", "count = other\nreturn count"),
+    accepted("imported modules and names", "return json.dumps(prices.low), Price, partial"),
+    accepted("an imported name that is spelled privately here", "import json as _json\nreturn _json.dumps(other)"),
+    accepted("what the import system sets", "return __name__, __file__, __package__, __debug__"),
+    refused("BCP101", "a variable of the module", "return «RATE» * other"),
+    refused("BCP101", "a function of the module", "return «helper»()"),
+    refused("BCP101", "a class of the module", "return isinstance(other, «Cart»)"),
+    refused("BCP101", "in a nested function", "def inner():\n    return «RATE»\nreturn inner"),
+    refused("BCP101", "in a lambda", "return lambda: «RATE»"),
+    refused("BCP101", "in a comprehension", "return [«RATE» for _ in other]"),
+    refused("BCP101", "in a generator expression", "return (one for one in other if one > «RATE»)"),
+    refused("BCP101", "in a class body", "class Local:\n    rate = «RATE»\nreturn Local"),
+    accepted("a name that the class body has bound", "class Local:\n    rate = 1\n    twice = rate * 2\nreturn Local"),
+    refused("BCP101", "a class body's own name before it is bound", "class Local:\n    RATE = «RATE»\nreturn Local"),
+    refused(
+        "BCP101",
+        "a class body's own name that may not be bound",
+        "class Local:\n    if other:\n        RATE = 1\n    twice = «RATE»\nreturn Local",
+    ),
+    refused("BCP101", "`__class__` by name", "return «__class__»"),
+    accepted("`__class__` for super", "return super().total(other), super(__class__, me).total"),
+    refused("BCP110", "a name that is nowhere", "return «helpr»()"),
+    refused("BCP102", "a stored global", "global RATE\n«RATE» = other"),
+    refused("BCP102", "a deleted global", "global RATE\ndel «RATE»"),
+    refused("BCP102", "a stored global that is new", "global NEW\n«NEW» = other"),
+    refused("BCP102", "a global stored by an import", "global json\nimport json as «json»" if False else "global json\nfor «json» in other: pass"),
+    accepted("a local of the same name", "RATE = other\nreturn RATE"),
+    accepted("a nonlocal", "count = 0\ndef inner():\n    nonlocal count\n    count += 1\nreturn inner"),
+    refused("BCP111", "globals", "return «globals»()"),
+    refused("BCP111", "locals", "return «locals»()"),
+    refused("BCP111", "vars", "return «vars»(me)"),
+    refused("BCP111", "eval", "return «eval»('1')"),
+    refused("BCP111", "exec", "«exec»('1')"),
+    refused("BCP111", "compile", "return «compile»(other, '', 'exec')"),
+    accepted("a method that is called compile", "import re\nreturn re.compile(other)"),
+    refused("BCP111", "__import__", "return «__import__»('json')"),
+    refused("BCP111", "as a value", "return map(«vars», other)"),
+    refused("BCP111", "from the module of builtins", "return «builtins.eval»('1')"),
+    refused("BCP111", "imported from the module of builtins", "«from builtins import vars as v»\nreturn v(other)"),
+    refused("BCP113", "the namespace of builtins", "return «__builtins__»"),
+]
+
+OWN_MODULE = [
+    accepted("another module of the package", "import shop.prices\nreturn shop.prices.low"),
+    accepted("the package above", "return shop.prices"),
+    refused("BCP112", "imported by its name", "«import shop.cart»\nreturn shop"),
+    refused("BCP112", "imported under another name", "«import shop.cart as cart»\nreturn cart"),
+    refused("BCP112", "imported from its package", "«from shop import cart»\nreturn cart.RATE"),
+    refused("BCP112", "imported relatively", "«from . import cart»\nreturn cart.RATE"),
+    refused("BCP112", "a name imported from it", "«from shop.cart import RATE»\nreturn RATE"),
+    refused("BCP112", "a name imported from it relatively", "«from .cart import RATE»\nreturn RATE"),
+    refused("BCP112", "reached through its package", "return «shop.cart».RATE"),
+    refused("BCP112", "sys.modules", "return «sys.modules»['shop.cart']"),
+    refused("BCP112", "sys.modules of another module's sys", "return «os.sys.modules»"),
+    refused("BCP112", "sys.modules imported", "«from sys import modules»\nreturn modules"),
+    refused("BCP112", "sys.modules by name", "return «getattr(sys, 'modules')»"),
+    refused("BCP112", "imported by a function", "return «importlib.import_module('shop.cart')»"),
+    refused("BCP112", "imported by a function, relatively", "return «importlib.import_module('.cart', 'shop')»"),
+    refused("BCP112", "imported by a function, from here", "return «importlib.import_module('.cart', __package__)»"),
+    accepted("another module imported by a function", "return importlib.import_module('shop.prices').low"),
+    accepted("another module, relatively", "return importlib.import_module('.prices', package='shop')"),
+    refused("BCP103", "a private module imported by a function", "return «importlib.import_module('shop._prices')»"),
+    refused("BCP106", "an unknown module imported by a function", "return «importlib.import_module(name)»"),
+    refused("BCP106", "from an unknown package", "return «importlib.import_module('.cart', name)»"),
+    refused("BCP112", "by a resolver of names", "return «pkgutil.resolve_name('shop.cart:RATE')»"),
+    refused("BCP112", "by a function that finds modules", "return «inspect.getmodule»(me)"),
+    accepted("another module, loaded again", "return importlib.reload(prices)"),
+]
+
+SHADOWED = [
+    Case("a builtin that the module defines anew", "BCP101", "def open(): pass\ndef use(path):\n    return «open»(path)\n"),
+    Case("a builtin that a function of the module stores", "BCP101", "def use(x):\n    return «max»(x)\ndef other():\n    global max\n    «max» = 3\n" if False else "if input:\n    max = 3\ndef use(x):\n    return «max»(x)\n"),
+    Case("a builtin that a method is called like", "", "class Cart:\n    def open(self): pass\ndef use(path):\n    return open(path)\n"),
+    Case("a builtin that is imported", "", "from os import open\ndef use(path):\n    return open(path)\n"),
+    Case("a name from a star", "BCP106", "from os import *\ndef use(path):\n    return «getcwd»()\n"),
+    Case("a builtin beside a star", "", "from os import *\ndef use(path):\n    return len(path)\n"),
+    Case("a name of the module beside a star", "BCP101", "from os import *\nX = 1\ndef use():\n    return «X»\n"),
+    Case("one of two imports", "", "try:\n    import json\nexcept ImportError:\n    import simplejson as json\ndef use():\n    return json.loads\n"),
+    Case("the worse of two imports", "BCP103", "try:\n    import json\nexcept ImportError:\n    import _json as json\ndef use():\n    return «json».loads\n"),
+]
+
+# --- rule 2: public names of other modules --------------------------------------------------
+
+MODULES = [
+    accepted("a public name", "return json.dumps, prices.low, relative.high"),
+    refused("BCP103", "a private name", "return «prices._low»"),
+    refused("BCP103", "a private name that is stored", "«prices._low» = other"),
+    refused("BCP103", "a private name that is deleted", "del «prices._low»"),
+    refused("BCP103", "a private name that is called", "return «prices._low»()"),
+    refused("BCP103", "a private name of a module imported relatively", "return «relative._low»"),
+    refused("BCP103", "imported by the module", "return «_hidden»"),
+    refused("BCP103", "imported by the function", "«from shop.prices import _low»\nreturn _low"),
+    refused("BCP103", "a private module", "«import shop._prices»\nreturn shop"),
+    refused("BCP103", "a private module under a public name", "«import shop._prices as p»\nreturn p"),
+    refused("BCP103", "a private module of its package", "«from . import _prices»\nreturn _prices"),
+    refused("BCP103", "a public name of a private module", "«from shop._prices import low»\nreturn low"),
+    refused("BCP103", "a private attribute of an imported class", "return «Price._low»"),
+    refused("BCP106", "an import from outside of the package", "«from ... import other as o»\nreturn o"),
+    accepted("a documented private name", "return os._exit, sys._getframe(1).f_code.co_name"),
+    accepted("a documented private name, imported", "from os import _exit\nimport _thread\nreturn _exit, _thread"),
+    refused("BCP103", "the same name of another module", "return «json._exit»"),
+    refused("BCP105", "the same name of an unknown object", "return «other._exit»"),
+    accepted("a future import in an import", "from __future__ import annotations as a\nreturn a"),
+]
+
+# --- rule 4: attributes ---------------------------------------------------------------------
+
+RECEIVER = [
+    accepted("public attributes", "me.count += 1\ndel me.extra\nreturn me.count, me.add(other)"),
+    refused("BCP104", "read", "return «me._rate»"),
+    refused("BCP104", "stored", "«me._rate» = other"),
+    refused("BCP104", "deleted", "del «me._rate»"),
+    refused("BCP104", "called", "return «me._rate»()"),
+    refused("BCP104", "mangled", "return «me.__rate»"),
+    refused("BCP104", "an alias", "cart = me\nreturn «cart._rate»"),
+    refused("BCP104", "an alias of an alias, on one path", "cart = other\nif name:\n    cart = me\nreturn «cart._rate»"),
+    refused("BCP104", "unpacked" if False else "both operands", "return (me if other else me) and «(me if other else name)._rate»"),
+    refused("BCP104", "in a nested function", "def inner():\n    return «me._rate»\nreturn inner"),
+    refused("BCP104", "in two nested functions", "def inner():\n    def deep():\n        return «me._rate»\n    return deep\nreturn inner"),
+    refused("BCP104", "an alias that is captured", "cart = me\nreturn lambda: «cart._rate»"),
+    refused("BCP104", "in a comprehension", "return [«me._rate» for _ in other]"),
+    refused("BCP104", "in a generator expression", "return any(«me._rate» for _ in other)"),
+    refused("BCP104", "super", "return «super()._rate»"),
+    refused("BCP104", "super, called", "return «super()._rate»()"),
+    refused("BCP104", "super with its arguments", "return «super(__class__, me)._rate»"),
+    refused("BCP104", "an alias of super", "base = super()\nreturn «base._rate»"),
+    accepted("super, public", "return super().total(other)"),
+    refused("BCP104", "type(self)", "return «type(me)._rate»"),
+    refused("BCP104", "an alias of type(self)", "kind = type(me)\nreturn «kind._rate»"),
+    refused("BCP104", "__class__", "return «me.__class__._rate»"),
+    accepted("type(self), public", "type(me).count += 1\nreturn type(me)(other), me.__class__.__name__"),
+    accepted("passing the receiver on", "other.add(me)\nreturn prices.of(me), [me], {'me': me}"),
+    accepted("protocol names", "me.__init__()\nreturn me.__len__(), me.__doc__, type(me).__name__"),
+]
+
+ANYTHING = [
+    accepted("public attributes", "other.count = 1\nreturn other.add(name).total"),
+    refused("BCP105", "read", "return «other._rate»"),
+    refused("BCP105", "stored", "«other._rate» = me"),
+    refused("BCP105", "deleted", "del «other._rate»"),
+    refused("BCP105", "called", "return «other._add»(me)"),
+    refused("BCP105", "mangled", "return «other.__rate»"),
+    refused("BCP105", "of a result", "return «other.find(name)._rate»"),
+    refused("BCP105", "of an item", "return «other[0]._rate»"),
+    refused("BCP105", "of an attribute of the receiver", "return «me.price._rate»"),
+    refused("BCP105", "in a loop", "for «one._rate» in other: pass"),
+    refused("BCP105", "in a with statement", "with other as «me.other._file»: pass"),
+    refused("BCP105", "by a keyword of a class pattern", "match other:\n    case «Price(_rate=rate)»:\n        return rate"),
+    accepted("by a public keyword of a class pattern", "match other:\n    case Price(rate=rate):\n        return rate"),
+    refused("BCP106", "by position in a class pattern", "match other:\n    case «Price(rate)»:\n        return rate"),
+    accepted("the value itself in the pattern of a builtin type", "match other:\n    case int(rate) | str(rate):\n        return rate"),
+    accepted("a named tuple's", "return other._replace(x=1), other._asdict(), me._fields"),
+    accepted("an enumeration's", "return other._value_, other._name_"),
+]
+
+INSIDE = [
+    *(refused("BCP113", name, f"return «me.{name}»") for name in (
+        "__dict__", "__getattribute__", "__getstate__", "__reduce_ex__", "__subclasses__", "__mro__", "__self__",
+    )),
+    *(refused("BCP113", name, f"return «other.{name}»") for name in (
+        "__dict__", "__globals__", "__code__", "__closure__", "__builtins__", "__func__", "__wrapped__",
+        "gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals", "f_builtins",
+    )),
+    refused("BCP113", "of a module", "return «prices.__dict__»"),
+    refused("BCP113", "of super", "return «super().__getattribute__»(name)"),
+    refused("BCP113", "of object", "return «object.__getattribute__»(me, 'total')"),
+    refused("BCP113", "stored", "«other.__code__» = name"),
+    refused("BCP113", "by name", "return «getattr(me, '__dict__')»"),
+]
+
+BY_NAME = [
+    accepted("a constant public name", "setattr(me, 'count', 1)\ndelattr(other, 'x')\nreturn getattr(me, 'count', 0), hasattr(other, 'x')"),
+    refused("BCP104", "a constant private name of the receiver", "return «getattr(me, '_rate')»"),
+    refused("BCP104", "of an alias", "cart = me\nreturn «hasattr(cart, '_rate')»"),
+    refused("BCP105", "a constant private name", "«setattr(other, '_rate', 1)»"),
+    refused("BCP103", "a constant private name of a module", "return «getattr(prices, '_low')»"),
+    refused("BCP106", "an unknown name", "return «getattr(me, name)»"),
+    refused("BCP106", "an unknown name, stored", "«setattr(me, name, 1)»"),
+    refused("BCP106", "an unknown name, deleted", "«delattr(me, name)»"),
+    refused("BCP106", "an unknown name, asked for", "return «hasattr(me, name)»"),
+    refused("BCP106", "of any object", "return «getattr(other, name)»"),
+    refused("BCP106", "put together", "return «getattr(me, 'to' + name)»"),
+    accepted("one of two constant names", "return getattr(me, 'low' if other else 'high')"),
+    accepted("a local that holds a constant", "key = 'count'\nreturn getattr(me, key)"),
+    refused("BCP104", "one of two, a private one", "return «getattr(me, 'low' if other else '_high')»"),
+    refused("BCP106", "unpacked", "return «getattr(*other)»"),
+    refused("BCP106", "as a value", "return «map(getattr, other, name)»"),
+    refused("BCP106", "in a partial", "return «functools.partial(getattr, me)»"),
+    refused("BCP106", "returned", "«return getattr»"),
+    refused("BCP106", "put into a container", "return «[getattr]»"),
+    refused("BCP106", "put into an attribute", "«me.get» = getattr"),
+    accepted("through a local", "get = getattr\nreturn get(me, 'count')"),
+    refused("BCP106", "through a local, unknown", "get = getattr\nreturn «get(me, name)»"),
+    refused("BCP106", "by its own call", "return «getattr.__call__»(me, name)"),
+    refused("BCP106", "from the module of builtins", "return «builtins.getattr(me, name)»"),
+    refused("BCP106", "from the module of builtins, by name", "return «getattr(builtins, 'getattr')»(me, name)"),
+    accepted("attrgetter, constant", "return operator.attrgetter('count', 'price.low')(me)"),
+    refused("BCP105", "attrgetter, private", "return «operator.attrgetter('price._low')»(me)"),
+    refused("BCP106", "attrgetter, unknown", "return «operator.attrgetter(name)»(me)"),
+    refused("BCP106", "attrgetter imported, unknown", "return «attrgetter('low', name)»(me)"),
+    refused("BCP105", "methodcaller", "return «operator.methodcaller('_low')»(me)"),
+    refused("BCP106", "a module that has such functions", "return «[operator]»"),
+    refused("BCP106", "a module that has such functions, passed on", "return «other(operator)»"),
+    accepted("imported in the function", "import operator\nfrom operator import attrgetter as get\nreturn get('x'), operator.itemgetter(0)"),
+    refused("BCP106", "imported in the function and captured", "import operator\nreturn lambda: «operator.attrgetter(name)»"),
+    accepted("whether a module has a name", "return hasattr(sys, 'frozen'), getattr(sys, 'frozen', False)"),
+    refused("BCP104", "statically", "return «inspect.getattr_static(me, '_rate')»"),
+    refused("BCP111", "all of them", "return «inspect.getmembers»(me)"),
+    accepted("__setattr__, constant", "object.__setattr__(me, 'count', 1)\nsuper().__setattr__('count', 1)"),
+    refused("BCP104", "__setattr__, private", "«object.__setattr__(me, '_count', 1)»"),
+    refused("BCP104", "__setattr__ of super, private", "«super().__setattr__('_count', 1)»"),
+    refused("BCP106", "__setattr__, unknown", "«super().__setattr__(name, 1)»"),
+    refused("BCP106", "__setattr__ as a value", "return «[me.__setattr__]»"),
+    refused("BCP106", "__getattr__, unknown", "return «super().__getattr__(name)»"),
+    refused("BCP106", "__delattr__, unknown", "«me.__delattr__(name)»"),
+]
+
+FORMATS = [
+    accepted("public fields", "return '{0.count} {} {x.low[0]!r:>{width}}'.format(me, other, x=name, width=3)" if False else "return '{0.count} {x.low[0]!r:>{width}}'.format(me, x=name, width=3)"),
+    refused("BCP104", "a private field of the receiver", "return «'{0._rate}'.format(me)»"),
+    refused("BCP104", "in its turn", "return «'{} {._rate}'.format(other, me)»"),
+    refused("BCP104", "by keyword", "return «'{cart._rate}'.format(cart=me)»"),
+    refused("BCP105", "of a public field", "return «'{0.price._low}'.format(me)»"),
+    refused("BCP105", "of an item", "return «'{0[0]._low}'.format(me)»"),
+    refused("BCP104", "in a specification", "return «'{0:{1._width}}'.format(other, me)»"),
+    refused("BCP113", "the inside", "return «'{0.__dict__}'.format(me)»"),
+    refused("BCP105", "of a mapping", "return «'{me._rate}'.format_map(other)»"),
+    refused("BCP106", "a text put together", "return «('{0.' + name + '}').format(other)»"),
+    refused("BCP106", "an f-string as format text", "return «f'{{0.{name}}}'.format(other)»"),
+    accepted("a text put together, of numbers", "return ('{0:' + name + '}').format(3, len(other))"),
+    refused("BCP106", "an unknown text and the receiver", "return «name.format(me)»"),
+    accepted("an unknown object that formats another", "return logging.Formatter().format(other), name.format(other)"),
+    refused("BCP106", "by the type, an unknown text", "return «str.format(name, other)»"),
+    refused("BCP104", "by the type, a private field", "return «str.format('{0._rate}', me)»"),
+    refused("BCP106", "as a value", "return «map(str.format, other)»"),
+]
+
+TABLES = {
+    "names": NAMES,
+    "own module": OWN_MODULE,
+    "shadowed": SHADOWED,
+    "modules": MODULES,
+    "receiver": RECEIVER,
+    "anything": ANYTHING,
+    "inside": INSIDE,
+    "by name": BY_NAME,
+    "formats": FORMATS,
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=f"{family}: {case.about}") for family, cases in TABLES.items() for case in cases if case.since],
+)
+def test_a_case_is_refused_where_it_is_marked_and_nowhere_else(case: Case) -> None:
+    text, expected = marked(case.text)
+    found = findings(text)
+    assert [(one.code, one.line, one.column, one.end_line, one.end_column) for one in found] == [
+        (case.rule, *place) for place in expected
+    ], "\n".join(f"{one.code} {one.line}:{one.column}-{one.end_column} {one.message}" for one in found)
