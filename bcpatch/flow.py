@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from bcpatch import decode, fields
+from bcpatch import decode, fields, uses
 from bcpatch.decode import Broken, Instruction, Position
 from bcpatch.interpret import Trace
 from bcpatch.kinds import Kinds
 from bcpatch.model import Code
-from bcpatch.origins import Use
+from bcpatch.origins import Origin, Use
 from bcpatch.values import slots
 
 __all__ = ["Fault", "Flow", "Instruction", "Malformed", "Position", "analyze"]
@@ -64,9 +64,21 @@ class Flow:
     @cached_property
     def uses(self) -> tuple[Use, ...]:
         """What the reachable instructions do with names, in their order."""
-        from bcpatch.uses import uses
+        return uses.uses(self._graph)
 
-        return uses(self)
+    @cached_property
+    def operands(self) -> Mapping[int, tuple[Origin, ...]]:
+        """By offset of each reachable instruction: the origins of the values that it works on, deepest first."""
+        return uses.operands(self._graph)
+
+    @cached_property
+    def stored_captures(self) -> frozenset[str]:
+        """The free variables that this code, or code nested in it, assigns."""
+        return uses.stored_captures(self.code, self.trace, {at: one.stored_captures for at, one in self.nested.items()})
+
+    @cached_property
+    def _graph(self) -> uses.Graph:
+        return uses.Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
 
     @cached_property
     def _positions(self) -> tuple[list[int], list[Position]]:

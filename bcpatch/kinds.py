@@ -166,7 +166,8 @@ class Kinds:
         if made and by == "LOAD_SMALL_INT":
             return self.trace.decoded[made[0]].argument
         if made and by == "LOAD_COMMON_CONSTANT":
-            return pythons.common_constant(self.trace.decoded[made[0]].argument)
+            value = pythons.common_constant(self.trace.decoded[made[0]].argument)
+            return value if value is None or isinstance(value, int | str) else Dots()
         return Dots()
 
     def _make(self, at: int, flags: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
@@ -440,7 +441,7 @@ def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     iterated, index = kinds.single(work[0]), kinds.single(work[1])
     if iterated and index and iterated[0] == index[0]:
         return None
-    if kinds.values.kinds[work[0]] in (AWAITABLE, ITERATOR) and kinds.values.kinds[work[1]] == NULL:
+    if kinds.values.kinds[work[0]] & ~BORROWED in (AWAITABLE, ITERATOR) and kinds.values.kinds[work[1]] == NULL:
         return None
     return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
 

@@ -109,10 +109,30 @@ SKIPPED_AFTER_JUMP: Final[dict[str, tuple[str, ...]]] = (
 )
 
 
-def common_constant(index: int) -> None | bool | int | str:
-    """What LOAD_COMMON_CONSTANT pushes, where that is no class or function (3.15+); else ``...`` spelled as text."""
-    value = getattr(opcode, "_common_constants")[index]
-    return value if value is None or isinstance(value, int | str) else "..."
+#: BINARY_OP with this argument is a subscript (3.14+, instead of BINARY_SUBSCR).
+SUBSCRIPT_OPERATOR: Final = next(
+    (number for number, (name, _) in enumerate(getattr(opcode, "_nb_ops")) if name == "NB_SUBSCR"), -1
+)
+
+#: Where DICT_MERGE's dictionary stands among its operands: above the callable, and NULL since 3.13.
+DICT_MERGE_PLACE: Final = 3 if sys.version_info >= (3, 13) else 2
+
+
+def common_constant(index: int) -> object:
+    """What LOAD_COMMON_CONSTANT pushes: a builtin, since 3.15 also None, True, False and some other constants."""
+    return getattr(opcode, "_common_constants")[index]
+
+
+def special_method(index: int) -> str:
+    """The method that LOAD_SPECIAL looks up."""
+    name: str = getattr(opcode, "_special_method_names")[index]
+    return name
+
+
+def intrinsic(index: int) -> str:
+    """The function that CALL_INTRINSIC_1 calls."""
+    name: str = getattr(opcode, "_intrinsic_1_descs")[index]
+    return name
 
 
 def cache_entries() -> dict[str, int]:
