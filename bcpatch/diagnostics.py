@@ -98,6 +98,8 @@ class PatchFileError(Refused):
     """Bytes that are not a patch which this Python can load (family BCP4xx)."""
 
 
+_COMPILE_AGAIN = "build the patch again, with the Python that runs the process: no compiler emits such code"
+
 RULES = {
     rule.code: rule
     for rule in (
@@ -215,7 +217,23 @@ RULES = {
             "BCP215", "import removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
         ),
         # BCP3xx: bytecode structure
-        Rule("BCP301", "unknown opcode", "build the patch again with the Python that runs it"),
+        Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
+        Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),
+        Rule("BCP303", "stack underflow", _COMPILE_AGAIN),
+        Rule("BCP304", "stack depths that disagree", _COMPILE_AGAIN),
+        Rule("BCP305", "stack overflow", _COMPILE_AGAIN),
+        Rule("BCP306", "operand of a wrong kind", _COMPILE_AGAIN),
+        Rule("BCP307", "argument out of range", _COMPILE_AGAIN),
+        Rule("BCP308", "malformed exception table", _COMPILE_AGAIN),
+        Rule("BCP309", "end of the code without a return", _COMPILE_AGAIN),
+        Rule("BCP310", "beyond the limits", _COMPILE_AGAIN),
+        Rule("BCP311", "malformed instruction", _COMPILE_AGAIN),
+        Rule("BCP312", "instruction in the wrong place", _COMPILE_AGAIN),
+        Rule("BCP313", "malformed line table", _COMPILE_AGAIN),
+        Rule("BCP314", "fields that disagree", _COMPILE_AGAIN),
+        Rule("BCP315", "borrowed reference that outlives its owner", _COMPILE_AGAIN),
+        Rule("BCP316", "unbound local variable", _COMPILE_AGAIN),
+        Rule("BCP317", "loop that nothing can interrupt", _COMPILE_AGAIN),
         # BCP4xx: patch file and trust
         Rule("BCP401", "not a patch file", "name a file that `bcpatch build` wrote"),
         Rule("BCP402", "truncated patch file", "copy the file again: its end is missing"),
@@ -256,6 +274,7 @@ RULES = {
         Rule("BCP608", "value changed by someone else", "restart the process, or set the value back first"),
         Rule("BCP609", "plan out of date", "link the patch again"),
         Rule("BCP610", "store raised", "report it: everything was restored, but this should have been refused earlier"),
+        Rule("BCP611", "function held elsewhere", "restart the process: its other holder would keep the old function"),
     )
 }
 
