@@ -9,12 +9,13 @@ This module knows nothing of patches; it never changes what it looks at.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, repeat, starmap, takewhile
+from itertools import chain, repeat, starmap
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -27,6 +28,7 @@ from types import (
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
+from bcpatch.guards import stacks
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -40,6 +42,7 @@ _CODE_OF: Final[dict[type, str]] = {
     CoroutineType: "cr_code",
     AsyncGeneratorType: "ag_code",
 }
+_CACHE: Final = type(functools.lru_cache(len))
 _class_namespace = type.__dict__["__dict__"].__get__
 
 
@@ -49,7 +52,9 @@ class Walk:
 
     ``beyond`` are ids of objects never entered: other modules' namespaces, bcpatch's own
     records. While ``narrow``, classes of modules not in ``names`` are not entered either.
-    ``holders`` are objects other than functions, generators and frames that refer to code.
+    ``holders`` are objects other than functions, generators and frames that refer to code,
+    ``caches`` those that ``functools.lru_cache`` makes. ``made`` are functions of the wanted
+    code that the last account found among the youngest objects.
     """
 
     names: frozenset[str]
@@ -58,6 +63,8 @@ class Walk:
     generators: list[Generator] = field(default_factory=list)
     frames: list[FrameType] = field(default_factory=list)
     holders: list[object] = field(default_factory=list)
+    caches: list[object] = field(default_factory=list)
+    made: list[FunctionType] = field(default_factory=list)
     seen: dict[int, object] = field(default_factory=dict)
     queue: deque[object] = field(default_factory=deque)
 
@@ -101,6 +108,8 @@ class Walk:
         elif kind in _FRAME_OF:
             self.generators.append(reached)  # type: ignore[arg-type]
         else:
+            if kind is _CACHE:
+                self.caches.append(reached)
             return False
         return True
 
@@ -117,7 +126,9 @@ class Snapshot(NamedTuple):
 
     ``counts`` are the references to each code object; a code object that nothing holds
     but the list it was passed in has 0. ``frames`` are those of all threads; ``suspended``
-    the frame of each generator or None; ``held`` what each holder refers to.
+    the frame of each generator or None; ``held`` what each holder refers to; ``young``
+    the objects of the garbage collector's first generation: what calls under way have just made
+    and keep on their stacks, where no walk sees it.
     """
 
     counts: Sequence[int]
@@ -125,7 +136,8 @@ class Snapshot(NamedTuple):
     generating: Sequence[CodeType]
     suspended: Sequence[FrameType | None]
     held: Sequence[Sequence[object]]
-    frames: Sequence[FrameType]
+    young: list[object]
+    frames: list[FrameType]
 
 
 def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
@@ -139,15 +151,14 @@ def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
     functions, generators, holders = walk.functions, walk.generators, walk.holders
     code_names = [_CODE_OF[type(generator)] for generator in generators]
     frame_names = [_FRAME_OF[type(generator)] for generator in generators]
-    threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
-    upward = map(accumulate, map(chain, zip(threads), repeat(repeat("f_back"))), repeat(getattr))
     parts = [
         map(sys.getrefcount, counted),
         map(getattr, functions, repeat("__code__")),
         map(getattr, generators, code_names),
         map(getattr, generators, frame_names),
         map(gc.get_referents, holders),
-        chain.from_iterable(map(takewhile, repeat(bool), upward)),
+        chain.from_iterable(starmap(gc.get_objects, [(0,)])),
+        stacks(),
     ]
     collecting = gc.isenabled()
     gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
@@ -156,10 +167,10 @@ def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
     finally:
         if collecting:
             gc.enable()
-    counts, running, generating, suspended, held, frames = taken
+    counts, running, generating, suspended, held, young, frames = taken
     # ``counted`` holds each of them too, and ``codes`` all but the unheld one
     counts = [count - counts[-1] - 1 for count in counts[:-1]]
-    return Snapshot(counts, running, generating, suspended, held, frames)
+    return Snapshot(counts, running, generating, suspended, held, young, frames)
 
 
 def _nothing() -> None:
@@ -181,7 +192,9 @@ class Account(NamedTuple):
         return self.references - self.functions - self.calls - self.constants - self.others
 
 
-def account(codes: Sequence[CodeType], walk: Walk, records: Mapping[int, int], *, more: Iterable[CodeType] = ()) -> list[Account]:
+def account(
+    codes: Sequence[CodeType], walk: Walk, records: Mapping[int, int], *, more: Iterable[CodeType] = ()
+) -> list[Account]:
     """Explain the references to each code object.
 
     ``codes`` must be the caller's only reference to each of them; ``records`` are the
@@ -189,12 +202,25 @@ def account(codes: Sequence[CodeType], walk: Walk, records: Mapping[int, int], *
     may be among ``codes``.
     """
     taken = snapshot(codes, walk)
-    wanted = {id(code): number for number, code in enumerate(codes)}
+    try:
+        return _explained(codes, taken, walk, records, more)
+    finally:
+        taken.frames.clear()  # this call's own frame is among them: a cycle
+        taken.young.clear()
+
+
+def _explained(
+    codes: Sequence[CodeType], taken: Snapshot, walk: Walk, records: Mapping[int, int], more: Iterable[CodeType]
+) -> list[Account]:
+    wanted = frozenset(map(id, codes))
     functions: Counter[int] = Counter(map(id, taken.running))
-    calls = _calls(taken, walk)
+    made = _just_made(taken, walk, wanted)
+    functions.update(id(function.__code__) for function in made)
+    calls = _calls(taken, walk, wanted)
     others = Counter(id(one) for referents in taken.held for one in referents if id(one) in wanted)
     alive = chain((frame.f_code for frame in taken.frames), taken.running, more)
-    constants = _constants(alive, frozenset(wanted))
+    constants = _constants(alive, wanted)
+    walk.made = made
     return [
         Account(
             references=count,
@@ -207,15 +233,31 @@ def account(codes: Sequence[CodeType], walk: Walk, records: Mapping[int, int], *
     ]
 
 
-def _calls(taken: Snapshot, walk: Walk) -> Counter[int]:
+def _just_made(taken: Snapshot, walk: Walk, wanted: frozenset[int]) -> list[FunctionType]:
+    """Functions that no walk has reached yet, because a call under way has just made them."""
+    return [
+        one
+        for one in taken.young
+        if isinstance(one, FunctionType) and id(one.__code__) in wanted and id(one) not in walk.seen
+    ]
+
+
+def _calls(taken: Snapshot, walk: Walk, wanted: frozenset[int]) -> Counter[int]:
     """How many frames and generators hold each code object.
 
     A generator's frame holds it on the generator's behalf, and once more on 3.11.
     """
     counts: Counter[int] = Counter(map(id, taken.generating))
-    own = {id(frame) for frame in taken.suspended if frame is not None}
+    suspended = [frame for frame in taken.suspended if frame is not None]
+    for one in taken.young:
+        name = _CODE_OF.get(type(one))
+        if name is not None and id(one) not in walk.seen and id(getattr(one, name)) in wanted:
+            counts[id(getattr(one, name))] += 1
+            frame = getattr(one, _FRAME_OF[type(one)])
+            suspended += [] if frame is None else [frame]
+    own = {id(frame) for frame in suspended}
     if pythons.GENERATOR_HOLDS_CODE:
-        counts.update(id(frame.f_code) for frame in taken.suspended if frame is not None)
+        counts.update(id(frame.f_code) for frame in suspended)
     frames = {id(frame): frame for frame in chain(taken.frames, walk.frames)}
     counts.update(id(frame.f_code) for key, frame in frames.items() if key not in own)
     return counts

@@ -8,22 +8,32 @@ it refuses, and leaves the process as it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, Final
+from weakref import ref
 
-from bcpatch import fingerprint, sources, swap
+from bcpatch import fingerprint, guards, sources, swap
 from bcpatch import prepare as preparation
-from bcpatch.diagnostics import Diagnostic, Refused, finding
-from bcpatch.history import Generation, History, Record
+from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
+from bcpatch.history import Cache, Generation, History, Loose, Record
 from bcpatch.link import Plan
 from bcpatch.model import Site, SiteStatus
+from bcpatch.replace import sole_objects
 from bcpatch.swap import Change, Kind, Slot
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
 
-_FRESH_GIL = 1e-5
+_FRESH_GIL: Final = 1e-5
 """Seconds of sleep after which this thread has the GIL for a whole switch interval."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for which an apply waits for its conditions."""
+
+_PAUSE: Final = 0.0005
+"""Seconds between two looks at them."""
 
 
 def apply(
@@ -44,7 +54,10 @@ def apply(
     if plan.serial != history.serial:
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
     ready = preparation.prepare(plan, history)
-    certain = _instant(ready.changes, require_instant)
+    changes = (*ready.changes, *ready.loose)
+    certain = _instant(changes, require_instant)
+    for name, text in ready.texts.items():
+        sources.publish(name, text)
     generation = Generation(
         number=len(history.records),
         parent=history.current,
@@ -56,17 +69,46 @@ def apply(
         notes=tuple(ready.notes),
         certain=certain,
     )
-    for name, text in ready.texts.items():
-        sources.publish(name, text)
-    record = Record(generation, tuple(ready.changes), tuple(ready.targets))
-    rows = history.remember(record, ready.codes)
-    _swap(ready.changes, rows, certain)
+    record = Record(
+        generation,
+        tuple(ready.changes),
+        tuple(ready.targets),
+        tuple(ready.caches),
+        tuple(Loose(ref(one.slot.owner), one.slot.name, one.old, one.new) for one in ready.loose),
+    )
+    wanted = Swap(
+        changes=changes,
+        sole=tuple(ready.sole),
+        own=_own_references(plan, ready, history),
+        caches=record.caches,
+        along=tuple(history.remember(record, ready.codes)),
+        certain=certain,
+    )
+    _make(wanted, _PATIENCE if timeout is None else timeout)
     return generation
 
 
-def _instant(changes: Iterable[Change], required: bool) -> bool:
+def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -> Counter[int]:
+    """How often the data of this apply, and the history, refer to each object, by id.
+
+    A proof that nobody else holds an object has to leave these out.
+    """
+    own: Counter[int] = Counter(history.references)
+    for site in plan.sites:
+        own.update(map(id, site.functions))
+        own.update(id(closure.function) for closure in site.closures)
+        own.update(id(cache.function) for cache in site.caches)
+    own.update(id(target.function) for target in ready.targets)
+    own.update(map(id, ready.sole))
+    return own + _held_by((*ready.changes, *ready.loose))
+
+
+def _held_by(changes: Iterable[Change]) -> Counter[int]:
+    return Counter(id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
+
+
+def _instant(changes: Sequence[Change], required: bool) -> bool:
     """Whether one instant is certain; refuses where it can't be had at all."""
-    changes = list(changes)
     if swap.runs_without_gil():
         alone = len(changes) == 1 and changes[0].slot.kind is Kind.ATTRIBUTE and changes[0].slot.name == "__code__"
         if changes and not alone:
@@ -77,21 +119,66 @@ def _instant(changes: Iterable[Change], required: bool) -> bool:
     return certain
 
 
-def _swap(changes: list[Change], along: list[swap.Row], certain: bool) -> None:
-    guard = swap.unchanged(changes)
-    if not certain:
-        time.sleep(_FRESH_GIL)
-    try:
-        done = swap.exchange(changes, guards=[guard], along=along)
-    except swap.HalfDone as error:
-        raise Refused([finding("BCP610", f"a store raised {error}; all of them were undone")]) from error
-    if not done:
-        raise Refused([_moved_on(changes)])
+# --- the swap -----------------------------------------------------------------------
 
 
-def _moved_on(changes: Iterable[Change]) -> Diagnostic:
-    names = [_words(one.slot) for one in changes if swap.held(one.slot) is not one.old]
-    return finding("BCP608", f"something else has set {', '.join(names) or 'a value for a moment'}")
+@dataclass(frozen=True, slots=True, eq=False)
+class Swap:
+    """The stores of one instant, and what must be true at it.
+
+    Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
+    be inside a function of ``caches``: it would store an old result after the cache was cleared.
+    """
+
+    changes: tuple[Change, ...]
+    sole: tuple[object, ...]
+    own: Counter[int]
+    caches: tuple[Cache, ...]
+    along: tuple[swap.Row, ...]
+    certain: bool
+
+
+def _make(wanted: Swap, patience: float) -> None:
+    """Make a swap as soon as its conditions hold, within ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    cached = [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
+    clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
+    while True:
+        if not wanted.certain:
+            time.sleep(_FRESH_GIL)
+        conditions = [guards.unchanged(wanted.changes)]
+        if wanted.sole:
+            conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
+        if cached:
+            conditions.append(guards.nobody_inside(cached))
+        try:
+            if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
+                return
+        except swap.HalfDone as error:
+            raise Refused([finding("BCP610", f"a store raised {error}; all of them were undone")]) from error
+        moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
+        if moved:
+            raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
+        if time.monotonic() > deadline:
+            raise Refused(_held_back(wanted))
+        time.sleep(_PAUSE)
+
+
+def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
+    if change.slot.name != "__code__":
+        return False
+    return any(cache.function is change.slot.owner for cache in caches)
+
+
+def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
+    for one in wanted.sole:
+        if isinstance(one, FunctionType):
+            message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
+            yield finding("BCP611", message, Place(one.__code__.co_filename, one.__code__.co_firstlineno))
+    if wanted.caches:
+        names = ", ".join(sorted(cache.function.__qualname__ for cache in wanted.caches))
+        yield finding("BCP601", f"a thread is inside {names}, whose results are cached")
 
 
 def _words(slot: Slot) -> str:
@@ -113,12 +200,28 @@ def rollback(history: History, to: int | None = None, *, require_instant: bool =
     if to is None:
         to = _before(history)
     _known(history, to)
+    changes = _between(history, to)
+    sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
+    touched = {id(change.slot.owner) for change in changes}
+    caches = {id(cache.wrapper): cache for record in history.records for cache in record.caches}
+    certain = _instant(changes, require_instant)
+    wanted = Swap(
+        changes=changes,
+        sole=sole,
+        own=Counter(history.references) + _held_by(changes),
+        caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
+        along=tuple(history.point_at(to)),
+        certain=certain,
+    )
+    _make(wanted, _PATIENCE)
+    return history.records[to].generation
+
+
+def _between(history: History, to: int) -> tuple[Change, ...]:
+    """The stores that lead from the current generation to another."""
     now = history.values(history.current)
     then = history.values(to)
-    changes = [Change(slot, now[key][1], value) for key, (slot, value) in then.items() if now[key][1] is not value]
-    certain = _instant(changes, require_instant)
-    _swap(changes, history.point_at(to), certain)
-    return history.records[to].generation
+    return tuple(Change(slot, now[key][1], value) for key, (slot, value) in then.items() if now[key][1] is not value)
 
 
 def _before(history: History) -> int:
@@ -169,8 +272,6 @@ def sites(history: History) -> tuple[SiteStatus, ...]:
     found: dict[Site, SiteStatus] = {}
     for record in history.records:
         for target in record.targets:
-            if target.path:
-                continue
             code = target.function.__code__
             generation = _generation_of(history, target.function)
             found[target.site] = SiteStatus(

@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import CO_OPTIMIZED
 from itertools import chain
@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from bcpatch import fingerprint, nested, pythons
 from bcpatch.accounting import Account, Walk, account
 from bcpatch.diagnostics import Diagnostic, Place, finding
-from bcpatch.history import History
+from bcpatch.history import Cache, History
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
@@ -63,6 +63,7 @@ class LinkedSite:
     module: LinkedModule
     functions: tuple[FunctionType, ...]
     closures: tuple[LinkedClosure, ...] = ()
+    caches: tuple[Cache, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,7 @@ class _Old:
         return nested.at(outer, self.pair.old)
 
 
+_ITSELF_CODE: Final = (lambda: None).__code__
 _ITSELF: Final = nested.Pair((), (), True)
 
 
@@ -287,7 +289,7 @@ def _accounted(
     ]
     closures: defaultdict[int, list[LinkedClosure]] = defaultdict(list)
     switched = {id(function) for site in sites for function in site.functions}
-    for function in walk.functions:
+    for function in chain(walk.functions, _still_alive(walk)):
         old = olds.get(id(function.__code__))
         if old is None or not old.pair.old or id(function) in switched or function in history.exhibits:
             continue
@@ -297,9 +299,30 @@ def _accounted(
         elif old.pair.new is not None:
             closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
     linked = [
-        LinkedSite(site.edit, site.module, site.functions, tuple(closures[id(site)])) for site in sites
+        LinkedSite(site.edit, site.module, site.functions, tuple(closures[id(site)]), _caches(site, walk))
+        for site in sites
     ]
     return linked, found
+
+
+def _still_alive(walk: Walk) -> Iterable[FunctionType]:
+    """Of the functions that calls under way had just made, those that somebody still holds."""
+    made = walk.made
+    made.append(FunctionType(_ITSELF_CODE, {}))
+    counts = list(map(sys.getrefcount, made))
+    made.pop()
+    return [function for function, count in zip(made, counts[:-1], strict=True) if count > counts[-1]]
+
+
+def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
+    """The ``lru_cache`` wrappers that keep results of a site's functions."""
+    functions = {id(function): function for function in site.functions}
+    return tuple(
+        Cache(wrapper, functions[id(inner)])
+        for wrapper in walk.caches
+        for inner in gc.get_referents(wrapper)
+        if id(inner) in functions
+    )
 
 
 def _balanced(olds: Sequence[_Old], walk: Walk, history: History) -> list[Account]:

@@ -8,24 +8,22 @@ apply with nothing changed. The result are changes, which someone else makes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 import msgspec
 
 from bcpatch import fingerprint, nested, pythons, sources
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.history import History, SiteChange, Target
+from bcpatch.history import Cache, History, SiteChange, Target
 from bcpatch.link import Plan
-from bcpatch.locate import LinkedModule, LinkedSite
+from bcpatch.locate import LinkedClosure, LinkedModule, LinkedSite
 from bcpatch.model import (
-    Annotations,
     AnnotationsEdit,
     ClassPositionEdit,
     Code,
-    Constant,
     Default,
     DocstringEdit,
     FunctionEdit,
@@ -35,7 +33,8 @@ from bcpatch.model import (
     Positions,
     Site,
 )
-from bcpatch.swap import ABSENT, Change, Kind, Slot, held
+from bcpatch.replace import replacement
+from bcpatch.swap import Change, Kind, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -45,7 +44,8 @@ class Prepared:
     """The stores of a swap, in order, and what they mean.
 
     ``codes`` are code objects to keep, by site: those replaced and those brought.
-    ``clear`` are caches whose functions change.
+    ``sole`` are objects that give way, and that nobody but their namespace may hold.
+    ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -54,6 +54,9 @@ class Prepared:
     notes: list[Diagnostic] = field(default_factory=list)
     codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
     texts: dict[str, bytes] = field(default_factory=dict)
+    sole: list[object] = field(default_factory=list)
+    caches: list[Cache] = field(default_factory=list)
+    loose: list[Change] = field(default_factory=list)
 
 
 def prepare(plan: Plan, history: History) -> Prepared:
@@ -109,7 +112,7 @@ def _run(what: str, place: Place, site: Site | None, call: Callable[..., Any], *
 def _words(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as worse:
+    except Exception as worse:  # noqa: BLE001 (a text that can't be had must not hide what was raised)
         return f"(its text raised {type(worse).__name__})"
 
 
@@ -166,36 +169,79 @@ def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Prepared) -> None:
-    module = site.module
     code = _code(site, edit.code, history, ready)
     changed = {
-        one.parameter: _value(one.expression, module, f"the default of {one.parameter}", edit.site)
+        one.parameter: _value(one.expression, site.module, f"the default of {one.parameter}", edit.site)
         for one in (*edit.positional, *edit.keywords)
         if one.changed
     }
+    replaced = fingerprint.of(site.functions[0].__code__)
     for function in site.functions:
         _keep(edit.site, function.__code__, history, ready)
-        _docstring_of(function, code, ready)
-        running = _defaults(function)
-        positional = tuple(_default(one, changed, running, site) for one in edit.positional) or None
-        keywords = {one.parameter: _default(one, changed, running, site) for one in edit.keywords} or None
-        _change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), code)
-        if not _same_items(function.__defaults__, positional):
-            _change(ready, Slot(Kind.ATTRIBUTE, function, "__defaults__"), positional)
-        if not _same_keywords(function.__kwdefaults__, keywords):
-            _change(ready, Slot(Kind.ATTRIBUTE, function, "__kwdefaults__"), keywords)
-        if edit.annotations.changed:
-            _annotations_of_function(site, function, edit, ready)
-        ready.targets.append(Target(function, edit.site))
+        values = {
+            "__code__": code,
+            **_new_defaults(site, edit, function, changed),
+            **_new_docstring(function, code),
+            **_new_types(site, edit, function),
+        }
+        if function.__code__.co_freevars == code.co_freevars:
+            for name, value in values.items():
+                _change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
+            ready.targets.append(Target(function, edit.site))
+        else:
+            _replace(site, function, values, ready)
     for closure in site.closures:
-        inner = nested.at(code, closure.path)
-        _docstring_of(closure.function, inner, ready)
-        _change(ready, Slot(Kind.ATTRIBUTE, closure.function, "__code__"), inner)
-        ready.targets.append(Target(closure.function, edit.site, tuple(inner.co_qualname.split("."))))
-    replaced = fingerprint.of(site.functions[0].__code__)
-    ready.sites.append(
-        SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures))
-    )
+        _closure(closure, nested.at(code, closure.path), ready)
+    ready.sites.append(SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures)))
+    ready.caches += site.caches
+
+
+def _replace(site: LinkedSite, function: FunctionType, values: dict[str, Any], ready: Prepared) -> None:
+    done = replacement(site, function, values["__code__"], {})
+    if isinstance(done, str):
+        message = f"the new code captures other variables, which takes a new function object: {done}"
+        raise Refused([finding("BCP212", message, Place(site.module.file), site=site.edit.site)])
+    for name, value in values.items():
+        setattr(done.function, name, value)
+    ready.changes.append(done.change)
+    ready.sole += done.sole
+    ready.targets.append(Target(done.function, site.edit.site))
+
+
+def _closure(closure: LinkedClosure, code: CodeType, ready: Prepared) -> None:
+    for name, value in {"__code__": code, **_new_docstring(closure.function, code)}.items():
+        slot = Slot(Kind.ATTRIBUTE, closure.function, name)
+        ready.loose.append(Change(slot, held(slot), value))
+
+
+def _new_defaults(
+    site: LinkedSite, edit: FunctionEdit, function: FunctionType, changed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The default values that differ: unchanged ones keep their running objects, by parameter."""
+    running = _defaults(function)
+    positional = tuple(_default(one, changed, running, site) for one in edit.positional) or None
+    keywords = {one.parameter: _default(one, changed, running, site) for one in edit.keywords} or None
+    found: dict[str, Any] = {}
+    if not _same_items(function.__defaults__, positional):
+        found["__defaults__"] = positional
+    if not _same_keywords(function.__kwdefaults__, keywords):
+        found["__kwdefaults__"] = keywords
+    return found
+
+
+def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
+    """``__doc__`` follows the code, unless the application has set it to something else."""
+    old, new = _docstring_in(function.__code__), _docstring_in(code)
+    return {"__doc__": new} if old != new and function.__doc__ == old else {}
+
+
+def _new_types(site: LinkedSite, edit: FunctionEdit, function: FunctionType) -> dict[str, Any]:
+    new = edit.annotations
+    if not new.changed:
+        return {}
+    if new.lazy:
+        return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function)}
+    return {"__annotations__": {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site)}
 
 
 def _defaults(function: FunctionType) -> dict[str, Any]:
@@ -226,13 +272,6 @@ def _same_keywords(old: dict[str, Any] | None, new: dict[str, Any] | None) -> bo
     if old is None or new is None:
         return not old and not new
     return old.keys() == new.keys() and all(old[name] is new[name] for name in old)
-
-
-def _docstring_of(function: FunctionType, code: CodeType, ready: Prepared) -> None:
-    """``__doc__`` follows the code, unless the application has set it to something else."""
-    old, new = _docstring_in(function.__code__), _docstring_in(code)
-    if old != new and function.__doc__ == old:
-        _change(ready, Slot(Kind.ATTRIBUTE, function, "__doc__"), new)
 
 
 def _docstring_in(code: CodeType) -> str | None:
@@ -304,18 +343,6 @@ def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
 
 
 # --- annotations, docstrings, positions of classes -----------------------------------
-
-
-def _annotations_of_function(
-    site: LinkedSite, function: FunctionType, edit: FunctionEdit, ready: Prepared
-) -> None:
-    new = edit.annotations
-    if new.lazy:
-        annotate = None if new.code is None else _annotate(site.module, new.code, function)
-        _change(ready, Slot(Kind.ATTRIBUTE, function, "__annotate__"), annotate)
-        return
-    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site)
-    _change(ready, Slot(Kind.ATTRIBUTE, function, "__annotations__"), value)
 
 
 def _annotate(module: LinkedModule, code: Code, owner: object) -> FunctionType:

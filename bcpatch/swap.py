@@ -110,22 +110,7 @@ def held(slot: Slot) -> object:
     return value
 
 
-# --- guards ------------------------------------------------------------------------
-
-Guard: TypeAlias = Iterator[bool]
-"""Evaluated in the swap's own call: a False ends it before the first store."""
-
-
-def unchanged(changes: Sequence[Change]) -> Guard:
-    """Whether every slot still holds the very object that is to be replaced."""
-    reads = starmap(operator.call, [reading(change.slot) for change in changes])
-    return map(operator.is_, reads, [change.old for change in changes])
-
-
-def counted(objects: Iterator[object], counts: Sequence[int]) -> Guard:
-    """Whether each object has exactly so many references (as ``sys.getrefcount`` sees it here)."""
-    return map(operator.eq, map(sys.getrefcount, objects), counts)
-
+# --- the call ------------------------------------------------------------------------
 
 _PROVEN: Final = {True: None}
 
@@ -137,7 +122,7 @@ class HalfDone(Exception):
 def exchange(
     changes: Sequence[Change],
     *,
-    guards: Iterable[Guard] = (),
+    guards: Iterable[Iterator[bool]] = (),
     along: Iterable[Row] = (),
 ) -> bool:
     """Make all changes at one instant, and the rows ``along`` with them.
@@ -179,7 +164,7 @@ def _empty(slots: Iterable[Slot]) -> None:
 
 def runs_without_gil() -> bool:
     """Whether several stores can't be one instant in this process."""
-    return pythons.GIL_CAN_BE_ABSENT and not getattr(sys, "_is_gil_enabled")()  # noqa: B009 (unknown to 3.11's types)
+    return not pythons.is_gil_enabled()
 
 
 _MOST_FRAMES: Final = 20_000

@@ -1,0 +1,133 @@
+"""A new function object in the place of an old one.
+
+Needed where the new code captures other variables: CPython can't give a function other
+cells. It is right only where the namespace is the function's one holder, because
+everybody else would keep the old one; what has to be proved is handed back, for the
+swap to prove it at its own instant. This module stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from bcpatch.locate import LinkedSite
+from bcpatch.swap import ABSENT, Change, Kind, Slot, held
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """A new function, the store that puts it in, and the objects that nobody else may hold."""
+
+    function: FunctionType
+    change: Change
+    sole: tuple[object, ...]
+
+
+def replacement(
+    site: LinkedSite, function: FunctionType, code: CodeType, known: Mapping[str, CellType]
+) -> Replacement | str:
+    """A twin of ``function`` that runs ``code``, or the reason why there can't be one.
+
+    ``known`` are cells that neither the function nor its class have, by name.
+    """
+    slot = _namespace_slot(site)
+    value = ABSENT if slot is None else held(slot)
+    if slot is None or value is ABSENT:
+        return "no namespace holds it under its name"
+    cells = _cells(function, code, slot, known)
+    if isinstance(cells, str):
+        return f"{cells} is not captured by the running function"
+    new = twin(function, code, cells)
+    wrapped = _rewrapped(value, function, new)
+    if wrapped is None:
+        return "something else stands in its place in its namespace"
+    sole = (function,) if value is function else (function, value)
+    return Replacement(new, Change(slot, value, wrapped), sole)
+
+
+def sole_objects(old: object, new: object) -> tuple[object, ...]:
+    """What nobody but its slot may hold when ``old`` gives way to ``new`` there."""
+    if type(old) is not type(new):
+        return ()
+    if isinstance(old, FunctionType):
+        return (old,)
+    if isinstance(old, staticmethod | classmethod):
+        return old.__func__, old
+    if isinstance(old, property) and isinstance(new, property):
+        both = zip((old.fget, old.fset, old.fdel), (new.fget, new.fset, new.fdel), strict=True)
+        return (*(before for before, after in both if before is not after), old)
+    return ()
+
+
+def twin(function: FunctionType, code: CodeType, cells: tuple[CellType, ...]) -> FunctionType:
+    """A new function like ``function``, with other code and cells. Its attributes are the same dictionary."""
+    new = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__qualname__, new.__module__, new.__doc__ = function.__qualname__, function.__module__, function.__doc__
+    new.__dict__ = function.__dict__
+    _types(function, new)
+    return new
+
+
+def _types(function: Any, new: Any) -> None:
+    annotate = getattr(function, "__annotate__", None)
+    if annotate is not None:
+        new.__annotate__ = annotate
+    else:
+        new.__annotations__ = function.__annotations__
+    if hasattr(function, "__type_params__"):
+        new.__type_params__ = function.__type_params__
+
+
+def _namespace_slot(site: LinkedSite) -> Slot | None:
+    owner: object = site.module.object
+    *path, name = site.edit.site.qualname.split(".")
+    for part in path:
+        owner = vars(owner).get(part)
+        if not isinstance(owner, type):
+            return None
+    if isinstance(owner, type):
+        return Slot(Kind.CLASS, owner, _mangled(owner, name))
+    return Slot(Kind.NAMESPACE, vars(owner), name)
+
+
+def _mangled(owner: type, name: str) -> str:
+    """The name under which a class body stores ``name`` (Language Reference, "Private name mangling")."""
+    bare = owner.__name__.lstrip("_")
+    private = name.startswith("__") and not name.endswith("__") and bare
+    return f"_{bare}{name}" if private else name
+
+
+def _cells(
+    function: FunctionType, code: CodeType, slot: Slot, known: Mapping[str, CellType]
+) -> tuple[CellType, ...] | str:
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    if slot.kind is Kind.CLASS:
+        cells.setdefault("__class__", CellType(slot.owner))
+    cells = {**known, **cells}
+    missing = [name for name in code.co_freevars if name not in cells]
+    if missing:
+        return ", ".join(missing)
+    return tuple(cells[name] for name in code.co_freevars)
+
+
+def _rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None:
+    """What stands in a namespace for a function, made anew around its twin."""
+    if value is old:
+        return new
+    if type(value) is staticmethod and value.__func__ is old:
+        return staticmethod(new)
+    if type(value) is classmethod and value.__func__ is old:
+        return classmethod(new)
+    if type(value) is property:
+        parts: list[Any] = [value.fget, value.fset, value.fdel]
+        if any(part is old for part in parts):
+            getter: Any
+            setter: Any
+            deleter: Any
+            getter, setter, deleter = (new if part is old else part for part in parts)
+            return property(getter, setter, deleter, value.__doc__)
+    return None
