@@ -51,14 +51,14 @@ class Flow:
     """What is known of one code object.
 
     ``nested`` maps the index of a constant to the flow of the code that it is.
-    ``needs_iterator`` says that its one parameter must be an iterator, unchecked.
+    ``demands`` are the kinds that its arguments must be of, unchecked; empty where any will do.
     """
 
     code: Code
     instructions: tuple[Instruction, ...]
     max_depth: int
     nested: Mapping[int, Flow]
-    needs_iterator: bool
+    demands: tuple[int, ...]
     trace: Trace = field(repr=False)
 
     @cached_property
@@ -147,7 +147,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         trace, broken = _straight(code)
         if trace and len(faults) == before:
             trace.follow()
-            kinds = Kinds(trace, {index: inner.needs_iterator for index, inner in nested.items()})
+            kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
             broken = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
     except Broken as one:
         broken = [one]
@@ -155,7 +155,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         fault(one)
     if trace is None or len(faults) > before:
         return None
-    return Flow(code, trace.decoded, trace.max_depth, nested, kinds.needs_iterator, trace)
+    return Flow(code, trace.decoded, trace.max_depth, nested, kinds.demands, trace)
 
 
 def analyze(code: Code) -> Flow:
@@ -166,8 +166,8 @@ def analyze(code: Code) -> Flow:
     """
     faults: list[Fault] = []
     flow = _analyze(code, (), faults)
-    if flow and flow.needs_iterator:
-        faults.append(Fault("BCP306", "a comprehension's code outside the code that calls it", 0, (), code.qualname, None))
+    if flow and flow.demands:
+        faults.append(Fault("BCP306", "only the code around it may call this with what it needs", 0, (), code.qualname, None))
     if flow is None or faults:
         raise Malformed(tuple(faults))
     return flow

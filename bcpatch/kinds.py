@@ -19,7 +19,7 @@ from bcpatch.opcodes import (
     AWAITABLE,
     BORROWED,
     CELL,
-    COMPREHENSION,
+    DEMANDING,
     EXCEPTIONS,
     FACTS,
     FUNCTION,
@@ -35,6 +35,7 @@ from bcpatch.opcodes import (
     TEXTS,
     TUPLE,
     UNBOUND,
+    VALUE,
     UNCLOSED,
 )
 from bcpatch.values import RESULTS
@@ -56,8 +57,12 @@ _MAKE: Final = NUMBERS["MAKE_FUNCTION"]
 _ATTRIBUTE: Final = NUMBERS.get("SET_FUNCTION_ATTRIBUTE", -1)
 _FOR_ITER: Final = NUMBERS["FOR_ITER"]
 _CALL: Final = NUMBERS["CALL"]
-_DEREF: Final = _numbers("LOAD_DEREF")
+_DEREF: Final = _numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
+#: Parameters that only the compiler can name, and what it fills them with.
+_PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT} | (
+    {} if pythons.ITERATES_ANYTHING else {".0": ITERATOR}
+)
 _PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
 _UNCHECKED: Final = (
     "LOAD_FAST",
@@ -66,41 +71,42 @@ _UNCHECKED: Final = (
     "LOAD_FAST_BORROW_LOAD_FAST_BORROW",
     "STORE_FAST_LOAD_FAST",
 )
-#: Where a path leaves the frame, or asks for interrupts on its jump back.
-_LEAVES: Final = _numbers("YIELD_VALUE")
+#: Instructions that run no other code, so that a loop of them alone never ends and can't be ended.
+_IDLE: Final = frozenset(
+    number
+    for number, facts in FACTS.items()
+    if facts.row.move or facts.row.flow.jumps or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
+    or facts.row.name in ("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_EXCEPT", "TO_BOOL", "IS_OP", "NOT_TAKEN")
+) - _numbers("FOR_ITER", "SEND")  # fmt: skip
 _INTERRUPTIBLE: Final = frozenset(
     number for number, facts in FACTS.items() if facts.backward and facts.row.name != "JUMP_BACKWARD_NO_INTERRUPT"
 )
 
 
 class Kinds:
-    """One finished trace being asked. ``needs_iterator`` says that the code is a comprehension's
-    whose parameter goes to FOR_ITER unchecked; ``made`` maps a function value to its constant and closure."""
+    """One finished trace being asked. ``demands`` are the kinds that its arguments must be of (`Flow.demands`),
+    ``nested`` those of the code constants. ``made`` maps a function value to its constant and closure."""
 
-    def __init__(self, trace: Trace, nested: Mapping[int, bool]) -> None:
+    def __init__(self, trace: Trace, nested: Mapping[int, tuple[int, ...]]) -> None:
         self.trace = trace
         self.code = trace.code
         self.values = trace.values
         self.nested = nested
-        self.needs_iterator = False
+        self.demands: tuple[int, ...] = ()
         self.made: dict[int, tuple[int, int | None]] = {}
 
     # --- kinds that only the whole shows -----------------------------------------------
 
     def narrow(self) -> Iterator[Broken]:
         """Set the kinds that depend on what else is done with a value."""
+        self.values.rekind(self._parameters())
         kinds: dict[int, int] = {}
-        first = self.values.first_slot
         for at, instruction in enumerate(self.trace.decoded):
             work = self.trace.operands[at]
             if work is None:
                 continue
             if instruction.opcode in _PREPARES_STAR and self._prepares(instruction.opcode, instruction.argument):
                 kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
-            elif instruction.opcode == _FOR_ITER and not pythons.ITERATES_ANYTHING:
-                if first in self.values.members(work[0]) and self.code.varnames[:1] == (".0",):
-                    self.needs_iterator = True
-                    kinds[first] = ITERATOR
             elif instruction.opcode == _MAKE:
                 yield from self._make(at, instruction.argument, work, kinds)
             elif instruction.opcode == _ATTRIBUTE:
@@ -113,11 +119,19 @@ class Kinds:
                 kinds[RESULTS * at] = SET
         self.values.rekind(kinds)
 
+    def _parameters(self) -> dict[int, int]:
+        """The kinds of parameters that only the compiler can name, and which only it fills."""
+        names = self.trace.slots.names[: self.trace.slots.parameters]
+        wanted = {slot: _PARAMETERS[name] for slot, name in enumerate(names) if name in _PARAMETERS}
+        if wanted:
+            self.demands = tuple(wanted.get(slot, VALUE) for slot in range(len(names)))
+        return {self.values.first_slot + slot: kind for slot, kind in wanted.items()}
+
     def _makes_generator(self, callee: int, kinds: dict[int, int]) -> bool:
         """Whether a call makes the generator of a generator expression, which FOR_ITER may take."""
         made = self.single(callee)
         known = self.made.get(RESULTS * made[0]) if made else None
-        if made is None or known is None or not kinds[RESULTS * made[0]] & (COMPREHENSION | FUNCTION):
+        if made is None or known is None or not kinds[RESULTS * made[0]] & (DEMANDING | FUNCTION):
             return False
         code = self.code.constants[known[0]]
         return isinstance(code, Code) and code.flags & GENERATOR != 0
@@ -189,7 +203,7 @@ class Kinds:
         if closure is None and code.freevars:
             kinds[RESULTS * at] = UNCLOSED
         else:
-            kinds[RESULTS * at] = COMPREHENSION if self.nested[index] else FUNCTION
+            kinds[RESULTS * at] = DEMANDING if self.nested[index] else FUNCTION
 
     def _set_attribute(self, at: int, flag: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
         value, function = work
@@ -304,7 +318,7 @@ class Kinds:
         if block.handler:
             yield trace.block_at[block.handler.target]
         inside = trace.decoded[block.start : block.end]
-        if any(instruction.opcode in _LEAVES for instruction in inside):
+        if not all(instruction.opcode in _IDLE for instruction in inside):
             return
         last = inside[-1]
         flow = FACTS[last.opcode].row.flow
@@ -360,19 +374,6 @@ def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away") if slot >= slots.first_free else None
 
 
-def _made_cell(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
-    slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
-    if slot >= slots.first_free or slot not in slots.cells:
-        return "BCP312", f"MAKE_CELL for {slots.names[slot]!r}, which nothing captures"
-    return None
-
-
-def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
-    if kinds.code.flags & OPTIMIZED:
-        return "BCP312", f"{kinds.trace.decoded[at].name} in a function: it has no local namespace"
-    return None
-
-
 def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
     if slots.names[slot] == ".type_params" and (slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)):
@@ -380,12 +381,19 @@ def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _comprehension(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
-    if not kinds.values.kinds[work[0]] & COMPREHENSION:
+def _demanded(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    """A call of a function that takes its arguments unchecked."""
+    has = [kinds.values.kinds[value] for value in work]
+    place = next((place for place in (0, 1) if has[place] & DEMANDING), None)
+    if place is None:
         return None
-    if kinds.trace.decoded[at].argument == 0 and kinds.values.kinds[work[1]] == ITERATOR:
-        return None
-    return "BCP306", "a comprehension's function takes exactly one iterator"
+    made = kinds.single(work[place])
+    known = kinds.made.get(RESULTS * made[0]) if made else None
+    arguments = [kind for kind in has[:2] if kind != NULL and not kind & DEMANDING] + has[2:]
+    if known and has[place] == DEMANDING and len(arguments) == len(kinds.nested[known[0]]):
+        if not any(kind & ~mask for kind, mask in zip(arguments, kinds.nested[known[0]], strict=True)):
+            return None
+    return "BCP306", "a function that takes its arguments unchecked is called with others than it needs"
 
 
 def _keywords(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
@@ -457,10 +465,9 @@ def _special() -> dict[int, tuple[Look, ...]]:
         (_is_cell, (*(facts.row.name for facts in FACTS.values() if facts.row.move == "cell"), "LOAD_CLOSURE")),
         (_stored, ("STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST")),
         (_cleared, ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")),
-        (_made_cell, ("MAKE_CELL",)),
         (_compilers_own, ("STORE_DEREF", "DELETE_DEREF")),
         (_namespace, ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_CLASSDEREF", "SETUP_ANNOTATIONS", "IMPORT_STAR")),
-        (_comprehension, ("CALL",)),
+        (_demanded, ("CALL",)),
         (_keywords, ("CALL_KW",)),
         (_import, ("IMPORT_NAME",)),
         (_wrap, ("ASYNC_GEN_WRAP", "CALL_INTRINSIC_1")),

@@ -34,7 +34,7 @@ CELL: Final = 1 << 11  #: a cell of a captured variable
 CODE: Final = 1 << 12  #: a code object, for MAKE_FUNCTION alone
 FUNCTION: Final = 1 << 13  #: a function with all the cells that its code needs
 UNCLOSED: Final = 1 << 14  #: a function that still lacks its cells
-COMPREHENSION: Final = 1 << 15  #: a function that must be called with exactly one iterator
+DEMANDING: Final = 1 << 15  #: a function whose arguments must be of certain kinds, which it takes unchecked
 LIST: Final = 1 << 16
 EXCEPTIONS: Final = 1 << 17  #: a list of exceptions and None, which ``except*`` collects
 SET: Final = 1 << 18
@@ -63,7 +63,7 @@ KIND_NAMES: Final = {
     CODE: "code",
     FUNCTION: "function",
     UNCLOSED: "function without its cells",
-    COMPREHENSION: "comprehension function",
+    DEMANDING: "function with unchecked parameters",
     LIST: "list",
     EXCEPTIONS: "list of exceptions",
     SET: "set",
@@ -102,13 +102,13 @@ ANYTHING: Final = (BORROWED << 1) - 1
 _TAKEN: Final = {
     "value": VALUE,
     "owned": VALUE & ~BORROWED | UNBOUND,
-    "live": VALUE | HANDLED | LASTI | CODE | EXCEPTIONS | COMPREHENSION | UNCLOSED,
+    "live": VALUE | HANDLED | LASTI | CODE | EXCEPTIONS | DEMANDING | UNCLOSED,
     "droppable": ANYTHING & ~(NULL | UNBOUND | INDEX) if pythons.POP_TOP_NEEDS_OBJECT else ANYTHING,
     "any": ANYTHING,
     "null": NULL,
     "maybe": VALUE | NULL,
-    "callable": VALUE | COMPREHENSION,
-    "callable?": VALUE | COMPREHENSION | NULL,
+    "callable": VALUE | DEMANDING,
+    "callable?": VALUE | DEMANDING | NULL,
     "iterator": ITERATOR,
     "iterated": ITERATED | ITERATOR | BORROWED,
     "index": INDEX | NULL,
@@ -119,7 +119,7 @@ _TAKEN: Final = {
     "lasti": LASTI,
     "code": CODE,
     "function": FUNCTION,
-    "makeable": FUNCTION | UNCLOSED | COMPREHENSION,
+    "makeable": FUNCTION | UNCLOSED | DEMANDING,
     "list": LIST | BORROWED,
     "list|exceptions": LIST | EXCEPTIONS | BORROWED,
     "exceptions": EXCEPTIONS,
@@ -289,8 +289,7 @@ ROWS: Final = (
     Row("BUILD_CONST_KEY_MAP", "count", "value*n tuple -> dict", until=13),
     Row("BUILD_STRING", "count", "value*n -> text"),
     Row("BUILD_SLICE", "2-3", "value*n -> value"),
-    Row("BUILD_INTERPOLATION", "one of 0 1 4 5 8 9 12 13", "value text value*bit0 -> value", since=14, until=14),
-    Row("BUILD_INTERPOLATION", "one of 2 3 6 7 10 11 14 15", "value text value*bit0 -> value", since=15),
+    Row("BUILD_INTERPOLATION", "one of 2 3 6 7 10 11 14 15", "value text value*bit0 -> value", since=14),
     Row("BUILD_TEMPLATE", "unused", "texts tuple -> value", since=14),
     Row("LIST_APPEND", "1-", "=list|exceptions =any*n-1 value ->"),
     Row("LIST_EXTEND", "1-", "=list =any*n-1 value ->"),
@@ -314,7 +313,7 @@ ROWS: Final = (
     Row("MATCH_KEYS", "unused", "=value =tuple -> value"),
     Row("MATCH_CLASS", "count", "value value texts -> value"),
     # calls and functions
-    Row("CALL", "count", "callable? value value*n -> value", until=12),
+    Row("CALL", "count", "callable? callable value*n -> value", until=12),
     Row("CALL", "count", "callable maybe value*n -> value", since=13),
     Row("CALL_KW", "count", "value maybe value*n texts -> value", since=13),
     Row("CALL_FUNCTION_EX", "0-1", "null value value dict*bit0 -> value", until=12),
