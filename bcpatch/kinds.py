@@ -374,6 +374,12 @@ def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away") if slot >= slots.first_free else None
 
 
+def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    if kinds.code.flags & OPTIMIZED:
+        return "BCP312", f"{kinds.trace.decoded[at].name} in a function: it has no local namespace"
+    return None
+
+
 def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
     if slots.names[slot] == ".type_params" and (slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)):
