@@ -1,0 +1,300 @@
+"""What each process is sent, when processes differ: in what they run, accept, have loaded, and are."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bcpatch import patchfile
+from bcpatch.channels.protocol import (
+    Applied,
+    Apply,
+    Failure,
+    Hello,
+    LoadedModule,
+    LoadedReply,
+    LoadedRequest,
+    Refusal,
+    Reply,
+    Request,
+)
+from bcpatch.diagnostics import finding
+from bcpatch.fingerprint import this_interpreter
+from bcpatch.follow import Follower, Voice
+from bcpatch.model import FunctionEdit, Patch, Policy
+from bcpatch.watch import Batch
+
+
+class Process:
+    """A process as its peer: it answers with what it was told to answer, and keeps what it was sent."""
+
+    def __init__(self, pid: int, folder: Path, *loaded: str, generation: int = 0, optimization: int = 0) -> None:
+        interpreter = msgspec.structs.replace(this_interpreter(), optimization=optimization)
+        self.hello = Hello(
+            pid=pid, program="", interpreter=interpreter, policy=None, generation=generation, started=0.0
+        )
+        self.modules = tuple(LoadedModule(name, str(folder / f"{name}.py"), "") for name in loaded)
+        self.generation = generation
+        self.patch: str | None = None
+        self.answer: Reply | None = None
+        self.sent: list[Patch] = []
+
+    def ask(self, request: Request) -> Future[Reply]:
+        future: Future[Reply] = Future()
+        future.set_result(self._answer(request))
+        return future
+
+    def _answer(self, request: Request) -> Reply:
+        if isinstance(request, LoadedRequest):
+            return LoadedReply(self.generation, self.patch, self.modules)
+        assert isinstance(request, Apply)
+        patch = patchfile.decode(request.patch)
+        self.sent.append(patch)
+        if self.answer is not None:
+            return self.answer
+        return self.apply(patch)
+
+    def apply(self, patch: Patch) -> Applied:
+        self.generation += 1
+        self.patch = patchfile.digest(patch)
+        return Applied(self.generation, 1.0)
+
+    @property
+    def brought(self) -> list[tuple[str, int | None]]:
+        """The modules of the last patch, and the constant that the function of each returns."""
+        return [
+            (part.module.name, next(one for one in edit.code.constants if isinstance(one, int)))
+            for part in self.sent[-1].modules
+            for edit in part.edits
+            if isinstance(edit, FunctionEdit)
+        ]
+
+
+class World:
+    """A folder of modules that each have a function which returns a number, and a follower of it."""
+
+    def __init__(self, folder: Path, *names: str, policy: Policy = Policy.STRICT) -> None:
+        self.folder = folder
+        for name in names:
+            self.write(name, 1000)
+        self.lines: list[str] = []
+        self.codes: list[str] = []
+        self.follower = Follower(
+            [str(folder)], policy, Voice(self.lines.append, lambda found: self.codes.extend(one.code for one in found))
+        )
+
+    def join(self, pid: int, *loaded: str, **facts: int) -> Process:
+        process = Process(pid, self.folder, *loaded, **facts)
+        self.follower.joined(process)
+        return process
+
+    def write(self, name: str, number: int, more: str = "") -> None:
+        (self.folder / f"{name}.py").write_text(f"def value():\n    return {number}\n{more}")
+
+    def save(self, again: bool = True, **numbers: int) -> bool:
+        for name, number in numbers.items():
+            self.write(name, number)
+        return self.saved(*numbers, again=again)
+
+    def saved(self, *names: str, again: bool = True) -> bool:
+        paths = frozenset(str(self.folder / f"{name}.py") for name in names)
+        self.lines.clear()
+        self.codes.clear()
+        return self.follower.saved(Batch(paths, 0.0, again))
+
+
+BUSY = Refusal((finding("BCP606", "another one"),))
+DIFFERS = Refusal((finding("BCP504", "it runs something else"),))
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path, "a", "b", "c")
+
+
+def test_all_get_one_patch(world):
+    first, second = world.join(1, "a", "b"), world.join(2, "a", "b")
+    world.save(a=2000, b=3000)
+    assert first.brought == second.brought == [("a", 2000), ("b", 3000)]
+    assert "live in 2 processes" in world.lines[-1]
+
+
+def test_the_same_text_again_is_no_save(world):
+    process = world.join(1, "a")
+    world.save(a=1000)
+    assert (process.sent, world.lines) == ([], [])
+
+
+def test_who_refused_gets_it_with_the_next_save(world):
+    first, second = world.join(1, "a", "b"), world.join(2, "a", "b")
+    second.answer = BUSY
+    world.save(a=2000)
+    assert any("live in 1 process " in line for line in world.lines)
+    assert "refused by process 2" in world.lines[-1]
+    assert world.codes == ["BCP606"]
+    second.answer = None
+    world.save(b=3000)
+    assert first.brought == [("b", 3000)]
+    assert second.brought == [("a", 2000), ("b", 3000)]
+
+
+def test_a_file_that_is_not_loaded_is_no_part_of_a_patch(world):
+    first, second = world.join(1, "a"), world.join(2, "a", "b")
+    world.save(a=2000, b=3000)
+    assert first.brought == [("a", 2000)]
+    assert second.brought == [("a", 2000), ("b", 3000)]
+
+
+def test_a_file_loaded_after_its_edit_is_compared_with_what_was_loaded(world):
+    process = world.join(1, "a")
+    world.save(b=2000)
+    assert "b.py: not imported" in world.lines[-1]
+    process.modules += (LoadedModule("b", str(world.folder / "b.py"), ""),)
+    world.save(b=3000)
+    assert process.brought == [("b", 3000)]
+    assert process.sent[-1].modules[0].replaces != process.sent[-1].modules[0].brings
+    world.save(b=2000)
+    assert process.brought == [("b", 2000)]
+
+
+def test_a_file_under_two_names_is_patched_under_both(world):
+    process = world.join(1, "a")
+    process.modules += (LoadedModule("__main__", str(world.folder / "a.py"), ""),)
+    world.save(a=2000)
+    assert sorted(process.brought) == [("__main__", 2000), ("a", 2000)]
+
+
+def test_the_main_module_of_a_package_is_below_its_import_root(world):
+    process = world.join(1)
+    process.modules = (LoadedModule("__main__", str(world.folder / "a.py"), "shop.tools"),)
+    world.save(a=2000)
+    assert process.sent[-1].modules[0].module.path == "shop/tools/a.py"
+
+
+def test_each_gets_code_of_its_optimisation_level(world):
+    plain, optimized = world.join(1, "a"), world.join(2, "a", optimization=1)
+    world.save(a=2000)
+    assert (plain.sent[-1].interpreter.optimization, optimized.sent[-1].interpreter.optimization) == (0, 1)
+
+
+def test_another_python_is_told_once_and_left_alone(world):
+    for pid in (1, 2):
+        process = Process(pid, world.folder, "a")
+        other = msgspec.structs.replace(this_interpreter(), version="3.10", magic=1)
+        process.hello = msgspec.structs.replace(process.hello, interpreter=other)
+        world.follower.joined(process)
+    assert [line for line in world.lines if "can't patch" in line] == world.lines
+    assert len(world.lines) == 1
+
+
+def test_who_rolled_back_is_brought_from_there(world):
+    process = world.join(1, "a", "b")
+    world.save(a=2000)
+    process.generation, process.patch = 0, None
+    world.save(b=3000)
+    assert process.brought == [("a", 2000), ("b", 3000)]
+
+
+def test_who_comes_late_is_brought_to_what_is_live(world):
+    world.join(1, "a")
+    world.save(a=2000)
+    late = world.join(2, "a")
+    assert late.brought == [("a", 2000)]
+    world.save(a=3000)
+    assert late.brought == [("a", 3000)]
+    assert "live in 2 processes" in world.lines[-1]
+
+
+def test_who_comes_late_and_has_imported_the_disk_runs_that(world):
+    world.join(1, "a")
+    world.save(a=2000)
+    late = Process(2, world.folder, "a")
+    late.answer = DIFFERS
+    world.follower.joined(late)
+    late.answer = None
+    world.save(a=1000)
+    assert late.brought == [("a", 1000)]
+
+
+def test_a_child_of_a_patched_process_runs_what_its_parent_ran(world):
+    parent = world.join(1, "a", "b")
+    world.save(a=2000)
+    child = world.join(2, "a", "b", generation=1)
+    child.patch = parent.patch
+    assert child.sent == []
+    world.save(b=3000)
+    assert child.brought == [("b", 3000)]
+
+
+def test_a_patch_that_was_applied_after_all_is_recognised(world):
+    process = world.join(1, "a", "b")
+    process.answer = Failure("no answer in time")
+    world.save(a=2000)
+    assert world.lines == ["process 1: no answer in time"]
+    process.answer = None
+    process.apply(process.sent[-1])
+    world.save(b=3000)
+    assert process.brought == [("b", 3000)]
+
+
+def test_a_file_that_was_refused_holds_up_no_other_and_is_tried_again_when_saved(world):
+    process = world.join(1, "a", "b")
+    world.write("a", 2000, "x = 1\n")
+    world.saved("a")
+    assert "refused" in world.lines[-1]
+    assert process.sent == []
+    world.save(b=3000)
+    assert process.brought == [("b", 3000)]
+    world.save(a=2000)
+    assert process.brought == [("a", 2000)]
+
+
+def test_files_saved_together_go_live_together_or_not_at_all(world):
+    process = world.join(1, "a", "b")
+    world.write("a", 2000, "x = 1\n")
+    world.write("b", 3000)
+    world.saved("a", "b")
+    assert process.sent == []
+    world.save(a=2000)
+    assert process.brought == [("a", 2000), ("b", 3000)]
+
+
+@pytest.mark.parametrize("text", ["def value(:\n", "", "def other():\n    return 1\n", "# \xff\n"])
+def test_what_looks_half_written_is_looked_at_again_before_anything_is_said(world, text):
+    process = world.join(1, "a")
+    world.lines.clear()
+    (world.folder / "a.py").write_bytes(text.encode("latin-1"))
+    assert world.saved("a", again=False) is False
+    assert (world.lines, world.codes, process.sent) == ([], [], [])
+    assert world.saved("a", again=True) is True
+    assert world.lines
+
+
+def test_a_deleted_file_is_looked_at_again_and_then_explained(world):
+    world.join(1, "a")
+    (world.folder / "a.py").unlink()
+    assert world.saved("a", again=False) is False
+    assert world.saved("a", again=True) is True
+    assert [line.rpartition("/")[2] for line in world.lines] == ["a.py: deleted; what was imported from there runs on"]
+    world.save(a=1000)
+    assert [line.rpartition("/")[2] for line in world.lines] == ["a.py: back to what runs"]
+
+
+def test_a_folder_that_was_moved_away_is_all_its_files(tmp_path):
+    (tmp_path / "p").mkdir()
+    world = World(tmp_path)
+    (tmp_path / "p" / "a.py").write_text("x = 1\n")
+    world.follower.saved(Batch(frozenset({str(tmp_path / "p")}), 0.0, True))
+    world.join(1)
+    (tmp_path / "p").rename(tmp_path.parent / "gone")
+    world.lines.clear()
+    world.follower.saved(Batch(frozenset({str(tmp_path / "p")}), 0.0, True))
+    assert "deleted" in world.lines[0]
+
+
+def test_without_processes_nothing_is_said(world):
+    assert world.save(a=2000) is True
+    assert world.lines == []
