@@ -64,12 +64,12 @@ class Flow:
     @cached_property
     def uses(self) -> tuple[Use, ...]:
         """What the reachable instructions do with names, in their order."""
-        return uses.uses(self._graph)
+        return uses.uses(self.graph)
 
     @cached_property
     def operands(self) -> Mapping[int, tuple[Origin, ...]]:
         """By offset of each reachable instruction: the origins of the values that it works on, deepest first."""
-        return uses.operands(self._graph)
+        return uses.operands(self.graph)
 
     @cached_property
     def stored_captures(self) -> frozenset[str]:
@@ -77,7 +77,8 @@ class Flow:
         return uses.stored_captures(self.code, self.trace, {at: one.stored_captures for at, one in self.nested.items()})
 
     @cached_property
-    def _graph(self) -> uses.Graph:
+    def graph(self) -> uses.Graph:
+        """The origins of all values, as they are asked for."""
         return uses.Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
 
     @cached_property
