@@ -1,11 +1,30 @@
-"""How hypothesis runs: the same examples every time in CI, new ones on a desk."""
+"""How hypothesis runs: the same examples every time in CI, new ones on a desk; and a folder for sockets."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder of a test's own: its path is short enough for sockets, and nobody's processes are in it."""
+    made = Path(tempfile.mkdtemp(prefix="bc"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(made))
+    monkeypatch.setenv("TMPDIR", str(made))
+    monkeypatch.setattr(tempfile, "tempdir", str(made))
+    monkeypatch.delenv("BCPATCH_SUPERVISOR", raising=False)
+    monkeypatch.delenv("BCPATCH_POLICY", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    yield made
+    shutil.rmtree(made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -42,7 +41,7 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import finding
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
 
 SECONDS = 20.0
 """How long a test waits for what must come; only a failing test waits so long."""
@@ -68,17 +67,6 @@ def echo(request: Request) -> Reply:
             return Applied(number or 0, 0.5)
         case StatusRequest() | LoadedRequest():
             return Refusal((finding("BCP606", "busy"),))
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder of our own, with a path short enough for sockets."""
-    made = Path(tempfile.mkdtemp(prefix="bc"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(made))
-    monkeypatch.setenv("TMPDIR", str(made))
-    monkeypatch.setattr(tempfile, "tempdir", str(made))
-    yield made
-    shutil.rmtree(made)
 
 
 @contextlib.contextmanager

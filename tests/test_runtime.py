@@ -1,606 +1,368 @@
-"""The runtime in real processes: reachable, restartable by fork, silent, and gone when the process is."""
+"""Patches in real processes: the whole way, every sort of bad one, and everybody killed in the middle."""
 
 from __future__ import annotations
 
 import contextlib
+import opcode
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import msgspec
 import pytest
+from processes import SECONDS, Process, running, supervising
 
-from bcpatch import loops, runtime, service
+from bcpatch import builder, fingerprint, model, patchfile, runtime, service
 from bcpatch.channels import client, workers
-from bcpatch.channels.peer import Peer
-from bcpatch.channels.protocol import LoadedReply, LoadedRequest
+from bcpatch.channels.protocol import (
+    Applied,
+    Apply,
+    Refusal,
+    Rehearsed,
+    Reply,
+    Request,
+    Rollback,
+    StatusReply,
+    StatusRequest,
+)
+from bcpatch.diagnostics import PatchFileError, Refused
 
-pytestmark = pytest.mark.timeout(60)
-
-SECONDS = 20.0
-"""How long a test waits for what must come; only a failing test waits so long."""
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime folder of our own, with a path short enough for sockets."""
-    made = Path(tempfile.mkdtemp(prefix="bc"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(made))
-    monkeypatch.setenv("TMPDIR", str(made))
-    monkeypatch.setattr(tempfile, "tempdir", str(made))
-    monkeypatch.delenv("BCPATCH_SUPERVISOR", raising=False)
-    monkeypatch.delenv("BCPATCH_POLICY", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(runtime.__file__).parents[1]))
-    yield made
-    shutil.rmtree(made)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
 
 
-class Process:
-    """A Python process that runs a script, and what is said on its standard streams."""
+# --- patches ---------------------------------------------------------------------------------
 
-    def __init__(self, script: str, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, *options, "-c", dedent(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(environment or {})},
-        )
-        self.pid = self.popen.pid
+SHOP = """
+import math
 
-    def hear(self) -> str:
-        """The next line on its standard output."""
-        assert self.popen.stdout
-        return self.popen.stdout.readline().rstrip("\n")
+class Cart:
+    def total(self, price):
+        return price
+"""
 
-    def tell(self, line: str = "") -> None:
-        assert self.popen.stdin
-        self.popen.stdin.write(line + "\n")
-        self.popen.stdin.flush()
+DEARER = SHOP.replace("return price", "return math.floor(price) + 1")
+DEAREST = SHOP.replace("return price", "return math.ceil(price) + 2")
 
-    def end(self) -> tuple[int, str]:
-        """Close its standard input; its exit status and what it wrote to standard error."""
-        _, errors = self.popen.communicate(timeout=SECONDS)
-        return self.popen.returncode, errors
-
-
-@contextlib.contextmanager
-def running(script: str, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-    process = Process(script, *options, environment=environment)
-    try:
-        yield process
-    finally:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
-
-
-WAITING = """
+OPEN = """
     import sys
     from bcpatch import runtime
-    loop = runtime.loop()
-    print(loop.channel, loop.address, flush=True)
-    sys.stdin.readline()
+    import shop
+    runtime.loop()
+    print("open", flush=True)
+    for line in sys.stdin:
+        print(eval(line), flush=True)
 """
 
 
-# --- importing it ------------------------------------------------------------------------
+def built(folder: Path, old: str, new: str, file: str = "shop.py", **options: Any) -> model.Patch:
+    """The patch between two texts of a module."""
+    for version, text in (("old", old), ("new", new)):
+        (folder / version).mkdir(exist_ok=True)
+        (folder / version / file).write_text(text, "utf-8")
+    return builder.build(folder / "new" / file, base=folder / "old" / file, **options)
 
 
-def test_importing_the_runtime_imports_nothing_that_costs() -> None:
-    script = """
-        import sys
-        before = set(sys.modules)
-        import bcpatch.runtime
-        print(*sorted(set(sys.modules) - before))
-    """
-    found = subprocess.check_output([sys.executable, "-c", dedent(script)], text=True).split()
-    assert [name for name in found if name.startswith("bcpatch")] == ["bcpatch", "bcpatch.runtime"]
-    assert not {"msgspec", "logging", "threading", "socket", "dataclasses", "dis", "tempfile"} & set(found)
+@contextlib.contextmanager
+def shop(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
+    """A process that has imported ``shop``, and prints the value of every expression that it's told."""
+    (folder / "shop.py").write_text(SHOP, "utf-8")
+    path = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
+    with running(OPEN, *options, environment={"PYTHONPATH": path, **(environment or {})}) as process:
+        assert process.hear() == "open"
+        yield process
 
 
-# --- one loop ------------------------------------------------------------------------------
+def ask(process: Process, request: Request) -> Reply:
+    peer = client.connect(process.pid)
+    try:
+        return peer.request(request, SECONDS)
+    finally:
+        peer.close()
 
 
-@pytest.fixture
-def loop() -> Iterator[loops.Loop]:
-    found = runtime.loop()
-    yield found
-    found.close()
+def value(process: Process, expression: str = "shop.Cart().total(1)") -> str:
+    process.tell(expression)
+    return process.hear()
 
 
-def test_a_loop_says_where_it_listens_and_is_the_same_when_asked_again(loop: loops.Loop, folder: Path) -> None:
-    assert (loop.channel, loop.address) == ("socket", str(folder / "bcpatch" / f"{os.getpid()}.sock"))
-    assert runtime.loop() is loop
-    assert "socket" in repr(loop)
+def test_the_whole_way_of_a_patch_through_a_running_process(folder: Path) -> None:
+    dearer = built(folder, SHOP, DEARER)
+    dearest = built(folder, DEARER, DEAREST, parent=dearer)
+    with shop(folder) as process:
+        rehearsed = ask(process, Apply(patch=patchfile.encode(dearer), dry_run=True))
+        assert isinstance(rehearsed, Rehearsed)
+        assert [str(site) for site in rehearsed.sites] == ["shop:Cart.total"]
+        assert value(process) == "1"
+        for number, patch in enumerate((dearer, dearest), 1):
+            applied = ask(process, Apply(patch=patchfile.encode(patch)))
+            assert isinstance(applied, Applied)
+            assert (applied.generation, value(process)) == (number, str(number + 1))
+        assert value(process, "[runtime.at(n, shop.Cart.total)(None, 1) for n in range(3)]") == "[1, 2, 3]"
+        status = ask(process, StatusRequest())
+        assert isinstance(status, StatusReply)
+        assert (status.status.pid, status.status.generation) == (process.pid, 2)
+        assert [one.patch for one in status.status.generations] == [None, *map(patchfile.digest, (dearer, dearest))]
+        assert [(str(one.site), one.generation) for one in status.status.sites] == [("shop:Cart.total", 2)]
+        for to, number in ((None, 1), (0, 0), (2, 2)):
+            rolled = ask(process, Rollback(to))
+            assert isinstance(rolled, Applied)
+            assert (rolled.generation, value(process)) == (number, str(number + 1))
+        assert value(process, "[one.number for one in runtime.generations()]") == "[0, 1, 2]"
+        assert process.end() == (0, "")
 
 
-def test_a_closed_loop_is_gone_and_can_be_begun_again(folder: Path) -> None:
-    first = runtime.loop()
-    first.close()
-    assert (first.channel, first.address, repr(first)) == ("", "", "<Loop, closed>")
-    assert not list((folder / "bcpatch").iterdir())
-    second = runtime.loop()
-    assert second is not first
-    assert client.connect(os.getpid()).hello.pid == os.getpid()
-    second.close()
+def _other(patch: model.Patch, **fields: object) -> model.Patch:
+    return msgspec.structs.replace(patch, **fields)
 
 
-@pytest.mark.parametrize("wrong", ["stdout", "", 7])
-def test_a_channel_that_does_not_exist_is_a_mistake_of_the_caller(wrong: str) -> None:
-    with pytest.raises(ValueError, match="channel is None or 'stdin'"):
-        runtime.loop(wrong)
+def _elsewhere(patch: model.Patch, **fields: object) -> model.Patch:
+    return _other(patch, interpreter=msgspec.structs.replace(patch.interpreter, **fields))
 
 
-def test_a_loop_that_cannot_be_opened_is_told_to_the_log(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "bcpatch").write_text("", "utf-8")
-    (folder / f"bcpatch-{os.geteuid()}").write_text("", "utf-8")
-    loop = runtime.loop()
-    assert loop.channel == ""
-    assert "this process can't be sent patches" in caplog.text
-    loop.close()
+def _flipped(data: bytes) -> bytes:
+    return data[:100] + bytes([data[100] ^ 4]) + data[101:]
 
 
-def test_a_process_tells_its_loaded_modules(loop: loops.Loop) -> None:
-    peer = client.connect(os.getpid())
-    reply = peer.request(LoadedRequest(), SECONDS)
-    peer.close()
-    assert isinstance(reply, LoadedReply)
-    files = {module.name: (module.file, module.package) for module in reply.modules}
-    assert files["bcpatch.runtime"] == (runtime.__file__, "bcpatch")
-    assert "sys" not in files
+def _broken(patch: model.Patch) -> model.Patch:
+    """Bytecode that takes from an empty stack."""
+    part = patch.modules[0]
+    (edit,) = part.edits
+    pop = bytes([opcode.opmap["POP_TOP"], 0])
+    code = msgspec.structs.replace(edit.code, bytecode=pop * 20)
+    broken = msgspec.structs.replace(edit, code=code, brings=fingerprint.digest(code))
+    return _other(patch, modules=(msgspec.structs.replace(part, edits=(broken,)),))
 
 
-# --- the end of a process ------------------------------------------------------------------
-
-ENDS = {
-    "returns": "pass",
-    "exits": "sys.exit(0)",
-    "has a thread of its own": "import threading; threading.Thread(target=lambda: None).start()",
-    "closes first": "loop.close()",
-    "lost its log": "import logging; logging.shutdown(); sys.stderr.flush()",
+BAD: dict[str, tuple[Callable[[model.Patch], bytes], set[str]]] = {
+    "empty": (lambda patch: b"", {"BCP401"}),
+    "no patch": (lambda patch: b"PK\x03\x04" + b"x" * 100, {"BCP401"}),
+    "cut": (lambda patch: patchfile.encode(patch)[:-1], {"BCP402", "BCP403"}),
+    "cut to its magic": (lambda patch: patchfile.encode(patch)[:8], {"BCP402"}),
+    "flipped": (lambda patch: _flipped(patchfile.encode(patch)), {"BCP403"}),
+    "another Python": (lambda patch: patchfile.encode(_elsewhere(patch, version="3.99", magic=1)), {"BCP405"}),
+    "another level": (lambda patch: patchfile.encode(_elsewhere(patch, optimization=2)), {"BCP406"}),
+    "a parent not applied": (lambda patch: patchfile.encode(_other(patch, parent="0" * 32)), {"BCP407"}),
+    "malformed bytecode": (lambda patch: patchfile.encode(_broken(patch)), {"BCP303", "BCP304", "BCP305"}),
 }
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_process_ends_silently_and_leaves_no_socket(end: str, folder: Path) -> None:
-    with running(dedent(WAITING) + end) as process:
-        assert process.hear().startswith("socket ")
-        peer = client.connect(process.pid)
-        assert process.end() == (0, "")
-        peer.close()
-    assert not list((folder / "bcpatch").iterdir())
-
-
-def test_a_process_that_ends_while_a_request_hangs_does_not_hang(folder: Path) -> None:
-    script = """
-        import sys, threading
-        from bcpatch import runtime, service
-        entered = threading.Event()
-        def answer(request):
-            entered.set()
-            threading.Event().wait()
-        service.answer = answer
-        runtime.loop()
-        print("ready", flush=True)
-        entered.wait()
-    """
-    with running(script) as process:
-        process.hear()
-        peer = client.connect(process.pid)
-        answer = peer.ask(LoadedRequest())
-        assert process.end() == (0, "")
-        assert answer.exception(SECONDS)
-    assert not list((folder / "bcpatch").iterdir())
-
-
-def test_an_interrupt_reaches_the_application(folder: Path) -> None:
-    script = """
-        import signal, sys
-        from bcpatch import runtime
-        runtime.loop()
-        try:
-            print("ready", flush=True)
-            signal.pause()
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-    """
-    with running(script) as process:
-        process.hear()
-        process.popen.send_signal(signal.SIGINT)
-        assert process.hear() == "interrupted"
-        assert process.end() == (0, "")
-    assert not list((folder / "bcpatch").iterdir())
-
-
-def test_a_peer_that_hangs_up_does_not_kill_a_process_with_default_sigpipe() -> None:
-    script = """
-        import signal, sys, threading
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        from bcpatch import runtime, service
-        asked, hung_up = threading.Event(), threading.Event()
-        inner = service.answer
-        def answer(request):
-            asked.set()
-            hung_up.wait()
-            return inner(request)
-        service.answer = answer
-        runtime.loop()
-        print("ready", flush=True)
-        asked.wait()
-        print("asked", flush=True)
-        sys.stdin.readline()
-        hung_up.set()
-        for thread in threading.enumerate():
-            if thread.name == "bcpatch socket" and thread is not threading.current_thread():
-                thread.join(0.2)
-    """
-    with running(script) as process:
-        process.hear()
-        peer = client.connect(process.pid)
-        peer.ask(LoadedRequest())
-        assert process.hear() == "asked"
-        peer.close()
-        process.tell()
-        assert process.end()[0] == 0
-
-
-# --- a loop that blocks ----------------------------------------------------------------------
-
-
-def test_a_blocking_loop_serves_until_it_is_closed() -> None:
-    script = """
-        import threading
-        from bcpatch import loops, runtime
-        def closer():
-            input()
-            loops._loops[None].close()
-        threading.Thread(target=closer).start()
-        print("ready", flush=True)
-        runtime.loop(block=True)
-        print("returned", flush=True)
-    """
-    with running(script) as process, listening(process) as peer:
-        assert isinstance(peer.request(LoadedRequest(), SECONDS), LoadedReply)
-        process.tell()
-        assert process.hear() == "returned"
-        assert process.end() == (0, "")
-
-
-@contextlib.contextmanager
-def listening(process: Process) -> Iterator[Peer]:
-    """A connection to a process that says a line before it blocks in its loop."""
-    process.hear()
-    found = None
-    while found is None:
-        with contextlib.suppress(client.ChannelError):
-            found = client.connect(process.pid)
-    yield found
-    found.close()
-
-
-def test_a_blocking_loop_can_be_interrupted(folder: Path) -> None:
-    script = "print(1, flush=True)\nfrom bcpatch import runtime\nruntime.loop(block=True)"
-    with running(script) as process, listening(process):
-        process.popen.send_signal(signal.SIGINT)
-        status, errors = process.end()
-    assert status == -signal.SIGINT
-    assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert not list((folder / "bcpatch").iterdir())
-
-
-# --- standard input ----------------------------------------------------------------------------
-
-STDIN = """
-    import logging, sys, threading
-    logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s", level=logging.ERROR)
-    from bcpatch import runtime
-    loop = runtime.loop("stdin")
-    print(loop.channel, flush=True)
-"""
-
-
-def test_what_comes_of_a_line_on_standard_input_goes_to_the_log() -> None:
-    with running(dedent(STDIN) + "loop._over.wait()\nprint('over', loop.channel)") as process:
-        assert process.hear() == "stdin"
-        process.tell("nowhere.patch")
-        assert process.hear() == "ERROR refused nowhere.patch:"
-        assert "BCP003" in process.hear()
-        assert process.end() == (0, "")
-
-
-def test_a_process_that_still_reads_standard_input_ends_silently() -> None:
-    with running(dedent(STDIN)) as process:
-        assert process.hear() == "stdin"
-        assert process.popen.wait(SECONDS) == 0
-        assert process.end() == (0, "")
-
-
-def test_a_blocking_loop_on_standard_input_ends_with_it() -> None:
-    script = "from bcpatch import runtime\nruntime.loop('stdin', block=True)\nprint('over')"
-    with running(script) as process:
-        process.tell("")
-        assert process.end() == (0, "")
-
-
-# --- forks -----------------------------------------------------------------------------------
-
-FORKING = """
-    import os, sys
-    from bcpatch import runtime
-    loop = runtime.loop()
-    pid = os.fork()
-    if pid == 0:
-        assert runtime.loop() is loop
-        loop._opening.join()
-        print(os.getpid(), loop.address, flush=True)
-        sys.stdin.readline()
-        sys.exit(0)
-    print(os.waitpid(pid, 0)[1], flush=True)
-    sys.stdin.readline()
-"""
-
-
-def test_a_forked_child_has_a_loop_of_its_own_and_leaves_its_parents_alone(folder: Path) -> None:
-    with running(FORKING, "-W", "error") as process:
-        child, address = process.hear().split()
-        assert Path(address) == folder / "bcpatch" / f"{child}.sock"
-        assert {found.pid for found in client.processes()} == {process.pid, int(child)}
-        for pid in (int(child), process.pid):
-            peer = client.connect(pid)
-            assert isinstance(peer.request(LoadedRequest(), SECONDS), LoadedReply)
-            peer.close()
-        process.tell()
-        assert process.hear() == "0"
-        assert [found.pid for found in client.processes()] == [process.pid]
-        assert process.end() == (0, "")
-    assert not list((folder / "bcpatch").iterdir())
-
-
-def test_a_conversation_goes_on_while_its_process_forks() -> None:
-    script = """
-        import os, sys
-        from bcpatch import runtime
-        runtime.loop()
-        print("ready", flush=True)
-        sys.stdin.readline()
-        for _ in range(20):
-            pid = os.fork()
-            if pid == 0:
-                os._exit(0)
-            os.waitpid(pid, 0)
-        print("forked", flush=True)
-        sys.stdin.readline()
-    """
-    with running(script) as process:
-        process.hear()
-        peer = client.connect(process.pid)
-        process.tell()
-        replies = [peer.request(LoadedRequest(), SECONDS) for _ in range(200)]
-        assert process.hear() == "forked"
-        replies.append(peer.request(LoadedRequest(), SECONDS))
-        assert all(isinstance(reply, LoadedReply) for reply in replies)
-        peer.close()
-        assert process.end()[0] == 0
-
-
-def test_forked_children_that_end_at_once_leave_no_heap_of_sockets(folder: Path) -> None:
-    script = """
-        import os
-        from bcpatch import runtime
-        loop = runtime.loop()
-        for _ in range(20):
-            if not os.fork():
-                loop._opening.join()
-                os._exit(0)
-            os.wait()
-    """
-    with running(script) as process:
-        assert process.end()[0] == 0
-    assert len(list((folder / "bcpatch").iterdir())) == 1
-
-
-def test_a_daemon_of_two_forks_is_reached_and_its_ancestors_leave_nothing_that_answers() -> None:
-    script = """
-        import os, sys
-        from bcpatch import runtime
-        loop = runtime.loop()
-        if os.fork():
-            sys.stdin.readline()
-            os._exit(0)
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        loop._opening.join()
-        print(os.getpid(), flush=True)
-        sys.stdin.readline()
-        sys.exit(0)
-    """
-    with running(script) as process:
-        daemon = int(process.hear())
-        assert {found.pid for found in client.processes()} == {process.pid, daemon}
-        peer = client.connect(daemon)
-        assert peer.hello.pid == daemon
-        process.tell()
-        process.tell()
-        with contextlib.suppress(client.Lost):
-            peer.request(LoadedRequest(), SECONDS)
-        peer.close()
-        process.end()
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_processes_of_multiprocessing_are_reached_where_they_call_loop(method: str, folder: Path) -> None:
-    program = folder / "program.py"
-    program.write_text(
-        dedent(
-            f"""
-            import multiprocessing, os, sys
-            from bcpatch import runtime
-            def work(pipe):
-                loop = runtime.loop()
-                if loop._opening:
-                    loop._opening.join()
-                pipe.send((os.getpid(), loop.address))
-                pipe.recv()
-            if __name__ == "__main__":
-                runtime.loop()
-                context = multiprocessing.get_context({method!r})
-                here, there = context.Pipe()
-                child = context.Process(target=work, args=(there,))
-                child.start()
-                print(*here.recv(), flush=True)
-                sys.stdin.readline()
-                here.send(None)
-                child.join()
-            """
-        ),
-        "utf-8",
-    )
-    command = [sys.executable, str(program)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout
-        assert parent.stdin
-        child, address = parent.stdout.readline().split()
-        peer = client.connect(int(child))
-        assert (peer.hello.pid, str(folder / "bcpatch" / f"{child}.sock")) == (int(child), address)
-        peer.close()
-        parent.stdin.write("\n")
-        parent.stdin.flush()
-        assert parent.wait(SECONDS) == 0
-    assert client.processes() == []
-
-
-# --- below a supervisor ----------------------------------------------------------------------
-
-
-class Crowd:
-    """Workers as they come and go."""
-
-    def __init__(self) -> None:
-        self.change = threading.Condition()
-        self.peers: list[Peer] = []
-
-    def join(self, peer: Peer) -> None:
-        with self.change:
-            self.peers.append(peer)
-            self.change.notify_all()
-
-    def leave(self, peer: Peer) -> None:
-        with self.change:
-            self.peers.remove(peer)
-            self.change.notify_all()
-
-    def wait(self, number: int) -> tuple[Peer, ...]:
-        with self.change:
-            assert self.change.wait_for(lambda: len(self.peers) == number, SECONDS)
-            return tuple(self.peers)
-
-
-@contextlib.contextmanager
-def supervising(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[workers.Workers, Crowd]]:
-    crowd = Crowd()
-    found = workers.Workers(crowd.join, crowd.leave)
-    monkeypatch.setenv("BCPATCH_SUPERVISOR", found.path)
-    try:
-        yield found, crowd
-    finally:
-        found.close()
-
-
-PRE_FORK = """
-    import os, sys
-    from bcpatch import runtime
-    loop = runtime.loop()
-    children = []
-    for _ in range(3):
-        pid = os.fork()
-        if pid == 0:
-            sys.stdin.readline()
-            os._exit(0)
-        children.append(pid)
-    print(*children, flush=True)
-    sys.stdin.readline()
-    for pid in children:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
-    print("alone", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_every_worker_of_a_fork_server_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    with supervising(monkeypatch) as (_, crowd), running(PRE_FORK) as process:
-        children = set(map(int, process.hear().split()))
-        peers = crowd.wait(4)
-        assert {peer.hello.pid for peer in peers} == children | {process.pid}
-        assert all(isinstance(answer.reply, LoadedReply) for answer in workers.ask(peers, LoadedRequest(), SECONDS))
-        assert client.processes() == []
-        process.popen.kill()
-
-
-def test_a_process_that_loses_its_supervisor_listens_on_its_own(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    script = dedent(WAITING) + "print(loop.channel, flush=True)"
-    with running("import sys; sys.stdin.readline()") as other, supervising(monkeypatch) as (found, crowd):
-        with running(script) as process:
-            assert process.hear() == f"supervisor {found.path}"
-            crowd.wait(1)
-            found.close()
-            peer = None
-            while peer is None:
-                with contextlib.suppress(client.ChannelError):
-                    peer = client.connect(process.pid)
-            assert isinstance(peer.request(LoadedRequest(), SECONDS), LoadedReply)
-            peer.close()
-            process.tell()
-            assert process.hear() == "socket"
-            assert process.end() == (0, "")
-        other.end()
-
-
-def test_a_process_that_finds_no_supervisor_listens_on_its_own(folder: Path) -> None:
-    with running(WAITING, environment={"BCPATCH_SUPERVISOR": str(folder / "none")}) as process:
-        assert process.hear() == f"socket {folder / 'bcpatch' / str(process.pid)}.sock"
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_patch_is_answered_and_logged_and_leaves_the_application_running(case: str, folder: Path) -> None:
+    spoil, codes = BAD[case]
+    good = built(folder, SHOP, DEARER)
+    with shop(folder) as process:
+        refusal = ask(process, Apply(patch=spoil(good)))
+        assert isinstance(refusal, Refusal)
+        assert {found.code for found in refusal.diagnostics} <= codes
+        assert refusal.diagnostics
+        assert value(process) == "1"
+        assert value(process, "runtime.status().generation, len(runtime.generations())") == "(0, 1)"
+        assert isinstance(ask(process, Apply(patch=patchfile.encode(good))), Applied)
+        assert value(process) == "2"
         status, errors = process.end()
     assert status == 0
-    assert "can't reach the supervisor" in errors
+    assert refusal.diagnostics[0].code in errors
+    assert "Traceback" not in errors
 
 
-# --- the policy of a process -------------------------------------------------------------------
-
-PINS = {
-    ("", None): None,
-    ("", "strict"): "strict",
-    ("", "linked"): "linked",
-    ("strict", None): "strict",
-    ("linked", None): "linked",
-    ("linked", "strict"): "strict",
-    ("strict", "linked"): "strict",
-    ("lniked", None): "strict",
-}
+def test_a_patch_for_other_running_code_is_refused_with_both_fingerprints(folder: Path) -> None:
+    with shop(folder) as process:
+        refusal = ask(process, Apply(patch=patchfile.encode(built(folder, DEARER, DEAREST))))
+        assert isinstance(refusal, Refusal)
+        assert [found.code for found in refusal.diagnostics] == ["BCP504"]
+        assert value(process) == "1"
 
 
-@pytest.mark.parametrize(("named", "asked"), PINS)
-def test_a_pin_can_be_tightened_and_a_mistake_opens_nothing(
-    named: str, asked: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BCPATCH_POLICY", named)
-    monkeypatch.setattr(service, "_pinned", None)
-    service.pin(asked)
-    assert service.pinned() == PINS[named, asked]
+def test_a_patch_for_a_module_that_is_not_loaded_is_refused(folder: Path) -> None:
+    with shop(folder) as process:
+        refusal = ask(process, Apply(patch=patchfile.encode(built(folder, SHOP, DEARER, "till.py"))))
+        assert isinstance(refusal, Refusal)
+        assert [found.code for found in refusal.diagnostics] == ["BCP501"]
+        assert value(process) == "1"
 
 
-def test_a_pin_is_not_loosened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_pinned", None)
-    service.pin("strict")
-    service.pin("linked")
-    assert service.pinned() == "strict"
-    with pytest.raises(ValueError, match="is not a valid Policy"):
-        service.pin("laissez-faire")
+def test_a_process_with_another_optimisation_level_says_so(folder: Path) -> None:
+    good = built(folder, SHOP, DEARER)
+    with shop(folder, "-O") as process:
+        refusal = ask(process, Apply(patch=patchfile.encode(good)))
+        assert isinstance(refusal, Refusal)
+        assert [found.code for found in refusal.diagnostics] == ["BCP406"]
+        fitting = built(folder, SHOP, DEARER, optimization=1)
+        assert isinstance(ask(process, Apply(patch=patchfile.encode(fitting))), Applied)
+        assert value(process) == "2"
+
+
+def test_a_pinned_process_takes_strict_patches_only(folder: Path) -> None:
+    linked = built(folder, SHOP, DEARER, policy="linked")
+    with shop(folder, environment={"BCPATCH_POLICY": "strict"}) as process:
+        assert client.connect(process.pid).hello.policy is model.Policy.STRICT
+        refusal = ask(process, Apply(patch=patchfile.encode(linked)))
+        assert isinstance(refusal, Refusal)
+        assert [found.code for found in refusal.diagnostics] == ["BCP409"]
+        assert isinstance(ask(process, Apply(patch=patchfile.encode(built(folder, SHOP, DEARER)))), Applied)
+
+
+def test_a_second_apply_is_refused_at_once(folder: Path) -> None:
+    patch = built(folder, SHOP, DEARER)
+    with service.history.exclusive():
+        for attempt in (lambda: runtime.apply(patch), lambda: runtime.rollback(0)):
+            with pytest.raises(Refused) as refused:
+                attempt()
+            assert [found.code for found in refused.value.diagnostics] == ["BCP606"]
+
+
+def test_what_apply_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = built(folder, SHOP, DEARER)
+    file = folder / "shop.patch"
+    patchfile.write(patch, file)
+    for source in (file, str(file), file.read_bytes(), patch):
+        with pytest.raises(Refused) as refused:
+            runtime.apply(source)
+        assert [found.code for found in refused.value.diagnostics] == ["BCP501"]
+    with pytest.raises(PatchFileError) as missing:
+        runtime.apply(folder / "missing.patch")
+    assert [found.code for found in missing.value.diagnostics] == ["BCP003"]
+
+
+def test_patches_come_by_standard_input(folder: Path) -> None:
+    file = folder / "shop.patch"
+    patchfile.write(built(folder, SHOP, DEARER), file)
+    script = """
+        import shop
+        from bcpatch import runtime
+        runtime.loop("stdin", block=True)
+        print(shop.Cart().total(1))
+    """
+    (folder / "shop.py").write_text(SHOP, "utf-8")
+    path = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
+    with running(script, environment={"PYTHONPATH": path}) as process:
+        process.tell(str(file))
+        assert process.popen.communicate(timeout=SECONDS) == ("2\n", "")
+
+
+CLIENT = """
+    import sys
+    from bcpatch.channels import client
+    from bcpatch.channels.protocol import Apply, Rollback
+    peer = client.connect(int(sys.stdin.readline()))
+    patch = open(sys.stdin.readline().rstrip(), "rb").read()
+    print("asking", flush=True)
+    while True:
+        peer.ask(Apply(patch=patch))
+        peer.ask(Rollback(0))
+"""
+
+
+def test_clients_killed_in_the_middle_of_asking_leave_the_process_whole(folder: Path) -> None:
+    file = folder / "shop.patch"
+    patchfile.write(built(folder, SHOP, DEARER), file)
+    with shop(folder) as process:
+        for _ in range(5):
+            with running(CLIENT) as killed:
+                killed.tell(str(process.pid))
+                killed.tell(str(file))
+                assert killed.hear() == "asking"
+                peer = client.connect(process.pid)
+                while not isinstance(peer.request(Apply(patch=file.read_bytes()), SECONDS), Refusal):
+                    assert isinstance(peer.request(Rollback(0), SECONDS), Applied | Refusal)
+                peer.close()
+                killed.popen.kill()
+                killed.popen.wait()
+        answered = ask(process, Rollback(0))
+        while isinstance(answered, Refusal) and answered.diagnostics[0].code == "BCP606":
+            answered = ask(process, Rollback(0))
+        assert isinstance(answered, Applied)
+        assert value(process) == "1"
+        assert isinstance(ask(process, Apply(patch=file.read_bytes())), Applied)
+        assert value(process) == "2"
+
+
+def test_an_application_killed_while_it_is_asked_is_lost_and_not_waited_for(folder: Path) -> None:
+    data = patchfile.encode(built(folder, SHOP, DEARER))
+    with shop(folder) as process:
+        peer = client.connect(process.pid)
+        answers = [peer.ask(request) for _ in range(200) for request in (Apply(patch=data), Rollback(0))]
+        answers[0].result(SECONDS)
+        process.popen.kill()
+        assert isinstance(answers[-1].exception(SECONDS), client.Lost)
+        peer.close()
+        process.popen.wait()
+        assert client.processes() == []
+
+
+def test_workers_of_a_fork_server_are_all_patched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        import os, sys
+        import shop
+        from bcpatch import runtime
+        runtime.loop()
+        workers = []
+        for _ in range(3):
+            here, there = os.pipe()
+            answer, reply = os.pipe()
+            if not os.fork():
+                while os.read(here, 1):
+                    os.write(reply, str(shop.Cart().total(1)).encode())
+                os._exit(0)
+            workers.append((there, answer))
+        print("open", flush=True)
+        for line in sys.stdin:
+            for there, _ in workers:
+                os.write(there, b"?")
+            print(shop.Cart().total(1), *(os.read(answer, 9).decode() for _, answer in workers), flush=True)
+        os.killpg(0, 9)
+    """
+    (folder / "shop.py").write_text(SHOP, "utf-8")
+    path = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
+    first, second = built(folder, SHOP, DEARER), built(folder, DEARER, DEAREST)
+    with supervising(monkeypatch) as (_, crowd):
+        program = f"import os; os.setsid()\n{dedent(script)}"
+        with running(program, environment={"PYTHONPATH": path}) as process:
+            assert process.hear() == "open"
+            peers = crowd.wait(4)
+            for patch, expected in ((first, "2 2 2 2"), (second, "3 3 3 3")):
+                answers = workers.ask(peers, Apply(patch=patchfile.encode(patch)), SECONDS)
+                assert all(isinstance(answer.reply, Applied) for answer in answers)
+                process.tell()
+                assert process.hear() == expected
+            process.end()
+            crowd.wait(0)
+
+
+def test_a_child_forked_after_a_patch_has_it_and_its_history(folder: Path) -> None:
+    first, second = built(folder, SHOP, DEARER), built(folder, DEARER, DEAREST)
+    script = """
+        import os, sys
+        import shop
+        from bcpatch import runtime
+        loop = runtime.loop()
+        print("open", flush=True)
+        sys.stdin.readline()
+        if os.fork():
+            os.wait()
+            print("parent", shop.Cart().total(1), flush=True)
+            sys.exit()
+        loop._opening.join()
+        print(os.getpid(), shop.Cart().total(1), flush=True)
+        for line in sys.stdin:
+            print(shop.Cart().total(1), flush=True)
+            break
+        sys.exit()
+    """
+    (folder / "shop.py").write_text(SHOP, "utf-8")
+    path = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
+    with running(script, environment={"PYTHONPATH": path}) as process:
+        assert process.hear() == "open"
+        assert isinstance(ask(process, Apply(patch=patchfile.encode(first))), Applied)
+        process.tell()
+        child, shown = process.hear().split()
+        assert shown == "2"
+        peer = client.connect(int(child))
+        assert peer.hello.generation == 1
+        assert isinstance(peer.request(Apply(patch=patchfile.encode(second)), SECONDS), Applied)
+        process.tell()
+        assert process.hear() == "3"
+        peer.close()
+        assert process.hear() == "parent 2"
