@@ -17,6 +17,11 @@ from bcpatch.diagnostics import Error, Refused
 
 __all__ = ["main", "run"]
 
+_NAME = "bcpatch"
+
+#: The environment variable by which shells ask for completions (click's convention).
+_COMPLETE = "_BCPATCH_COMPLETE"
+
 
 def main() -> None:
     """The ``bcpatch`` program."""
@@ -26,9 +31,9 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status. What a user did wrong never ends in a traceback."""
     try:
-        answer = bcpatch.main(list(arguments), prog_name="bcpatch", standalone_mode=False)
+        answer = _run(list(arguments))
         sys.stdout.flush()
-        return answer if isinstance(answer, int) else 0
+        return answer
     except click.ClickException as error:
         error.show()
         return WRONG
@@ -44,3 +49,18 @@ def run(arguments: Sequence[str]) -> int:
         # What is left in the buffer would fail again when the interpreter flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+
+
+def _run(arguments: list[str]) -> int:
+    """What click's own entry does, but errors are left to us: it would end a broken pipe with status 1, "refused"."""
+    instruction = os.environ.get(_COMPLETE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(bcpatch, {}, _NAME, _COMPLETE, instruction)
+    try:
+        with bcpatch.make_context(_NAME, arguments) as context:
+            answer = bcpatch.invoke(context)
+    except click.exceptions.Exit as ended:  # --help and --version
+        return ended.exit_code
+    return answer if isinstance(answer, int) else 0

@@ -1,0 +1,408 @@
+"""The command line: what it prints where, and the status that it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from running import PATIENCE, bcpatch, environment
+
+from bcpatch import cli, patchfile
+from bcpatch.cli import output
+from bcpatch.diagnostics import Place, Severity, finding
+
+CART = """
+    import math
+
+
+    class Cart:
+        def __init__(self):
+            self.total = 0
+
+        def add(self, price):
+            self.total += price
+            return self.total
+
+        def _rate(self):
+            return math.pi
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A package in a git repository, whose last commit is the base."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "cart.py").write_text(dedent(CART))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "base"], check=True)
+    return tmp_path
+
+
+def edit(shop: Path, old: str, new: str) -> None:
+    file = shop / "shop" / "cart.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def good(shop: Path) -> None:
+    edit(shop, "self.total += price\n", "self.total += 2 * price\n")
+
+
+def bad(shop: Path) -> None:
+    edit(shop, "self.total += price\n", "self.total += self._rate() * price\n")
+
+
+def clean(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """What was done, which must not have ended in a traceback or with escape sequences."""
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    return done
+
+
+class TestBuild:
+    def test_a_change_becomes_a_patch(self, shop):
+        good(shop)
+        done = clean(bcpatch("build", "shop/cart.py", "-o", "1.patch", cwd=shop))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "1.patch: 1 function in shop.cart (strict, generation 1)\n"
+        assert patchfile.read(shop / "1.patch").modules[0].module.name == "shop.cart"
+
+    def test_a_chain_of_patches(self, shop):
+        good(shop)
+        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        done = clean(bcpatch("build", "shop", "-o", "2.patch", "--parent", "1.patch", cwd=shop))
+        assert "generation 2" in done.stdout
+        assert patchfile.read(shop / "2.patch").parent == patchfile.digest(patchfile.read(shop / "1.patch"))
+
+    def test_a_refused_change_writes_nothing(self, shop):
+        bad(shop)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "shop/cart.py:10:23: BCP104 private attribute of the receiver" in done.stderr
+        assert not (shop / "1.patch").exists()
+
+    def test_no_change_writes_nothing(self, shop):
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        assert (done.returncode, done.stdout) == (3, "nothing changed; nothing written\n")
+        assert not (shop / "1.patch").exists()
+
+    def test_json_on_standard_output(self, shop):
+        bad(shop)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
+        (found,) = json.loads(done.stdout)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert (found["code"], found["line"], found["site"]) == ("BCP104", 10, "shop.cart:Cart.add")
+
+    def test_json_of_a_success_is_an_empty_list(self, shop):
+        good(shop)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
+        assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+    def test_sarif(self, shop):
+        bad(shop)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "sarif", cwd=shop))
+        assert json.loads(done.stdout)["runs"][0]["results"][0]["ruleId"] == "BCP104"
+
+    def test_workflow_commands(self, shop):
+        bad(shop)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "github", cwd=shop))
+        assert done.stdout.startswith("::error file=shop/cart.py,")
+
+    def test_the_policy_of_the_project(self, shop):
+        bad(shop)
+        (shop / "pyproject.toml").write_text('[tool.bcpatch]\npolicy = "linked"\n')
+        assert "linked" in clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop)).stdout
+        assert clean(bcpatch("build", "shop", "-o", "2.patch", "--policy", "strict", cwd=shop)).returncode == 1
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            ('[tool.bcpatch]\npolicy = "lax"\n', "policy is 'lax'"),
+            ("[tool.bcpatch]\npolcy = 1\n", "no setting 'polcy'"),
+            ("[tool]\nbcpatch = 1\n", "must be a table"),
+            ("[tool.bcpatch\n", "pyproject.toml: "),
+        ],
+    )
+    def test_a_project_file_that_makes_no_sense(self, shop, content, reason):
+        (shop / "pyproject.toml").write_text(content)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        assert done.returncode == 2
+        assert reason in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "words"),
+        [
+            (["missing.py", "-o", "1.patch"], 2, "BCP003"),
+            (["shop/cart.py"], 2, "--output"),
+            (["-o", "1.patch"], 2, "PATH"),
+            (["shop", "-o", "missing/1.patch"], 2, "BCP003"),
+            (["shop", "-o", "1.patch", "--base", "git:none"], 2, "BCP005"),
+            (["shop", "-o", "1.patch", "--base", "missing"], 2, "BCP005"),
+            (["shop", "-o", "1.patch", "--parent", "shop/cart.py"], 2, "BCP401"),
+            (["shop/cart.py", "shop/__init__.py", "-o", "1.patch", "--module", "a"], 2, "one PATH"),
+            (["shop", "-o", "1.patch", "--policy", "lax"], 2, "lax"),
+            (["shop", "-o", "1.patch", "--format", "xml"], 2, "xml"),
+        ],
+    )
+    def test_what_is_wrong_with_a_request(self, shop, arguments, status, words):
+        good(shop)
+        done = clean(bcpatch("build", *arguments, cwd=shop))
+        assert done.returncode == status
+        assert words in done.stderr
+        assert not list(shop.glob("*.patch"))
+
+    @pytest.mark.parametrize(
+        ("content", "status", "code"),
+        [
+            (b"def f(:\n", 1, "BCP001"),
+            (b"x = '\xff'\n", 2, "BCP002"),
+            (b"# coding: nothing\n", 2, "BCP002"),
+            (b"x = 1\0\n", 2, "BCP002"),
+        ],
+    )
+    def test_a_source_that_is_none(self, shop, content, status, code):
+        (shop / "shop" / "cart.py").write_bytes(content)
+        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        assert (done.returncode, code in done.stderr) == (status, True)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+    def test_without_rights(self, shop):
+        good(shop)
+        (shop / "shop").chmod(0)
+        try:
+            done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        finally:
+            (shop / "shop").chmod(0o755)
+        assert (done.returncode, "BCP003" in done.stderr) == (2, True)
+
+    def test_a_full_disk_leaves_the_old_patch(self, shop):
+        good(shop)
+        (shop / "1.patch").write_bytes(b"old")
+
+        def no_room() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+        done = subprocess.run(
+            [sys.executable, "-m", "bcpatch", "build", "shop", "-o", "1.patch"],
+            cwd=shop,
+            env=environment(PYTHONDONTWRITEBYTECODE="1"),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            preexec_fn=no_room,
+        )
+        clean(done)
+        assert (done.returncode, "BCP003" in done.stderr) == (2, True)
+        assert (shop / "1.patch").read_bytes() == b"old"
+        assert [file.name for file in shop.iterdir() if file.is_file()] == ["1.patch"]
+
+
+class TestVerify:
+    def test_a_good_change_and_no_change_pass(self, shop):
+        assert clean(bcpatch("verify", "shop", cwd=shop)).returncode == 0
+        good(shop)
+        done = clean(bcpatch("verify", "shop", cwd=shop))
+        assert (done.returncode, done.stdout) == (0, "1 function in shop.cart (strict, generation 1)\n")
+
+    def test_a_bad_change_fails(self, shop):
+        bad(shop)
+        done = clean(bcpatch("verify", "shop", cwd=shop))
+        assert (done.returncode, "BCP104" in done.stderr) == (1, True)
+
+    def test_a_patch_file(self, shop):
+        good(shop)
+        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        assert clean(bcpatch("verify", "1.patch", cwd=shop)).returncode == 0
+
+    @pytest.mark.parametrize(
+        ("cut", "code"), [(slice(0, -1), "BCP403"), (slice(0, 20), "BCP402"), (slice(1, None), "BCP401")]
+    )
+    def test_a_damaged_patch_file(self, shop, cut, code):
+        good(shop)
+        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        (shop / "2.patch").write_bytes((shop / "1.patch").read_bytes()[cut])
+        for command in (["verify", "2.patch"], ["show", "2.patch"], ["apply", "2.patch", "1"]):
+            done = clean(bcpatch(*command, cwd=shop))
+            assert (done.returncode, code in done.stderr) == (2, True)
+
+
+class TestShow:
+    @pytest.fixture
+    def patch(self, shop):
+        good(shop)
+        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        return shop
+
+    def test_header_and_edits(self, patch):
+        done = clean(bcpatch("show", "1.patch", cwd=patch))
+        assert done.returncode == 0
+        for words in ("strict", "shop.cart  shop/cart.py", "function", "Cart.add"):
+            assert words in done.stdout
+        assert not any(line.endswith(" ") for line in done.stdout.splitlines())
+
+    def test_json(self, patch):
+        content = json.loads(clean(bcpatch("show", "1.patch", "--format", "json", cwd=patch)).stdout)
+        assert content["modules"][0]["edits"][0]["qualname"] == "Cart.add"
+        assert content["digest"] == patchfile.digest(patchfile.read(patch / "1.patch"))
+
+    def test_disassembly(self, patch):
+        done = clean(bcpatch("show", "1.patch", "--dis", cwd=patch))
+        assert "shop.cart:Cart.add\n" in done.stdout
+        assert "STORE_ATTR" in done.stdout
+
+    @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+    def test_disassembly_of_another_python(self, patch, version):
+        """The header is made to say so: what it disassembles to is another matter."""
+        pytest.importorskip("xdis")
+        done = self.disguised(patch, version)
+        assert done.returncode == 0
+        assert "shop.cart:Cart.add\n" in done.stdout
+
+    def test_disassembly_of_a_python_that_nobody_knows(self, patch):
+        pytest.importorskip("xdis")
+        done = self.disguised(patch, "3.99")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "doesn't know" in done.stderr
+
+    def test_disassembly_of_another_python_without_the_extra(self, patch):
+        (patch / "hidden" / "xdis").mkdir(parents=True)
+        (patch / "hidden" / "xdis" / "__init__.py").write_text("raise ImportError\n")
+        done = self.disguised(
+            patch, "3.11", PYTHONPATH=os.pathsep.join([str(patch / "hidden"), environment()["PYTHONPATH"]])
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "bcpatch[inspect]" in done.stderr
+
+    def disguised(self, folder: Path, version: str, **more: str) -> subprocess.CompletedProcess[str]:
+        import msgspec
+
+        found = patchfile.read(folder / "1.patch")
+        interpreter = msgspec.structs.replace(found.interpreter, version=version, magic=1)
+        patchfile.write(msgspec.structs.replace(found, interpreter=interpreter), folder / "2.patch")
+        return clean(bcpatch("show", "2.patch", "--dis", cwd=folder, **more))
+
+
+class TestProcesses:
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["status", "4194304"], "process 4194304"),
+            (["rollback", "4194304"], "process 4194304"),
+            (["rollback", "4194304", "--to", "-1"], "-1"),
+            (["status", "me"], "me"),
+        ],
+    )
+    def test_a_process_that_cannot_be_reached(self, tmp_path, arguments, words):
+        done = clean(bcpatch(*arguments, cwd=tmp_path))
+        assert (done.returncode, words in done.stderr) == (2, True)
+
+    def test_no_processes(self, tmp_path):
+        done = clean(bcpatch("ps", cwd=tmp_path, XDG_RUNTIME_DIR=str(tmp_path), TMPDIR=str(tmp_path)))
+        assert (done.returncode, done.stdout.startswith("no process")) == (0, True)
+        done = clean(bcpatch("ps", "--format", "json", cwd=tmp_path, XDG_RUNTIME_DIR="/", TMPDIR=str(tmp_path)))
+        assert json.loads(done.stdout) == []
+
+
+class TestEnds:
+    def test_version_and_help(self, tmp_path):
+        assert bcpatch("--version", cwd=tmp_path).stdout.startswith("bcpatch 0.")
+        done = clean(bcpatch("--help", cwd=tmp_path))
+        assert (done.returncode, "rollback" in done.stdout) == (0, True)
+        assert bcpatch(cwd=tmp_path).returncode == 2
+
+    def test_a_pipe_that_nobody_reads(self, shop):
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bcpatch", "ps"],
+            env=environment(),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writing)
+        _, words = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, words) == (128 + signal.SIGPIPE, "")
+
+    def test_an_interrupt(self, shop):
+        """Reading its base from a named pipe it waits for ever, until it is interrupted."""
+        os.mkfifo(shop / "base.py")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bcpatch", "build", "shop/cart.py", "-o", "1.patch", "--base", "base.py"],
+            cwd=shop,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with open(shop / "base.py", "wb"):  # it has opened the other end now
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, *said) == (128 + signal.SIGINT, "", "")
+        assert not (shop / "1.patch").exists()
+
+    def test_a_command_imports_only_what_it_needs(self, shop):
+        good(shop)
+        look = "import sys; from bcpatch import cli; cli.run({}); print(*sorted(sys.modules))"
+        for arguments, unwanted in (
+            (
+                ["--help"],
+                ("rich", "watchdog", "bcpatch.runtime", "bcpatch.builder", "bcpatch.compile", "msgspec._json"),
+            ),
+            (["build", "shop", "-o", "1.patch"], ("rich", "watchdog", "bcpatch.runtime", "bcpatch.watch", "xdis")),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", look.format(arguments)],
+                cwd=shop,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert not set(unwanted) & set(done.stdout.splitlines()[-1].split())
+
+
+class TestFindings:
+    FOUND = finding("BCP104", "it is private", Place("a.py", 2, 3, 2, 4, "  x = 1"))
+
+    def test_colour_says_the_same(self):
+        plain = output.painted(self.FOUND, False)
+        coloured = output.painted(self.FOUND, True)
+        assert "\x1b[" in coloured
+        for code in ("0", "1", "2", "36", "1;31"):
+            coloured = coloured.replace(f"\x1b[{code}m", "")
+        assert coloured == plain
+
+    @pytest.mark.parametrize(
+        ("codes", "status"),
+        [([], 0), (["BCP215"], 0), (["BCP104"], 1), (["BCP003"], 2), (["BCP003", "BCP104"], 1), (["BCP405"], 1)],
+    )
+    def test_the_status_that_findings_lead_to(self, codes, status):
+        assert output.status([finding(code, "") for code in codes]) == status
+
+    def test_every_unreadable_rule_exists_and_is_an_error(self):
+        assert {finding(code, "").severity for code in output.UNREADABLE} == {Severity.ERROR}
+
+
+def test_an_error_of_ours_is_one_line(capsys, monkeypatch):
+    def wrong(context: object) -> None:
+        raise output.Wrong("so it is")
+
+    monkeypatch.setattr(cli.bcpatch, "invoke", wrong)
+    assert cli.run(["ps"]) == 2
+    assert capsys.readouterr().err == "error: so it is\n"
