@@ -7,7 +7,7 @@ where it is named: as a value it could be called with anything, anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bcpatch import access, formats, names
 from bcpatch.access import report
@@ -24,12 +24,12 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
             if row:
                 yield from _by_name(row, names.BY_NAME[row], use, frame)
             if named(path, ("builtins.str.format", "builtins.str.format_map")):
-                yield from _format(use.arguments[:1], use.arguments[1:], use, frame)
+                yield from _format(use.arguments[:1], use.arguments[1:], True, use, frame)
         if isinstance(one, Attribute):
             if one.name in names.BY_NAME_METHODS:
                 yield from _method(one, use, frame)
             elif one.name in ("format", "format_map") and not paths(one, where):
-                yield from _format((one.owner,), use.arguments, use, frame)
+                yield from _format((one.owner,), use.arguments, is_text(one.owner, where), use, frame)
 
 
 def _unproved(what: str, use: CallUse, frame: Frame) -> Diagnostic:
@@ -56,10 +56,13 @@ def _by_name(row: str, rule: names.ByName, use: CallUse, frame: Frame) -> Iterat
                 yield from _parts(text.split(".") if rule.dotted else [text], owner, use, frame)
 
 
-def _parts(parts: list[str], owner: Origin | None, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
-    """Attributes taken one of the other, from a value that is known where ``owner`` is."""
+def _parts(
+    parts: Sequence[str | None], owner: Origin | None, use: CallUse, frame: Frame
+) -> Iterator[Diagnostic]:
+    """Attributes taken one of the other (None: an item), from a value that is known where ``owner`` is."""
     for part in parts:
-        yield from access.attribute(owner or Unknown(ENTRY), part, use.offset, frame)
+        if part is not None:
+            yield from access.attribute(owner or Unknown(ENTRY), part, use.offset, frame)
         for path in sorted(paths(owner, frame)) if owner else ():
             row = named(f"{path}.{part}", names.BY_NAME)
             if row:
@@ -112,12 +115,14 @@ def _method(callee: Attribute, use: CallUse, frame: Frame) -> Iterator[Diagnosti
 # --- format texts ------------------------------------------------------------------------
 
 
-def _format(text: tuple[Origin, ...], given: tuple[Origin, ...], use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
+def _format(
+    text: tuple[Origin, ...], given: tuple[Origin, ...], certain: bool, use: CallUse, frame: Frame
+) -> Iterator[Diagnostic]:
     """``text.format(*given)``: a constant text says what it takes from its arguments.
 
-    A text that the function puts together itself can't be read here. What is a parameter
-    or an attribute need not be a text at all: then it is an ordinary call, which may
-    pass on everything but the receiver, of which a text would take any attribute.
+    Another one can't be read here. Where it is not ``certain`` that there is a text at all
+    (a parameter, an attribute), it is an ordinary call, which may pass on everything but
+    the receiver, of which a text would take any attribute.
     """
     known = texts(text[0], frame) if text else None
     if known is not None:
@@ -125,8 +130,7 @@ def _format(text: tuple[Origin, ...], given: tuple[Origin, ...], use: CallUse, f
             yield from _fields(one, given, use, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
-    made_here = not text or is_text(text[0], frame)
-    if risky and (made_here or use.unpacked or any(receiver(one, frame) is not None for one in risky)):
+    if risky and (certain or use.unpacked or any(receiver(one, frame) is not None for one in risky)):
         message = "what the fields of the format text take from the arguments can't be proved"
         yield report("BCP106", message, use.offset, frame, help="write an f-string, or a constant format text")
 
@@ -141,63 +145,4 @@ def _fields(text: str, given: tuple[Origin, ...], use: CallUse, frame: Frame) ->
         owner = by_name.get(field.argument)
         if owner is None and field.argument.isdecimal() and int(field.argument) < positional:
             owner = given[int(field.argument)]
-        yield from _parts(list(field.attributes), owner, use, frame)
-
-
-# --- used as a value ---------------------------------------------------------------------
-
-
-def values(frame: Frame) -> Iterator[Diagnostic]:
-    """Callables that access by name, and modules that have such, where they are not used on the spot.
-
-    Put into an attribute, a container, another call or a result, they are out of sight. A
-    local variable keeps them in sight.
-    """
-    calls = {use.offset: use for use in frame.flow.uses if isinstance(use, CallUse)}
-    for instruction in frame.flow.instructions:
-        if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
-            continue
-        use = calls.get(instruction.offset)
-        given = _passed(use, frame) if use else frame.flow.operands.get(instruction.offset, ())
-        for position, origin in enumerate(given):
-            what = _watched(origin, frame)
-            if what and not (what in names.WATCHED_MODULES and position == _OWNER.get(instruction.name)):
-                message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
-                yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
-
-
-def _passed(use: CallUse, frame: Frame) -> tuple[Origin, ...]:
-    """The arguments of a call that leave our sight: not the object whose attribute is named beside it."""
-    owners = {
-        names.BY_NAME[row].owner
-        for path in paths(use.callee, frame)
-        if (row := named(path, names.BY_NAME)) and not use.unpacked
-    }
-    return tuple(origin for position, origin in enumerate(use.arguments) if position not in owners)
-
-
-def _watched(origin: Origin, frame: Frame) -> str:
-    """What must stay in sight among what a value may be; empty where there is nothing."""
-    for one, where in options(origin, frame):
-        if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
-            return one.name
-        for path in sorted(paths(one, where)):
-            row = named(path, _WATCHED)
-            if row:
-                return row.removeprefix("builtins.")
-    return ""
-
-
-_WATCHED = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
-
-#: Where an instruction has the object whose attribute it reaches, among its operands.
-_OWNER = {"LOAD_ATTR": 0, "LOAD_METHOD": 0, "STORE_ATTR": 1, "DELETE_ATTR": 0, "IMPORT_FROM": 0}
-
-#: Instructions that keep a value where it can be followed, or only look at it.
-_HARMLESS = frozenset(
-    """
-    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST STORE_DEREF
-    PRECALL TO_BOOL UNARY_NOT IS_OP COMPARE_OP CONTAINS_OP CHECK_EXC_MATCH
-    """.split()
-)
-_TESTS = ("POP_JUMP_", "JUMP_IF_")
+        yield from _parts(field.steps, owner, use, frame)

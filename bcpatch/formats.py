@@ -11,14 +11,14 @@ _DEPTH = 2
 """Levels of fields within format specifications that ``str.format`` reads."""
 
 _FIRST = re.compile(r"[^.\[]*")
-_ATTRIBUTE = re.compile(r"\[[^\]]*\]?|\.([^.\[]*)")
+_STEP = re.compile(r"\[[^\]]*\]?|\.([^.\[]*)")
 
 
 class Field(NamedTuple):
-    """One field: the argument it starts from (empty: the next one) and the attributes it takes."""
+    """One field: the argument it starts from (empty: the next one), the attributes and items (None) it takes."""
 
     argument: str
-    attributes: tuple[str, ...]
+    steps: tuple[str | None, ...]
 
 
 def fields(text: str) -> tuple[Field, ...] | None:
@@ -34,7 +34,6 @@ def _fields(text: str, depth: int) -> Iterator[Field]:
         if name is not None:
             first = _FIRST.match(name)
             start = first.end() if first else 0
-            found = (match.group(1) for match in _ATTRIBUTE.finditer(name, start))
-            yield Field(name[:start], tuple(one for one in found if one is not None))
+            yield Field(name[:start], tuple(match.group(1) for match in _STEP.finditer(name, start)))
         if specification and depth:
             yield from _fields(specification, depth - 1)

@@ -109,6 +109,8 @@ INSIDE: Final = MappingProxyType(
         "__mro__": "gives classes of the same module",
         "__bases__": "gives classes of the same module",
         "__base__": "gives classes of the same module",
+        "__thisclass__": "is a class of the same module",
+        "cell_contents": "is the value of a captured variable",
         "gi_frame": "is the frame of a generator, with its variables and its module's namespace",
         "cr_frame": "is the frame of a coroutine, with its variables and its module's namespace",
         "ag_frame": "is the frame of an asynchronous generator, with its variables and its module's namespace",

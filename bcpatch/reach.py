@@ -41,6 +41,8 @@ from bcpatch.sourcetext import Text
 #: Opcodes after which another instruction than the next one may run.
 JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 
+_OPTIMIZED = 0x01
+
 Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"]
 
 
@@ -119,9 +121,19 @@ class Frame:
         """Names that a class body inside a function binds for good, and from which offset on."""
         return {} if self.outer is None else dict(_stored(self.flow))
 
+    @property
+    def is_body(self) -> bool:
+        """Whether this is a class body, whose names hide those of the module."""
+        return not self.flow.code.flags & _OPTIMIZED
+
     def binds(self, use: GlobalUse) -> bool:
         """Whether the name that is loaded is surely one that a class body has bound before."""
-        return use.namespace and self.body_names.get(use.name, use.offset) < use.offset
+        return use.offset in self.local_loads and self.body_names.get(use.name, use.offset) < use.offset
+
+    @cached_property
+    def local_loads(self) -> frozenset[int]:
+        """Where names are looked up in the class body's own namespace first."""
+        return frozenset(one.offset for one in self.flow.instructions if one.name == "LOAD_NAME")
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:
@@ -252,7 +264,7 @@ def _is_plain(origin: Origin, frame: Frame) -> bool:
             return all(is_plain(part, frame) for part in parts)
         case Called(callee=callee):
             found = paths(callee, frame)
-            return bool(found) and all(named(path, _PLAIN_RESULTS) for path in found)
+            return bool(found) and not frame.is_body and all(named(path, _PLAIN_RESULTS) for path in found)
     return False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bcpatch import access, byname, hints
+from bcpatch import access, byname, hints, names, sight
 from bcpatch.access import report
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Flow
@@ -17,13 +17,15 @@ from bcpatch.model import Policy
 from bcpatch.origins import (
     AttributeUse,
     CallUse,
+    Constant,
     FreeUse,
     GlobalUse,
     Imported,
     ImportUse,
+    Origin,
     Use,
 )
-from bcpatch.reach import Frame, Scope, absolute, inner_frames
+from bcpatch.reach import Frame, Scope, absolute, inner_frames, options, paths
 
 
 def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
@@ -37,8 +39,9 @@ def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
 def _check(frame: Frame) -> Iterator[Diagnostic]:
     for use in frame.flow.uses:
         yield from _use(use, frame)
+    yield from _patterns(frame)
     yield from hints.check(frame)
-    yield from byname.values(frame)
+    yield from sight.check(frame)
     for inner in inner_frames(frame):
         yield from _check(inner)
 
@@ -71,6 +74,9 @@ def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
 
 def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
     package = frame.scope.module.package
+    if not all(isinstance(one, Constant) for one in frame.flow.operands[use.offset]):
+        yield report("BCP106", "what is imported depends on the path", use.offset, frame)
+        return
     module = absolute(use.module, use.level, package)
     if module is None:
         message = f"`{'.' * use.level}{use.module}` lies outside of the package `{package}`"
@@ -86,6 +92,8 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.action == "import" and isinstance(owner, Imported):
         if use.name in owner.names or use.name in owner.module.split("."):
             return  # said of the import statement
+    if use.action == "import" and not paths(owner, frame):
+        yield report("BCP106", "a name is imported from what may be no module", use.offset, frame)
     yield from access.attribute(owner, use.name, use.offset, frame)
 
 
@@ -94,3 +102,25 @@ def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
+
+
+def _patterns(frame: Frame) -> Iterator[Diagnostic]:
+    """Class patterns: their positional sub-patterns read what ``__match_args__`` says at run time."""
+    for instruction in frame.flow.instructions:
+        if instruction.name != "MATCH_CLASS" or instruction.offset not in frame.flow.operands:
+            continue
+        _, klass, keywords = frame.flow.operands[instruction.offset]
+        if not isinstance(keywords, Constant):
+            yield report("BCP106", "the attributes that a pattern reads depend on the path", instruction.offset, frame)
+        elif instruction.argument and not (instruction.argument == 1 and _matches_itself(klass, frame)):
+            message = "what a positional sub-pattern reads is said by the class, at run time"
+            help = "name the attributes: `Point(x=x, y=y)`"
+            yield report("BCP106", message, instruction.offset, frame, help=help)
+
+
+def _matches_itself(klass: Origin, frame: Frame) -> bool:
+    found = [paths(one, where) for one, where in options(klass, frame)]
+    return all(some and some <= _SELF_MATCHING for some in found) and not frame.is_body
+
+
+_SELF_MATCHING = frozenset(f"builtins.{name}" for name in names.SELF_MATCHING)

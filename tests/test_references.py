@@ -80,7 +80,7 @@ def patched(text: str, policy: Policy = Policy.STRICT, module: Module = CART) ->
     data = text.encode()
     unit = outline(Source(module, module.path, data), 0)
     edits = compiler.changes(None, unit, policy, 0).edits
-    part = ModulePatch(module, None, fingerprint.blake(data), shape.imports(unit.tree, module), (), edits, data)
+    part = ModulePatch(module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), (), edits, data)
     part = msgspec.structs.replace(part, links=verify.links(part))
     return Patch(fingerprint.this_interpreter(), policy, 1, None, (part,))
 
@@ -195,7 +195,6 @@ MODULES = [
     accepted("a documented private name, imported", "from os import _exit\nimport _thread\nreturn _exit, _thread"),
     refused("BCP103", "the same name of another module", "return «json._exit»"),
     refused("BCP105", "the same name of an unknown object", "return «other._exit»"),
-    accepted("a future import in an import", "from __future__ import annotations as a\nreturn a"),
 ]
 
 # --- rule 4: attributes ---------------------------------------------------------------------
@@ -238,7 +237,7 @@ ANYTHING = [
     refused("BCP105", "of a result", "return «other.find(name)._rate»"),
     refused("BCP105", "of an item", "return «other[0]._rate»"),
     refused("BCP105", "of an attribute of the receiver", "return «me.price._rate»"),
-    refused("BCP105", "in a loop", "for «one._rate» in other: pass"),
+    refused("BCP105", "in a loop", "for «other._rate» in name: pass"),
     refused("BCP105", "in a with statement", "with other as «me.other._file»: pass"),
     refused("BCP105", "by a keyword of a class pattern", "match other:\n    case «Price(_rate=rate)»:\n        return rate"),
     accepted("by a public keyword of a class pattern", "match other:\n    case Price(rate=rate):\n        return rate"),

@@ -1,0 +1,143 @@
+"""What must stay in sight: callables that access by name, and the modules and cells that they may hide in.
+
+The rules see such a callable where it is named, and where it is called. In between it may
+lie on the stack, in a local variable or, a module, in a captured one; anywhere else it
+could be called with anything. Works on the values of the trace, which are exact, and
+trusts an origin only where it names what is watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from bcpatch import names
+from bcpatch.access import report
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import Instruction
+from bcpatch.model import Code
+from bcpatch.opcodes import NULL
+from bcpatch.origins import Attribute, AttributeUse, CallUse, Made, Origin, Use
+from bcpatch.reach import Frame, named, options, paths
+from bcpatch.values import RESULTS
+
+_WATCHED: Final = frozenset(
+    {*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"}
+)
+
+#: Instructions that leave a value where it can be followed, or only look at it.
+_HARMLESS: Final = frozenset(
+    """
+    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST DELETE_FAST
+    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW
+    LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
+    """.split()
+)
+_TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
+_OPTIMIZED: Final = 0x01
+
+
+def check(frame: Frame) -> Iterator[Diagnostic]:
+    """Findings where something watched goes out of sight."""
+    watched = _watched_values(frame)
+    if not watched:
+        return
+    uses = {use.offset: use for use in frame.flow.uses if isinstance(use, AttributeUse | CallUse)}
+    members = frame.flow.trace.values.members
+    for at, instruction in enumerate(frame.flow.instructions):
+        if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
+            continue
+        for position, value in enumerate(frame.flow.trace.operands[at] or ()):
+            lost = {watched[member] for member in members(value) & watched.keys()}
+            lost -= _seen(at, instruction, position, uses.get(instruction.offset), frame)
+            for what in sorted(lost):
+                message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
+                yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
+
+
+def _watched_values(frame: Frame) -> Mapping[int, str]:
+    """By value of the trace: what is watched in it."""
+    flow, found = frame.flow, {}
+    for at, work in enumerate(flow.trace.operands):
+        if work is not None and not flow.instructions[at].name.startswith(("LOAD_FAST", "STORE_FAST")):
+            for value in range(RESULTS * at, RESULTS * at + min(len(flow.trace.effects[at].gives), 2)):
+                if flow.trace.values.kinds[value] != NULL:
+                    for what in _what(flow.graph.origin(value), frame):
+                        found[value] = what
+    return found
+
+
+def _what(origin: Origin, frame: Frame) -> frozenset[str]:
+    """What is watched in the things that an origin may stand for."""
+    found = set()
+    for one, where in options(origin, frame):
+        if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
+            found.add(one.name)
+        if isinstance(one, Made) and _is_class_body(one, where):
+            found.add("the body of a class")
+        for path in paths(one, where):
+            row = named(path, _WATCHED)
+            if row:
+                found.add(row.removeprefix("builtins."))
+    return frozenset(found)
+
+
+def _is_class_body(made: Made, frame: Frame) -> bool:
+    """Whether a function's code has no locals of its own: called plainly, it would work on the module's namespace."""
+    code = frame.flow.code.constants[made.constant]
+    return isinstance(code, Code) and not code.flags & _OPTIMIZED
+
+
+# --- where it may go -----------------------------------------------------------------------
+
+
+def _seen(at: int, instruction: Instruction, position: int, use: Use | None, frame: Frame) -> frozenset[str]:
+    """What may be the operand at a position, because the rules look at it there."""
+    match use:
+        case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
+            return _what(owner, frame) & names.WATCHED_MODULES
+        case CallUse():
+            return _seen_by_call(at, position, use, frame)
+    if instruction.name == "STORE_DEREF":
+        return _kept_in_cell(instruction.argument, frame) & names.WATCHED_MODULES
+    if instruction.name == "SET_FUNCTION_ATTRIBUTE" and position == 1:
+        return frozenset({"the body of a class"})
+    return frozenset()
+
+
+def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozenset[str]:
+    trace = frame.flow.trace
+    first, second = (trace.operands[at] or [])[:2]
+    kinds, members = trace.values.kinds, trace.values.members
+    paired = len(members(first)) == 1 and {one // RESULTS for one in members(first) | members(second)} == {
+        min(members(first)) // RESULTS
+    }
+    if NULL not in (kinds[first], kinds[second]) and not paired:
+        return frozenset()  # which of the two is called depends on the path
+    if position < 2:
+        return _what(use.callee, frame) - names.WATCHED_MODULES - {"the body of a class"}
+    if position == 2 and use.arguments and _builds_class(min(members(first)), min(members(second)), frame):
+        return frozenset({"the body of a class"})
+    rows = {named(path, names.BY_NAME) for path in paths(use.callee, frame)}
+    owners = {names.BY_NAME[row].owner for row in rows if row}
+    if position - 2 in owners and not use.unpacked:
+        return _what(use.arguments[position - 2], frame) & names.WATCHED_MODULES
+    return frozenset()
+
+
+def _builds_class(first: int, second: int, frame: Frame) -> bool:
+    makers = (one // RESULTS for one in (first, second) if one < frame.flow.trace.values.entry)
+    return any(frame.flow.instructions[maker].name == "LOAD_BUILD_CLASS" for maker in makers)
+
+
+def _kept_in_cell(slot: int, frame: Frame) -> frozenset[str]:
+    """What is watched in a captured variable, where every function that captures it surely captures this one."""
+    flow = frame.flow
+    if slot >= flow.trace.slots.first_free:
+        return frozenset()
+    for at, instruction in enumerate(flow.instructions):
+        if instruction.name == "BUILD_TUPLE":
+            for value in flow.trace.operands[at] or ():
+                if len(flow.trace.values.members(value) - {flow.trace.values.unbound}) > 1:
+                    return frozenset()
+    return _what(flow.graph.content(slot, -1, 0), frame)
