@@ -287,19 +287,28 @@ def _accounted(
         for old, one in zip(olds.values(), accounts, strict=True)
         if one.unexplained
     ]
+    copies: defaultdict[int, list[FunctionType]] = defaultdict(list)
     closures: defaultdict[int, list[LinkedClosure]] = defaultdict(list)
     switched = {id(function) for site in sites for function in site.functions}
     for function in chain(walk.functions, _still_alive(walk)):
         old = olds.get(id(function.__code__))
-        if old is None or not old.pair.old or id(function) in switched or function in history.exhibits:
+        if old is None or id(function) in switched or function in history.exhibits:
             continue
-        reason = _obstacle(function, old)
+        reason = _obstacle(function, old) if old.pair.old else None
         if reason is not None:
             found.append(finding("BCP508", reason, _place(function), site=old.site.edit.site))
+        elif not old.pair.old:
+            copies[id(old.site)].append(function)
         elif old.pair.new is not None:
             closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
     linked = [
-        LinkedSite(site.edit, site.module, site.functions, tuple(closures[id(site)]), _caches(site, walk))
+        LinkedSite(
+            site.edit,
+            site.module,
+            (*site.functions, *copies[id(site)]),
+            tuple(closures[id(site)]),
+            _caches(site, walk),
+        )
         for site in sites
     ]
     return linked, found

@@ -1,0 +1,372 @@
+"""Every kind of site is found and switched, wherever the program keeps its functions."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import pytest
+import worlds
+
+from bcpatch import apply
+from bcpatch.diagnostics import Refused
+from bcpatch.history import History
+
+
+class Kind(NamedTuple):
+    """A module that says "old" in one place, and an expression whose value tells which code runs."""
+
+    name: str
+    text: str
+    call: str
+
+
+DECORATORS = """
+import functools
+
+def wrapping(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+def closing(function):
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+class Holding:
+    def __init__(self, function):
+        self.function = function
+    def __call__(self, *args):
+        return self.function(*args)
+
+class Slotted:
+    __slots__ = ("function",)
+    def __init__(self, function):
+        self.function = function
+    def __call__(self, *args):
+        return self.function(*args)
+
+registry = {"all": []}
+def registered(function):
+    registry["all"].append((function, 1))
+    return None
+"""
+
+KINDS = [
+    Kind("function", 'def f(): return "old"', "f()"),
+    Kind("method", 'class C:\n    def f(self): return "old"', "C().f()"),
+    Kind("private method", 'class C:\n    def __f(self): return "old"\n    def g(self): return self.__f()', "C().g()"),
+    Kind("static", 'class C:\n    @staticmethod\n    def f(): return "old"', "C.f()"),
+    Kind("class method", 'class C:\n    @classmethod\n    def f(cls): return "old"', "C.f()"),
+    Kind("getter", 'class C:\n    @property\n    def f(self): return "old"', "C().f"),
+    Kind(
+        "setter",
+        'class C:\n    @property\n    def f(self): return self.v\n'
+        '    @f.setter\n    def f(self, value): self.v = "old"\n'
+        "def use():\n    c = C()\n    c.f = 1\n    return c.f",
+        "use()",
+    ),
+    Kind(
+        "deleter",
+        'class C:\n    @property\n    def f(self): return self.v\n'
+        '    @f.deleter\n    def f(self): self.v = "old"\n'
+        "def use():\n    c = C()\n    del c.f\n    return c.f",
+        "use()",
+    ),
+    Kind("cached property", 'class C:\n    @functools.cached_property\n    def f(self): return "old"', "C().f"),
+    Kind("partial", 'def f(x): return "old" + x\np = functools.partial(f, "")\ndel f', "p()"),
+    Kind(
+        "partial method",
+        'class C:\n    def f(self, x): return "old" + x\n    g = functools.partialmethod(f, "")\n    del f',
+        "C().g()",
+    ),
+    Kind(
+        "single dispatch",
+        'functools\n@functools.singledispatch\ndef f(x): return "x"\n@f.register(int)\ndef _(x): return "old"',
+        "f(1)",
+    ),
+    Kind(
+        "single dispatch method",
+        "class C:\n    @functools.singledispatchmethod\n    def f(self, x): return 1\n"
+        '    @f.register(int)\n    def _(self, x): return "old"',
+        "C().f(1)",
+    ),
+    Kind("lru cache", '@functools.lru_cache\ndef f(): return "old"', "f()"),
+    Kind("lru cache of a method", 'class C:\n    @functools.lru_cache\n    def f(self): return "old"', "C().f()"),
+    Kind(
+        "context manager",
+        'import contextlib\n@contextlib.contextmanager\ndef f():\n    yield "old"\n'
+        "def use():\n    with f() as v: return v",
+        "use()",
+    ),
+    Kind("wraps", '@wrapping\ndef f(): return "old"', "f()"),
+    Kind("wraps of wraps", '@wrapping\n@wrapping\n@wrapping\ndef f(): return "old"', "f()"),
+    Kind("closure", '@closing\ndef f(): return "old"', "f()"),
+    Kind("attribute", '@Holding\ndef f(): return "old"', "f()"),
+    Kind("slot", '@Slotted\n@Holding\ndef f(): return "old"', "f()"),
+    Kind("container", '@registered\ndef f(): return "old"', 'registry["all"][0][0]()'),
+    Kind("module lambda", 'table = {"a": [lambda: "old"], "b": lambda: "other"}', 'table["a"][0]()'),
+    Kind("class lambda", 'class C:\n    f = lambda self: "old"', "C().f()"),
+    Kind("lambda as a default", 'def f(key=lambda: "old"): return key()', "f()"),
+    Kind("class in class", 'class C:\n    class D:\n        def f(self): return "old"', "C.D().f()"),
+    Kind(
+        "slots dataclass",
+        'import dataclasses\n@dataclasses.dataclass(slots=True)\nclass C:\n    x: int = 1\n'
+        '    def f(self): return "old"',
+        "C().f()",
+    ),
+    Kind(
+        "abstract",
+        'import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): return "old"\n'
+        "class C(A):\n    def f(self): return super().f()",
+        "C().f()",
+    ),
+    Kind("enum", 'import enum\nclass C(enum.Enum):\n    A = 1\n    def f(self): return "old"', "C.A.f()"),
+    Kind(
+        "generic",
+        'import typing\nT = typing.TypeVar("T")\nclass C(typing.Generic[T]):\n    def f(self): return "old"',
+        "C[int]().f()",
+    ),
+    Kind(
+        "__init_subclass__",
+        'class A:\n    def __init_subclass__(cls): cls.v = "old"\ndef use():\n    class C(A): pass\n    return C.v',
+        "use()",
+    ),
+    Kind("__class_getitem__", 'class C:\n    def __class_getitem__(cls, key): return "old"', "C[1]"),
+    Kind("metaclass", 'class M(type):\n    def f(cls): return "old"\nclass C(metaclass=M): pass', "C.f()"),
+    Kind("super", 'class A:\n    x = "o"\nclass C(A):\n    def f(self): return super().x + "ld"[:2] + ""', "C().f()"),
+    Kind("generator", 'def f():\n    yield "old"', "list(f())[0]"),
+    Kind(
+        "coroutine",
+        'async def f(): return "old"\n'
+        "def use():\n    try: f().send(None)\n    except StopIteration as e: return e.value",
+        "use()",
+    ),
+    Kind("bound method held elsewhere", 'class C:\n    def f(self): return "old"\nheld = [C().f]', "held[0]()"),
+    Kind(
+        "function held elsewhere",
+        'import threading\ndef f(): return "old"\nlocal = threading.local()\nlocal.f = f\ng = local.f\ndel f',
+        "g()",
+    ),
+    Kind("property of two accessors", 'class C:\n    f = property(lambda self: "old", lambda self, v: None)', "C().f"),
+]
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
+
+
+def _new(text: str) -> str:
+    return text.replace('"ld"[:2]', '"ld"[:2] + "er"') if '"ld"' in text else text.replace('"old"', '"new"')
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+def test_kinds_of_sites(kind: Kind, tmp_path: Path, history: History) -> None:
+    old = DECORATORS + kind.text + "\n"
+    new = _new(old)
+    with worlds.world(old, tmp_path) as module:
+
+        def call() -> Any:
+            return eval(kind.call, vars(module))
+
+        fresh = "older" if kind.name == "super" else "new"
+        assert call() == "old"
+        worlds.applied(old, new, history)
+        assert call() == fresh
+        with history.exclusive():
+            apply.rollback(history, 0)
+        assert call() == "old"
+        with history.exclusive():
+            apply.rollback(history, 1)
+        assert call() == fresh
+
+
+# --- closures that were made already --------------------------------------------------
+
+MAKER = """
+def maker(n):
+    def inner(x):
+        return n, x, "old"
+    return inner
+
+def user():
+    return [make() for make in (lambda: "a", lambda: "b", lambda: "old")]
+
+def local_class():
+    class Local:
+        def tell(self):
+            return "old"
+    return Local
+
+def handlers():
+    return [lambda: "a", lambda: "b", lambda: "old"]
+#"""
+
+
+def test_live_closures_switch_with_their_maker(tmp_path: Path, history: History) -> None:
+    new = MAKER.replace('"old"', '"new"')
+    with worlds.world(MAKER, tmp_path) as module:
+        inners = [module.maker(1), module.maker(2)]
+        handlers = module.handlers()
+        thing = module.local_class()()
+        worlds.applied(MAKER, new, history)
+        assert [inner(5) for inner in inners] == [(1, 5, "new"), (2, 5, "new")]
+        assert [one() for one in handlers] == ["a", "b", "new"]
+        assert thing.tell() == "new"
+        assert module.user() == ["a", "b", "new"]
+        newer = module.maker(3)
+        with history.exclusive():
+            apply.rollback(history, 0)
+        assert [inner(5) for inner in inners] == [(1, 5, "old"), (2, 5, "old")]
+        assert [one() for one in handlers] == ["a", "b", "old"]
+        assert module.maker(4)(0) == (4, 0, "old")
+        # made by a generation that is not current: it goes on with its own code
+        assert newer(0) == (3, 0, "new")
+
+
+def test_closures_do_not_outlive_the_application_by_our_doing(tmp_path: Path, history: History) -> None:
+    import weakref
+
+    new = MAKER.replace('"old"', '"new"')
+    with worlds.world(MAKER, tmp_path) as module:
+        inner = module.maker(1)
+        gone = weakref.ref(inner)
+        worlds.applied(MAKER, new, history)
+        assert inner(5) == (1, 5, "new")
+        del inner
+        gc.collect()
+        assert gone() is None
+        with history.exclusive():
+            apply.rollback(history, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ('return n, x, "old"', 'return x, "new"', "n"),
+        ("def inner(x):", "def inner(x, y=1):", "arguments"),
+        ("def inner(x):\n        return n", "def inner(x):\n        yield n", "kind"),
+        ('[lambda: "a", lambda: "b", lambda: "old"]\n#', '[lambda: "A", lambda: "B", lambda: "new"]\n#', "certain"),
+        ("    def inner(x):", "    n += 1\n    def inner(x, /):", "arguments"),
+    ],
+)
+def test_live_closures_that_cannot_go_on_refuse(
+    tmp_path: Path, history: History, old: str, new: str, word: str
+) -> None:
+    with worlds.world(MAKER, tmp_path) as module:
+        alive = [module.maker(1), module.handlers()]
+        with pytest.raises(Refused) as refused:
+            worlds.applied(MAKER, MAKER.replace(old, new), history)
+        found = refused.value.diagnostics
+        assert {one.code for one in found} == {"BCP508"}
+        assert word in found[0].message
+        alive.clear()
+        worlds.applied(MAKER, MAKER.replace(old, new), history)
+
+
+# --- calls in flight ------------------------------------------------------------------
+
+FLIGHT = """
+def numbers():
+    for n in (1, 2, 3):
+        yield n, "old"
+
+async def waiting(future):
+    await future
+    return "old"
+
+def blocked(entered, event):
+    entered.set()
+    event.wait()
+    return "old"
+"""
+
+
+def test_calls_in_flight_finish_on_their_code(tmp_path: Path, history: History) -> None:
+    class Future:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    new = FLIGHT.replace('"old"', '"new"')
+    with worlds.world(FLIGHT, tmp_path) as module:
+        generator = module.numbers()
+        assert next(generator) == (1, "old")
+        coroutine = module.waiting(Future())
+        coroutine.send(None)
+        entered, event, results = threading.Event(), threading.Event(), []
+        thread = threading.Thread(target=lambda: results.append(module.blocked(entered, event)))
+        thread.start()
+        entered.wait()
+        worlds.applied(FLIGHT, new, history)
+        assert list(generator) == [(2, "old"), (3, "old")]
+        with pytest.raises(StopIteration) as stop:
+            coroutine.send(None)
+        assert stop.value.value == "old"
+        event.set()
+        thread.join()
+        assert results == ["old"]
+        assert list(module.numbers())[0] == (1, "new")
+
+
+# --- what can't be found ---------------------------------------------------------------
+
+
+def codes(action: Callable[[], object]) -> list[str]:
+    with pytest.raises(Refused) as refused:
+        action()
+    return sorted(one.code for one in refused.value.diagnostics)
+
+
+SIMPLE = 'def f(): return "old"\ndef g(): return "old"\n'
+
+
+@pytest.mark.parametrize("young", [True, False])
+def test_a_function_on_the_stack_of_a_call(tmp_path: Path, history: History, young: bool) -> None:
+    """A copy that only a running loop holds: seen while it is young, else counted and searched for on request."""
+    new = SIMPLE.replace('"old"', '"new"')
+    with worlds.world(SIMPLE, tmp_path) as module:
+        calls = []
+        for call in map(_calling, [FunctionType(module.f.__code__, vars(module))] * 2):
+            calls.append(call)
+            if len(calls) == 2:
+                continue
+            if young:
+                worlds.applied(SIMPLE, new, history)
+                continue
+            gc.collect()
+            assert codes(lambda: worlds.applied(SIMPLE, new, history)) == ["BCP506"]
+            assert module.f() == module.g() == "old"
+            with history.exclusive():
+                change = worlds.patch(worlds.module_patch(SIMPLE, new))
+                apply.apply(worlds.plan(change, history, scan="heap"), history)
+        assert calls == ["old", "new"]
+        assert module.f() == module.g() == "new"
+
+
+def _calling(function: Callable[[], str]) -> str:
+    return function()
+
+
+def test_a_copy_in_another_namespace_switches_too(tmp_path: Path, history: History) -> None:
+    new = SIMPLE.replace('"old"', '"new"')
+    with worlds.world(SIMPLE, tmp_path) as module:
+        copy = FunctionType(module.f.__code__, {})
+        worlds.applied(SIMPLE, new, history)
+        assert copy() == "new"
+
+
+def test_frozen_functions_are_no_exception(tmp_path: Path, history: History) -> None:
+    with worlds.world(SIMPLE, tmp_path) as module:
+        gc.freeze()
+        try:
+            worlds.applied(SIMPLE, SIMPLE.replace('"old"', '"new"'), history)
+        finally:
+            gc.unfreeze()
+        assert module.f() == "new"
