@@ -60,9 +60,7 @@ _CALL: Final = NUMBERS["CALL"]
 _DEREF: Final = _numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
 #: Parameters that only the compiler can name, and what it fills them with.
-_PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT} | (
-    {} if pythons.ITERATES_ANYTHING else {".0": ITERATOR}
-)
+_PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
 _PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
 _UNCHECKED: Final = (
     "LOAD_FAST",
@@ -123,9 +121,18 @@ class Kinds:
         """The kinds of parameters that only the compiler can name, and which only it fills."""
         names = self.trace.slots.names[: self.trace.slots.parameters]
         wanted = {slot: _PARAMETERS[name] for slot, name in enumerate(names) if name in _PARAMETERS}
+        if names[:1] == (".0",) and not self._iterates(self.values.first_slot):
+            del wanted[0]
         if wanted:
             self.demands = tuple(wanted.get(slot, VALUE) for slot in range(len(names)))
         return {self.values.first_slot + slot: kind for slot, kind in wanted.items()}
+
+    def _iterates(self, value: int) -> bool:
+        """Whether a value goes to FOR_ITER as it is."""
+        return not pythons.ITERATES_ANYTHING and any(
+            work is not None and instruction.opcode == _FOR_ITER and value in self.values.members(work[0])
+            for instruction, work in zip(self.trace.decoded, self.trace.operands, strict=True)
+        )
 
     def _makes_generator(self, callee: int, kinds: dict[int, int]) -> bool:
         """Whether a call makes the generator of a generator expression, which FOR_ITER may take."""
@@ -220,7 +227,7 @@ class Kinds:
             self.made[RESULTS * at] = known
             kinds[RESULTS * at] = kinds[RESULTS * made[0]]
         wanted = {1: TUPLE | TEXTS, 2: DICT, 4: TUPLE | TEXTS}.get(flag)
-        if wanted is not None and self.values.kinds[value] & ~wanted:
+        if wanted is not None and self.values.kinds[value] & ~(wanted | BORROWED):
             yield self._broken("BCP306", f"SET_FUNCTION_ATTRIBUTE {flag} takes {words(wanted)}", at)
         if flag == _ANNOTATIONS and not self._is_even(value):
             yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes annotations as a tuple of names and values", at)
@@ -397,7 +404,7 @@ def _demanded(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     known = kinds.made.get(RESULTS * made[0]) if made else None
     arguments = [kind for kind in has[:2] if kind != NULL and not kind & DEMANDING] + has[2:]
     if known and has[place] == DEMANDING and len(arguments) == len(kinds.nested[known[0]]):
-        if not any(kind & ~mask for kind, mask in zip(arguments, kinds.nested[known[0]], strict=True)):
+        if not any(kind & ~(mask | BORROWED) for kind, mask in zip(arguments, kinds.nested[known[0]], strict=True)):
             return None
     return "BCP306", "a function that takes its arguments unchecked is called with others than it needs"
 
