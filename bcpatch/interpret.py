@@ -250,7 +250,7 @@ class Trace:
             if move == _PLAIN:
                 stack += given[at]
             elif move != _TEST:
-                self._move(move, at, block, stack, local, work)
+                self._move(move, at, stack, local, work)
             depth = len(stack)
             if depth > self.max_depth:
                 self.max_depth = depth
@@ -280,7 +280,7 @@ class Trace:
 
     # --- moves ---------------------------------------------------------------------
 
-    def _move(self, move: int, at: int, block: Block, stack: list[int], local: list[int], work: list[int]) -> None:
+    def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
         argument, made = self.decoded[at].argument, RESULTS * at
         if move == _LOAD or move == _LOAD_CHECKED:
             if move == _LOAD_CHECKED:
@@ -291,7 +291,7 @@ class Trace:
             self.operands[at] = [local[argument]]
             stack.append(self.values.borrowed(local[argument], argument))
         elif move == _STORE:
-            self._store(at, block, stack, local, argument, work[0])
+            self._store(at, stack, local, argument, work[0])
         elif move == _PASS:
             self._pass(at, stack, work[-1])
         elif move == _CELL:
@@ -300,24 +300,24 @@ class Trace:
         elif move == _COPY:
             stack.append(work[0])
         elif move == _SWAP:
-            self._swap(at, block, stack, local, work)
+            self._swap(at, stack, work)
         elif move == _END_SEND:
             stack.append(work[-1])
         elif move == _PUSH_EXCEPTION:
             stack += (made, work[0])
         else:
-            self._move_locals(move, at, block, stack, local, work)
+            self._move_locals(move, at, stack, local, work)
 
-    def _move_locals(self, move: int, at: int, block: Block, stack: list[int], local: list[int], work: list[int]) -> None:
+    def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
         argument = self.decoded[at].argument
         first, second = argument >> 4, argument & 15
         if move == _STORE_LOAD:
-            self._store(at, block, stack, local, first, work[0])
+            self._store(at, stack, local, first, work[0])
             self.operands[at] = [work[0], local[second]]
             stack.append(local[second])
         elif move == _STORE_TWO:
-            self._store(at, block, stack, local, first, work[1])
-            self._store(at, block, stack, local, second, work[0])
+            self._store(at, stack, local, first, work[1])
+            self._store(at, stack, local, second, work[0])
         elif move == _LOAD_TWO or move == _BORROW_TWO:
             self.operands[at] = [local[first], local[second]]
             for slot in (first, second):
@@ -325,33 +325,25 @@ class Trace:
         elif move == _TAKE:
             value = local[argument]
             self.operands[at] = [value]
-            self._store(at, block, stack, local, argument, self.values.unbound)
+            self._store(at, stack, local, argument, self.values.unbound)
             stack.append(value)
         elif move == _DELETE:
             self.operands[at] = [local[argument]]
-            self._store(at, block, stack, local, argument, self.values.unbound)
+            self._store(at, stack, local, argument, self.values.unbound)
         elif move == _MAKE_CELL:
             self.operands[at] = [local[argument]]
-            self._store(at, block, stack, local, argument, RESULTS * at)
+            self._store(at, stack, local, argument, RESULTS * at)
         else:
             assert move == _COPY_CELLS
             for slot in range(self.slots.first_free, len(self.slots.names)):
-                self._store(at, block, stack, local, slot, self.values.first_slot + slot)
+                self._store(at, stack, local, slot, self.values.first_slot + slot)
 
-    def _store(self, at: int, block: Block, stack: list[int], local: list[int], slot: int, value: int) -> None:
+    def _store(self, at: int, stack: list[int], local: list[int], slot: int, value: int) -> None:
         if pythons.BORROWS and any(slot in self.values.parts(lent)[1] for lent in stack if lent >= self.values.single):
             name = self.slots.names[slot]
             raise self._fault("BCP315", f"{name!r} changes while a reference borrowed from it is on the stack", at)
         local[slot] = value
-        if block.handler and self._covered and at + 1 < block.end:
-            target = self.block_at[block.handler.target]
-            known = self.entered[target][1]
-            both = self.values.union(known[slot], value)
-            if both != known[slot]:
-                known[slot] = both
-                if target not in self._queued:
-                    self._queued.add(target)
-                    heappush(self._waiting, target)
+        self._covered = False
 
     def _pass(self, at: int, stack: list[int], operand: int) -> None:
         given = self._given[at]
@@ -361,10 +353,9 @@ class Trace:
             place = len(stack) - len(given) + result
             stack[place] = self.values.lent(stack[place], operand)
 
-    def _swap(self, at: int, block: Block, stack: list[int], local: list[int], work: list[int]) -> None:
+    def _swap(self, at: int, stack: list[int], work: list[int]) -> None:
         deep, top = work[0], work[-1]
         kinds = self.values.kinds
         stack[-1] = RESULTS * at if kinds[deep] & (ITERATED | INDEX) else deep
         stack[-len(work)] = RESULTS * at if kinds[top] & (ITERATED | INDEX) else top
-        if block.handler and len(stack) - len(work) < block.handler.depth and at + 1 < block.end:
-            self._unwind(block, stack, local, at)
+        self._covered = False
