@@ -48,13 +48,15 @@ def header(unit: Unit, function: Function, optimization: int) -> Header:
         for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         if default is not None
     ]
+    # as the function itself knows them: those of methods are mangled
+    known = dict(zip((one.arg for one in (*ordered, *arguments.kwonlyargs)), function.code.co_varnames, strict=False))
     annotations = None
     if not isinstance(function.node, ast.Lambda):
         annotations = _annotations(unit, function.node, function, optimization)
     generic = None if function.generic is None else fingerprint.encode(function.generic)
     return Header(
-        tuple((one.arg, _default(unit, function, one.arg, value, optimization)) for one, value in positional),
-        tuple((one.arg, _default(unit, function, one.arg, value, optimization)) for one, value in keywords),
+        tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in positional),
+        tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in keywords),
         annotations,
         is_lazy(unit),
         generic,
