@@ -102,6 +102,14 @@ def _command(arguments: list[str], expected: str, show: Show) -> None:
         raise Broken(f"`bcpatch {' '.join(arguments)}` ended with {done.returncode} and did not say: {expected}")
 
 
+def _environment() -> dict[str, str]:
+    """The environment, in which another folder's Python finds this bcpatch too where it was not installed."""
+    source = Path(__file__).resolve().parent.parent
+    if source != Path.cwd():
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))}
+
+
 def _example() -> Path:
     """The folder of the counter example: inside an installed package, or beside the package's source."""
     here = Path(__file__).resolve().parent
@@ -137,6 +145,7 @@ class _Server:
         process = self._process = subprocess.Popen(
             [sys.executable, "-m", "bcpatch", "run", "server.py", "--port", "0"],
             cwd=self._folder,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

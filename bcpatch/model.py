@@ -132,8 +132,11 @@ class Module(Noun, frozen=True):
 
     @property
     def package(self) -> str:
-        """What ``__package__`` is in the module: where its relative imports start."""
-        return self.name if self.is_package else self.name.rpartition(".")[0]
+        """What ``__package__`` is in the module: where its relative imports start.
+
+        The path tells, and not the name: that of a module which was started is ``__main__``.
+        """
+        return self.path.rpartition("/")[0].replace("/", ".")
 
 
 class Site(Noun, frozen=True, order=True):

@@ -18,6 +18,7 @@ from bcpatch.channels.protocol import (
     LoadedReply,
     LoadedRequest,
     Refusal,
+    Rehearsed,
     Reply,
     Request,
 )
@@ -52,6 +53,8 @@ class Process:
             return LoadedReply(self.generation, self.patch, self.modules)
         assert isinstance(request, Apply)
         patch = patchfile.decode(request.patch)
+        if request.dry_run:
+            return Rehearsed((), 1.0)
         self.sent.append(patch)
         if self.answer is not None:
             return self.answer
