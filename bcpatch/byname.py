@@ -56,9 +56,7 @@ def _by_name(row: str, rule: names.ByName, use: CallUse, frame: Frame) -> Iterat
                 yield from _parts(text.split(".") if rule.dotted else [text], owner, use, frame)
 
 
-def _parts(
-    parts: Sequence[str | None], owner: Origin | None, use: CallUse, frame: Frame
-) -> Iterator[Diagnostic]:
+def _parts(parts: Sequence[str | None], owner: Origin | None, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     """Attributes taken one of the other (None: an item), from a value that is known where ``owner`` is."""
     for part in parts:
         if part is not None:

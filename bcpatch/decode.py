@@ -136,7 +136,8 @@ def _entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def handlers(code: Code, decoded: tuple[Instruction, ...]) -> tuple[Handler, ...]:
     """The exception table. Raises `Broken` (BCP308): the interpreter searches it by bisection,
-    so its entries must be sorted and must not overlap."""
+    so its entries must be sorted and must not overlap.
+    """
     index = {instruction.offset: number for number, instruction in enumerate(decoded)}
     index[len(code.bytecode)] = len(decoded)
     found = []

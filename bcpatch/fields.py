@@ -6,7 +6,7 @@ Knows each instruction by itself and the prologue, which is a straight line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from bcpatch import pythons
@@ -36,12 +36,7 @@ _NUMBERS_END: Final = 1 << 31
 
 def parameters(code: Code) -> int:
     """How many of ``varnames`` a call binds."""
-    return (
-        code.argcount
-        + code.kwonlyargcount
-        + (code.flags & VARARGS != 0)
-        + (code.flags & VARKEYWORDS != 0)
-    )
+    return code.argcount + code.kwonlyargcount + (code.flags & VARARGS != 0) + (code.flags & VARKEYWORDS != 0)
 
 
 def check(code: Code) -> Iterator[Broken]:
@@ -95,7 +90,7 @@ def _too_deep(code: Code) -> bool:
 # --- arguments ------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _range(meaning: str) -> tuple[int, int, frozenset[int] | None]:
     """Lowest and highest argument of a row's ``0-3``, ``1-`` or ``one of 1 2 4``."""
     if meaning.startswith("one of "):
@@ -125,7 +120,9 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
             fits = isinstance(constant, Tuple) and all(isinstance(item, str) for item in constant.items)
             return None if fits else f"constant {argument} is no tuple of names"
         case "free variables":
-            return None if argument == len(code.freevars) else f"{argument} cells for {len(code.freevars)} free variables"
+            return (
+                None if argument == len(code.freevars) else f"{argument} cells for {len(code.freevars)} free variables"
+            )
         case "resume":
             fits = argument & pythons.RESUME_PLACE in pythons.RESUME_PLACES and argument <= pythons.RESUME_MOST
             return None if fits else f"{argument} is no place to resume at"
@@ -225,12 +222,16 @@ def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]
             names = code.constants[instruction.argument]
             if isinstance(names, Tuple) and len(names.items) > after.argument:
                 yield Broken("BCP312", f"{len(names.items)} names for {after.argument} arguments", instruction.offset)
-        elif instruction.name == "PRECALL" and after and (instruction.argument != after.argument or after.argument > 255):
+        elif (
+            instruction.name == "PRECALL" and after and (instruction.argument != after.argument or after.argument > 255)
+        ):
             yield Broken("BCP312", "PRECALL and CALL disagree", instruction.offset)
         elif instruction.name in pythons.SKIPPED_AFTER_JUMP:
             follows = [one.name for one in decoded[instruction.target :][:2]]
             skipped = pythons.SKIPPED_AFTER_JUMP[instruction.name]
             if follows[: len(skipped)] != list(skipped):
-                yield Broken("BCP312", f"{instruction.name} jumps to {follows[:1]}, not to {skipped}", instruction.offset)
+                yield Broken(
+                    "BCP312", f"{instruction.name} jumps to {follows[:1]}, not to {skipped}", instruction.offset
+                )
             elif decoded[instruction.target].offset - instruction.offset > 2 * 0xFFFF:
                 yield Broken("BCP310", f"{instruction.name} jumps further than 65535 units", instruction.offset)

@@ -43,7 +43,9 @@ class Malformed(Exception):
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         self.faults = faults
-        super().__init__("; ".join(f"{fault.rule} {fault.qualname}+{fault.offset}: {fault.message}" for fault in faults))
+        super().__init__(
+            "; ".join(f"{fault.rule} {fault.qualname}+{fault.offset}: {fault.message}" for fault in faults)
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Flow:
 
 def _at(ends: list[int], found: list[Position], offset: int) -> Position | None:
     place = bisect_right(ends, offset)
-    return found[place] if 0 <= offset and place < len(found) and found[place].line >= 0 else None
+    return found[place] if offset >= 0 and place < len(found) and found[place].line >= 0 else None
 
 
 def _place(code: Code, offset: int) -> Position | None:
@@ -133,7 +135,9 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
     before = len(faults)
 
     def fault(broken: Broken) -> None:
-        faults.append(Fault(broken.rule, broken.message, broken.offset, path, code.qualname, _place(code, broken.offset)))
+        faults.append(
+            Fault(broken.rule, broken.message, broken.offset, path, code.qualname, _place(code, broken.offset))
+        )
 
     if len(path) > DEEPEST:
         fault(Broken("BCP310", f"code nested more than {DEEPEST} deep", 0))
@@ -168,7 +172,9 @@ def analyze(code: Code) -> Flow:
     faults: list[Fault] = []
     flow = _analyze(code, (), faults)
     if flow and flow.demands:
-        faults.append(Fault("BCP306", "only the code around it may call this with what it needs", 0, (), code.qualname, None))
+        faults.append(
+            Fault("BCP306", "only the code around it may call this with what it needs", 0, (), code.qualname, None)
+        )
     if flow is None or faults:
         raise Malformed(tuple(faults))
     return flow

@@ -20,10 +20,10 @@ from bcpatch.opcodes import (
     BORROWED,
     CELL,
     DEMANDING,
+    DICT,
     EXCEPTIONS,
     FACTS,
     FUNCTION,
-    DICT,
     INTRINSICS_1,
     INTRINSICS_2,
     ITERATOR,
@@ -35,8 +35,8 @@ from bcpatch.opcodes import (
     TEXTS,
     TUPLE,
     UNBOUND,
-    VALUE,
     UNCLOSED,
+    VALUE,
 )
 from bcpatch.values import RESULTS
 
@@ -83,7 +83,8 @@ _INTERRUPTIBLE: Final = frozenset(
 
 class Kinds:
     """One finished trace being asked. ``demands`` are the kinds that its arguments must be of (`Flow.demands`),
-    ``nested`` those of the code constants. ``made`` maps a function value to its constant and closure."""
+    ``nested`` those of the code constants. ``made`` maps a function value to its constant and closure.
+    """
 
     def __init__(self, trace: Trace, nested: Mapping[int, tuple[int, ...]]) -> None:
         self.trace = trace
@@ -145,7 +146,8 @@ class Kinds:
 
     def _conditional_annotations(self, instruction: Instruction) -> bool:
         """The compiler keeps a set in the namespace of a module or class that has annotations in branches (3.14+).
-        Nothing but hostile Python code replaces it."""
+        Nothing but hostile Python code replaces it.
+        """
         if self.code.flags & OPTIMIZED:
             return False
         names = self.code.names if instruction.name == "LOAD_NAME" else self.trace.slots.names
@@ -157,7 +159,11 @@ class Kinds:
     def _lists(self, value: int) -> Iterator[int]:
         for member in self.values.members(value):
             at = member // RESULTS
-            if member < self.values.entry and self.trace.decoded[at].name == "BUILD_LIST" and not self.trace.effects[at].needs:
+            if (
+                member < self.values.entry
+                and self.trace.decoded[at].name == "BUILD_LIST"
+                and not self.trace.effects[at].needs
+            ):
                 yield member
 
     def _broken(self, rule: str, message: str, at: int) -> Broken:
@@ -202,7 +208,9 @@ class Kinds:
         if flags & _ANNOTATIONS and not self._is_even(work[-3 if flags & _CLOSURE else -2]):
             yield self._broken("BCP306", "MAKE_FUNCTION takes annotations as a tuple of names and values", at)
 
-    def _complete(self, at: int, index: int, code: Code, closure: int | None, kinds: dict[int, int]) -> Iterator[Broken]:
+    def _complete(
+        self, at: int, index: int, code: Code, closure: int | None, kinds: dict[int, int]
+    ) -> Iterator[Broken]:
         """The kind of the function made at ``at``, once its cells are given or known to be none."""
         self.made[RESULTS * at] = (index, closure)
         if closure is not None and not self._is_closure(closure, code):
@@ -240,7 +248,8 @@ class Kinds:
 
     def _is_closure(self, value: int, code: Code) -> bool:
         """Whether a value is a tuple of exactly the cells that ``code`` needs. Variables that only the compiler
-        can name keep their names."""
+        can name keep their names.
+        """
         items = self.tuple_items(value)
         if items is None or len(items) != len(code.freevars):
             return False
@@ -257,7 +266,9 @@ class Kinds:
         if len(members) == 1 and member < self.values.entry:
             return slots.names[self.trace.decoded[member // RESULTS].argument]
         first = self.values.first_slot
-        return slots.names[member - first] if len(members) == 1 and first <= member < self.values.first_handler else None
+        return (
+            slots.names[member - first] if len(members) == 1 and first <= member < self.values.first_handler else None
+        )
 
     def _is_even(self, value: int) -> bool:
         items = self.tuple_items(value)
@@ -301,7 +312,9 @@ class Kinds:
     def loops(self) -> Iterator[Broken]:
         """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""
         trace = self.trace
-        edges = {number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered}
+        edges = {
+            number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered
+        }
         state = dict.fromkeys(edges, 0)
         for root in edges:
             path = [(root, iter(edges[root]))] if not state[root] else []
@@ -372,13 +385,20 @@ def _stored(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
         elif slot == 0 and slot in slots.cells:  # where super() looks for the receiver, unchecked
             allowed = CELL | UNBOUND
         if kinds.values.kinds[value] & ~allowed:
-            return "BCP306", f"{instruction.name} puts {words(kinds.values.kinds[value])} where the cell of {slots.names[slot]!r} is"
+            return (
+                "BCP306",
+                f"{instruction.name} puts {words(kinds.values.kinds[value])} where the cell of {slots.names[slot]!r} is",
+            )
     return None
 
 
 def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
-    return ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away") if slot >= slots.first_free else None
+    return (
+        ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away")
+        if slot >= slots.first_free
+        else None
+    )
 
 
 def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
@@ -389,7 +409,9 @@ def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
 
 def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
-    if slots.names[slot] == ".type_params" and (slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)):
+    if slots.names[slot] == ".type_params" and (
+        slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)
+    ):
         return "BCP306", "'.type_params' holds the tuple that the compiler stored in it, and nothing else"
     return None
 

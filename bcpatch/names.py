@@ -42,9 +42,7 @@ FACTS: Final = frozenset({"__name__", "__file__", "__package__", "__debug__"})
 
 #: Builtin types whose one positional sub-pattern is the subject itself, not an attribute
 #: named by ``__match_args__`` (language reference, "Class Patterns").
-SELF_MATCHING: Final = frozenset(
-    "bool bytearray bytes dict float frozenset int list set str tuple".split()
-)
+SELF_MATCHING: Final = frozenset("bool bytearray bytes dict float frozenset int list set str tuple".split())
 
 #: Builtins whose result is a number, a text, bytes or a truth value: nothing private hangs on it.
 PLAIN_RESULTS: Final = frozenset(

@@ -65,7 +65,7 @@ def _module(found: frozenset[str], scope: Scope, certain: frozenset[str]) -> str
     (path,) = found
     for one in (each for some in scope.imports.values() if len(some) == 1 for each in some):
         if one.attribute is None and one.name in certain and one.runtime:
-            if path == one.module or one.submodule is not None and f"{one.submodule}.".startswith(f"{path}."):
+            if path == one.module or (one.submodule is not None and f"{one.submodule}.".startswith(f"{path}.")):
                 return path
     return None
 

@@ -179,7 +179,8 @@ class GlobalUse:
 @dataclass(frozen=True, slots=True)
 class AttributeUse:
     """An attribute by constant name. ``method`` is a load that is called next, ``match`` a keyword of a class
-    pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``."""
+    pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``.
+    """
 
     offset: int
     action: Literal["load", "store", "delete", "method", "match", "super", "import"]
@@ -231,7 +232,8 @@ class FreeUse:
 @dataclass(frozen=True, slots=True)
 class MakeUse:
     """A function made of ``constants[constant]``. ``captured`` says, for each free variable of its
-    code, what the cell may hold at any time."""
+    code, what the cell may hold at any time.
+    """
 
     offset: int
     constant: int

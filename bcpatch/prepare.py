@@ -331,9 +331,7 @@ def _positions(site: LinkedSite, edit: PositionEdit, history: History, ready: Pr
 def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
     """The same code on other lines."""
     inner = iter(positions.nested)
-    constants = tuple(
-        _moved(one, next(inner), filename) if type(one) is CodeType else one for one in code.co_consts
-    )
+    constants = tuple(_moved(one, next(inner), filename) if type(one) is CodeType else one for one in code.co_consts)
     return code.replace(
         co_consts=constants,
         co_filename=filename,

@@ -79,15 +79,13 @@ RESUME_MOST: Final = 15 if sys.version_info >= (3, 15) else 7 if sys.version_inf
 #: before it becomes a generator.
 GENERATOR_STARTS: Final = (
     ("RETURN_GENERATOR", "POP_TOP"),
-    *(
-        [("RESUME", "LOAD_FAST", "GET_ITER", "RETURN_GENERATOR", "POP_TOP")]
-        if sys.version_info >= (3, 15)
-        else []
-    ),
+    *([("RESUME", "LOAD_FAST", "GET_ITER", "RETURN_GENERATOR", "POP_TOP")] if sys.version_info >= (3, 15) else []),
 )
 
 #: Every flag that the compiler sets in ``co_flags``.
-CODE_FLAGS: Final = 0x1FF03FF | (0x4000000 if sys.version_info >= (3, 13) else 0) | (0x8000000 if sys.version_info >= (3, 14) else 0)
+CODE_FLAGS: Final = (
+    0x1FF03FF | (0x4000000 if sys.version_info >= (3, 13) else 0) | (0x8000000 if sys.version_info >= (3, 14) else 0)
+)
 
 
 #: FOR_ITER looks at what it iterates over (3.15+); before, it calls ``__next__`` unchecked.

@@ -21,9 +21,7 @@ from bcpatch.origins import Attribute, AttributeUse, CallUse, Made, Origin, Use
 from bcpatch.reach import Frame, named, options, paths
 from bcpatch.values import RESULTS
 
-_WATCHED: Final = frozenset(
-    {*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"}
-)
+_WATCHED: Final = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
 
 #: Instructions that leave a value where it can be followed, or only look at it.
 _HARMLESS: Final = frozenset(

@@ -98,7 +98,8 @@ def parts(origin: Origin) -> tuple[Origin, ...]:
 
 class Graph:
     """Origins of one trace's values, made as they are asked for. ``stored_by_nested`` are the captured variables,
-    by name, that nested code assigns."""
+    by name, that nested code assigns.
+    """
 
     def __init__(self, trace: Trace, stored_by_nested: frozenset[str]) -> None:
         self.trace = trace
@@ -366,7 +367,10 @@ def _deref(graph: Graph, at: int, result: int, depth: int) -> Origin:
 
 
 def _intrinsic(graph: Graph, at: int, result: int, depth: int) -> Origin:
-    passes = pythons.intrinsic(graph.trace.decoded[at].argument) in ("INTRINSIC_LIST_TO_TUPLE", "INTRINSIC_ASYNC_GEN_WRAP")
+    passes = pythons.intrinsic(graph.trace.decoded[at].argument) in (
+        "INTRINSIC_LIST_TO_TUPLE",
+        "INTRINSIC_ASYNC_GEN_WRAP",
+    )
     return (_same if passes else _computed)(graph, at, result, depth)
 
 
@@ -456,7 +460,9 @@ def _attribute_action(graph: Graph, at: int) -> Literal["load", "store", "delete
     instruction = graph.trace.decoded[at]
     if instruction.name == "IMPORT_FROM":
         return "import"
-    if instruction.name == "LOAD_METHOD" or (instruction.name == "LOAD_ATTR" and len(graph.trace.effects[at].gives) == 2):
+    if instruction.name == "LOAD_METHOD" or (
+        instruction.name == "LOAD_ATTR" and len(graph.trace.effects[at].gives) == 2
+    ):
         return "method"
     return _action(instruction.name)
 

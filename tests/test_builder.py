@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from samples import CART, compared, source
 
 import bcpatch
 from bcpatch import builder, patchfile
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module
-from samples import CART, compared, source
 
 OLD = "import os\n\ndef total(prices, rate=1):\n    return sum(prices) * rate\n\ndef same():\n    return os.sep\n"
 NEW = OLD.replace("sum(prices)", "max(prices, default=0)")
@@ -199,7 +199,9 @@ def test_what_is_no_source_is_named(data: bytes, code: str, line: int) -> None:
     assert found.line == line
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"# only a comment\n", b"\xef\xbb\xbfx = 1\n", b"# coding: latin-1\nx='\xe9'\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"# only a comment\n", b"\xef\xbb\xbfx = 1\n", b"# coding: latin-1\nx='\xe9'\n"]
+)
 def test_small_sources_are_sources(data: bytes) -> None:
     outcome = builder.compare([source(data)], [source(data + b"\n# more\n")])
     assert outcome.diagnostics == ()

@@ -6,6 +6,7 @@ import sys
 from textwrap import dedent
 
 import pytest
+from samples import source
 
 from bcpatch import fingerprint
 from bcpatch.compile import Changes, changes
@@ -22,7 +23,6 @@ from bcpatch.model import (
     Site,
 )
 from bcpatch.outline import outline
-from samples import source
 
 needs_type_parameters = pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 is in CPython 3.12+")
 

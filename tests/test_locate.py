@@ -67,14 +67,14 @@ KINDS = [
     Kind("getter", 'class C:\n    @property\n    def f(self): return "old"', "C().f"),
     Kind(
         "setter",
-        'class C:\n    @property\n    def f(self): return self.v\n'
+        "class C:\n    @property\n    def f(self): return self.v\n"
         '    @f.setter\n    def f(self, value): self.v = "old"\n'
         "def use():\n    c = C()\n    c.f = 1\n    return c.f",
         "use()",
     ),
     Kind(
         "deleter",
-        'class C:\n    @property\n    def f(self): return self.v\n'
+        "class C:\n    @property\n    def f(self): return self.v\n"
         '    @f.deleter\n    def f(self): self.v = "old"\n'
         "def use():\n    c = C()\n    del c.f\n    return c.f",
         "use()",
@@ -117,7 +117,7 @@ KINDS = [
     Kind("class in class", 'class C:\n    class D:\n        def f(self): return "old"', "C.D().f()"),
     Kind(
         "slots dataclass",
-        'import dataclasses\n@dataclasses.dataclass(slots=True)\nclass C:\n    x: int = 1\n'
+        "import dataclasses\n@dataclasses.dataclass(slots=True)\nclass C:\n    x: int = 1\n"
         '    def f(self): return "old"',
         "C().f()",
     ),

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from types import CodeType
 
 import pytest
+from samples import source
 
 from bcpatch.model import Module
 from bcpatch.outline import Source, Unit, executed, nested, outline
-from samples import source
 
 COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 MODULES = ["argparse", "ast", "calendar", "dataclasses", "enum", "functools", "heapq", "inspect", "logging", "pathlib"]
