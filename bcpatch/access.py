@@ -14,6 +14,7 @@ from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.model import Import
 from bcpatch.origins import Origin, Parameter
 from bcpatch.reach import Frame, Scope, global_paths, named, options, paths, receiver
+from bcpatch.sourcetext import quotation
 
 #: The rule that an own-module name breaks, by what the code is.
 OWN_NAME = {"function": "BCP101", "default": "BCP108", "annotation": "BCP107", "type parameters": "BCP107"}
@@ -22,8 +23,10 @@ OWN_NAME = {"function": "BCP101", "default": "BCP108", "annotation": "BCP107", "
 def report(
     code: str, message: str, offset: int, frame: Frame, trail: tuple[Step, ...] = (), help: str | None = None
 ) -> Diagnostic:
-    """A finding at an instruction."""
+    """A finding at an instruction; at what it quotes, where that is known."""
     place = frame.scope.text.place(frame.flow.position(offset))
+    if frame.quoted:
+        place = quotation(frame.quoted, place)
     return finding(code, message, place, site=frame.scope.site, trail=trail, help=help)
 
 
@@ -56,9 +59,17 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
 
 
 def _own_name(name: str, scope: Scope) -> str:
-    what = "a strict patch" if scope.role == "function" else f"the {scope.role} of a function in a strict patch"
     shadows = ", which hides the builtin" if name in names.BUILTINS else ""
-    return f"{what} uses builtins and imported names only; `{name}` is a global of `{scope.module.name}`{shadows}"
+    also = _ALSO[scope.role]
+    return f"a strict patch uses builtins and imported names only{also}; `{name}` is a global of `{scope.module.name}`{shadows}"
+
+
+_ALSO = {
+    "function": "",
+    "default": ", in default values too",
+    "annotation": ", in annotations too",
+    "type parameters": ", in type parameters too",
+}
 
 
 def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:

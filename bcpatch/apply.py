@@ -15,11 +15,12 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import ref
 
-from bcpatch import fingerprint, guards, sources, swap
+from bcpatch import fingerprint, flights, guards, sources, swap
 from bcpatch import prepare as preparation
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.history import Cache, Generation, History, Loose, Record
 from bcpatch.link import Plan
+from bcpatch.locate import Still
 from bcpatch.model import Site, SiteStatus
 from bcpatch.replace import sole_objects
 from bcpatch.swap import Change, Kind, Slot
@@ -46,10 +47,22 @@ def apply(
 ) -> Generation:
     """Make a plan real: all of it at one instant, or nothing. The caller is `History.exclusive`.
 
-    Raises `Refused`: BCP603 where the patch's own expressions raise, BCP604 where
+    ``consistency="quiescent"`` swaps only while no thread, coroutine or generator is inside
+    a function of the patch; ``timeout`` is how many seconds it may look for that instant.
+    Raises `Refused`: BCP601 where there was none, BCP603 where the patch's own expressions raise, BCP604 where
     ``require_instant`` can't be had, BCP605 without the GIL, BCP608 and BCP609 where the
     process has changed since the plan was made.
     """
+    try:
+        return _apply(plan, history, consistency, timeout, require_instant)
+    except Refused as refused:
+        # the frames below hold the code that would have given way: nobody shall hold them by a traceback
+        raise refused.with_traceback(None) from refused.__cause__
+
+
+def _apply(
+    plan: Plan, history: History, consistency: str, timeout: float | None, require_instant: bool
+) -> Generation:
     started = time.perf_counter()
     if plan.serial != history.serial:
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
@@ -83,6 +96,7 @@ def apply(
         caches=record.caches,
         along=tuple(history.remember(record, ready.codes)),
         certain=certain,
+        still=plan.still if consistency == "quiescent" else (),
     )
     _make(wanted, _PATIENCE if timeout is None else timeout)
     return generation
@@ -100,6 +114,9 @@ def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -
         own.update(id(cache.function) for cache in site.caches)
     own.update(id(target.function) for target in ready.targets)
     own.update(map(id, ready.sole))
+    own.update(id(one.store) for one in plan.still)
+    for store in ready.codes.values():
+        own.update(map(id, store.values()))
     return own + _held_by((*ready.changes, *ready.loose))
 
 
@@ -128,6 +145,7 @@ class Swap:
 
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
     be inside a function of ``caches``: it would store an old result after the cache was cleared.
+    No call at all may be inside the code of ``still``.
     """
 
     changes: tuple[Change, ...]
@@ -136,6 +154,7 @@ class Swap:
     caches: tuple[Cache, ...]
     along: tuple[swap.Row, ...]
     certain: bool
+    still: tuple[Still, ...] = ()
 
 
 def _make(wanted: Swap, patience: float) -> None:
@@ -152,17 +171,26 @@ def _make(wanted: Swap, patience: float) -> None:
             conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
         if cached:
             conditions.append(guards.nobody_inside(cached))
+        if wanted.still:
+            conditions.append(_quiet(wanted.still, own))
         try:
             if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
                 return
         except swap.HalfDone as error:
-            raise Refused([finding("BCP610", f"a store raised {error}; all of them were undone")]) from error
+            raise Refused([finding("BCP610", f"a store raised {error}; all of them were undone")]) from error.with_traceback(None)
         moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
         if moved:
             raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
         if time.monotonic() > deadline:
             raise Refused(_held_back(wanted))
         time.sleep(_PAUSE)
+
+
+def _quiet(still: Iterable[Still], own: Counter[int]) -> guards.Guard:
+    """Whether no call is inside code that gives way: its references are those that it has at rest."""
+    codes = [one.code() for one in still]
+    counts = [one.references + own[key] for one, key in zip(still, map(id, codes), strict=True)]
+    return guards.counted(codes, counts)
 
 
 def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
@@ -176,9 +204,14 @@ def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
         if isinstance(one, FunctionType):
             message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
             yield finding("BCP611", message, Place(one.__code__.co_filename, one.__code__.co_firstlineno))
-    if wanted.caches:
-        names = ", ".join(sorted(cache.function.__qualname__ for cache in wanted.caches))
-        yield finding("BCP601", f"a thread is inside {names}, whose results are cached")
+    codes: list[Any] = [one.code() for one in wanted.still]
+    codes += [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    if codes:
+        calls = list(flights.calls_inside(codes))
+        for call in calls:
+            yield finding("BCP601", f"{call.holder} is inside {call.qualname}", Place(call.file, call.line))
+        if not calls:
+            yield finding("BCP601", "no call is left inside, but new functions were made of the code meanwhile")
 
 
 def _words(slot: Slot) -> str:
@@ -197,6 +230,13 @@ def rollback(history: History, to: int | None = None, *, require_instant: bool =
     Raises `Refused`: BCP607 where there is no such generation, BCP608 where a value is no
     longer what bcpatch had set, and what `apply` refuses of a swap.
     """
+    try:
+        return _rollback(history, to, require_instant)
+    except Refused as refused:
+        raise refused.with_traceback(None) from refused.__cause__
+
+
+def _rollback(history: History, to: int | None, require_instant: bool) -> Generation:
     if to is None:
         to = _before(history)
     _known(history, to)

@@ -275,6 +275,7 @@ RULES = {
         Rule("BCP609", "plan out of date", "link the patch again"),
         Rule("BCP610", "store raised", "report it: everything was restored, but this should have been refused earlier"),
         Rule("BCP611", "function held elsewhere", "restart the process: its other holder would keep the old function"),
+        Rule("BCP612", "update hook raised", "the update is done; see to what the hook left undone", Severity.WARNING),
     )
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from bcpatch import access
 from bcpatch.diagnostics import Diagnostic
@@ -21,6 +22,7 @@ from bcpatch.origins import (
     Display,
     Global,
     Item,
+    Made,
     MakeUse,
     Origin,
     SubscriptUse,
@@ -35,7 +37,7 @@ _LONGEST = 10_000
 def check(frame: Frame) -> Iterator[Diagnostic]:
     """The texts among the annotations of the functions that a code object makes, or that it gives."""
     for text, offset in _texts(frame):
-        yield from _read(text, offset, frame)
+        yield from _read(text, offset, replace(frame, quoted=text))
 
 
 # --- which texts are annotations -----------------------------------------------------------
@@ -70,6 +72,8 @@ def _annotations(frame: Frame) -> Iterator[Origin]:
 def _values(annotations: Origin, frame: Frame) -> Iterator[Origin]:
     """The values of a tuple of names and annotations, as MAKE_FUNCTION takes it."""
     for one, where in options(annotations, frame):
+        if isinstance(one, Made):
+            continue  # the function that computes them is nested code
         if isinstance(one, Constant) and one.index >= 0:
             whole = where.flow.code.constants[one.index]
             for value in whole.items[1::2] if isinstance(whole, Tuple) else ():
@@ -84,14 +88,16 @@ def _within(
 ) -> Iterator[tuple[str, int]]:
     """The texts in an annotation that stand for types."""
     match origin:
-        case Constant(value=str(text)):
-            yield text, origin.offset
+        case Constant():
+            yield from _constant(origin, frame)
         case Item(owner=owner) if origin.offset in subscripts:
             yield from _within(owner, subscripts, frame)
             index = subscripts[origin.offset].index
             kind = _kind(paths(owner, frame))
             if kind == "Annotated" and isinstance(index, Display):
                 yield from _within(index.items[0], subscripts, frame)
+            elif kind == "Annotated" and isinstance(index, Constant):
+                yield from _constant(index, frame, 1)
             elif kind != "Literal":
                 yield from _within(index, subscripts, frame)
         case Computed(operands=parts) | Display(items=parts):
@@ -104,6 +110,17 @@ def _within(
             for one, where in options(origin, frame):
                 if one != origin:
                     yield from _within(one, subscripts, where)
+
+
+def _constant(origin: Constant, frame: Frame, first: int | None = None) -> Iterator[tuple[str, int]]:
+    """The texts of a constant: of the ``first`` items where it is a tuple."""
+    if isinstance(origin.value, str):
+        yield origin.value, origin.offset
+    elif origin.index >= 0:
+        whole = frame.flow.code.constants[origin.index]
+        for item in whole.items[:first] if isinstance(whole, Tuple) else ():
+            if isinstance(item, str):
+                yield item, origin.offset
 
 
 def _kind(found: Iterable[str]) -> str:

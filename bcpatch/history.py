@@ -177,7 +177,7 @@ class History:
         """What holds code objects and functions on behalf of the history: not for walks to enter."""
         return [self.records, self.codes, *self.codes.values()]
 
-    def remember(self, record: Record, codes: Mapping[Site, Mapping[str, CodeType]]) -> list[Row]:
+    def remember(self, record: Record, codes: Mapping[Site, dict[str, CodeType]]) -> list[Row]:
         """The stores that make ``record`` the newest and current generation: part of its swap.
 
         ``codes`` are code objects that must be found again when a later patch brings them.
@@ -195,7 +195,7 @@ class History:
             if site in self.codes:
                 rows.append((self.codes[site].update, store))
             elif store:
-                rows.append((operator.setitem, self.codes, site, dict(store)))
+                rows.append((operator.setitem, self.codes, site, store))
         known = self.references
         rows += [(operator.setitem, known, key, known[key] + count) for key, count in held.items()]
         return [*rows, (self.records.append, record), *self.point_at(record.generation.number)]

@@ -16,7 +16,7 @@ from typing import Literal
 from bcpatch import patchfile, sources
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.history import History
-from bcpatch.locate import LinkedModule, LinkedSite, locate
+from bcpatch.locate import LinkedModule, LinkedSite, Still, locate
 from bcpatch.model import Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
 
 
@@ -25,7 +25,8 @@ class Plan:
     """A patch linked with this process. Nothing has changed yet.
 
     ``satisfied`` are sites that already run what the patch brings. ``serial`` is the state
-    of the history that it was linked against. ``notes`` refuse nothing.
+    of the history that it was linked against, ``still`` tells when nobody is inside the code that
+    gives way. ``notes`` refuse nothing.
     """
 
     patch: Patch
@@ -33,6 +34,7 @@ class Plan:
     serial: int
     modules: tuple[LinkedModule, ...]
     sites: tuple[LinkedSite, ...]
+    still: tuple[Still, ...]
     satisfied: tuple[Site, ...]
     notes: tuple[Diagnostic, ...]
 
@@ -69,6 +71,7 @@ def link(
         serial=history.serial,
         modules=tuple(modules),
         sites=located.sites,
+        still=located.still,
         satisfied=located.satisfied,
         notes=tuple(found),
     )

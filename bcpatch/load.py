@@ -8,16 +8,20 @@ was compiled by, the patch that came before it, the policy that the process is p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
-from bcpatch import patchfile
+from bcpatch import hooks, patchfile
 from bcpatch.apply import apply as swap
+from bcpatch.apply import rollback as back
 from bcpatch.diagnostics import Diagnostic, Refused, errors, finding
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.history import Generation, History
+from bcpatch.history import Generation, History, Record
+from bcpatch.hooks import Update
 from bcpatch.link import Plan, link
-from bcpatch.model import Patch, Policy
+from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit
+from bcpatch.swap import Kind
 from bcpatch.verify import verify
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch"
@@ -46,7 +50,31 @@ def apply(
     patch = read(source)
     with history.exclusive():
         plan = _plan(patch, history, pinned, scan)
-        return swap(plan, history, consistency=consistency, timeout=timeout, require_instant=require_instant)
+        sites = tuple(site.edit.site for site in plan.sites if isinstance(site.edit, FunctionEdit))
+        update = Update("before", len(history.records), history.current, sites)
+        touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
+        hooks.before(update, touched)
+        done = swap(plan, history, consistency=consistency, timeout=timeout, require_instant=require_instant)
+        generation = _noted(done, hooks.after(update, touched))
+        history.records[done.number] = replace(history.records[done.number], generation=generation)
+        return generation
+
+
+def rollback(history: History, to: int | None = None) -> Generation:
+    """Bring the process to what it was in generation ``to``; None is the one before the current one.
+
+    Raises `Refused`, and then nothing has changed.
+    """
+    with history.exclusive():
+        number = history.records[history.current].generation.parent if to is None and history.current else to
+        if number is None or not 0 <= number < len(history.records):
+            return back(history, to)  # it refuses, with the reason
+        records = _between(history, number)
+        sites = tuple(dict.fromkeys(change.site for record in records for change in record.generation.sites))
+        update = Update("before", number, history.current, sites, rollback=True)
+        touched = _namespaces(records)
+        hooks.before(update, touched)
+        return _noted(back(history, number), hooks.after(update, touched))
 
 
 def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Plan:
@@ -77,3 +105,28 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
         yield finding("BCP407", f"it follows the patch {patch.parent}; {running}")
     if pinned is Policy.STRICT and patch.policy is not Policy.STRICT:
         yield finding("BCP409", f"the patch is {patch.policy.value}; this process takes strict ones only")
+
+
+# --- what hooks are told -----------------------------------------------------------------
+
+
+def _means_something(part: ModulePatch) -> bool:
+    """Whether a patch does more to a module than moving its lines."""
+    return any(not isinstance(edit, (PositionEdit, ClassPositionEdit)) for edit in part.edits)
+
+
+def _between(history: History, number: int) -> list[Record]:
+    """The records whose changes are undone or redone on the way from the current generation to another."""
+    here, there = history.lineage(history.current), history.lineage(number)
+    return [record for record in here + there if (record in here) != (record in there)]
+
+
+def _namespaces(records: Iterable[Record]) -> list[Mapping[str, Any]]:
+    """The modules that these records changed something of."""
+    found = [target.function.__globals__ for record in records for target in record.targets]
+    found += [one.slot.owner for record in records for one in record.changes if one.slot.kind is Kind.NAMESPACE]
+    return list({id(namespace): namespace for namespace in found}.values())
+
+
+def _noted(generation: Generation, found: tuple[Diagnostic, ...]) -> Generation:
+    return replace(generation, notes=generation.notes + found)

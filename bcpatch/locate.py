@@ -25,6 +25,7 @@ from bcpatch.history import Cache, History
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
+Store: TypeAlias = FunctionType | dict[str, CodeType]
 
 _NEAR: Final = 5_000
 _MODULE: Final = 200_000
@@ -66,13 +67,54 @@ class LinkedSite:
     caches: tuple[Cache, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OldCode:
+    """Code to be replaced: says where it is, and holds no reference to it.
+
+    It is the code of a function, or one that the history keeps under a key, or nested in
+    either; ``pair`` says where, and what continues it.
+    """
+
+    site: LinkedSite
+    store: Store
+    key: str
+    pair: nested.Pair
+
+    def code(self) -> CodeType:
+        return _stored(self.store, self.key, self.pair.old)
+
+
+def _stored(store: Store, key: str, path: nested.Path) -> CodeType:
+    return nested.at(store.__code__ if isinstance(store, FunctionType) else store[key], path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """Old code, and how many references it has while no call is inside it, those of bcpatch aside.
+
+    The code is that of a function, or one that the history keeps under a key, or at a path in it.
+    """
+
+    store: Store
+    key: str
+    path: nested.Path
+    references: int
+
+    def code(self) -> CodeType:
+        return _stored(self.store, self.key, self.path)
+
+
 @dataclass(frozen=True, slots=True)
 class Located:
-    """What was found: sites to switch, sites that run the new code already, and findings."""
+    """What was found: sites to switch, sites that run the new code already, and findings.
+
+    ``still`` tells of each code object that gives way when nobody is inside.
+    """
 
     sites: tuple[LinkedSite, ...]
     satisfied: tuple[Site, ...]
     found: tuple[Diagnostic, ...]
+    still: tuple[Still, ...] = ()
 
 
 def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, positions: bool) -> Located:
@@ -175,9 +217,9 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
             sites.append(LinkedSite(edit, module, tuple(chosen)))
         else:
             satisfied.append(edit.site)
-    if not found:
-        sites, found = _accounted(sites, walk, history)
-    return Located(tuple(sites), tuple(satisfied), tuple(found))
+    if found:
+        return Located(tuple(sites), tuple(satisfied), tuple(found))
+    return _accounted(sites, tuple(satisfied), walk, history)
 
 
 def _choose(
@@ -229,41 +271,26 @@ def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[Functio
 # --- accounting ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Old:
-    """Code to be replaced. Says where it is, and holds no reference to it."""
-
-    site: LinkedSite
-    store: FunctionType | dict[str, CodeType]
-    key: str
-    pair: nested.Pair
-
-    def code(self) -> CodeType:
-        store = self.store
-        outer = store.__code__ if isinstance(store, FunctionType) else store[self.key]
-        return nested.at(outer, self.pair.old)
-
-
 _ITSELF_CODE: Final = (lambda: None).__code__
 _ITSELF: Final = nested.Pair((), (), True)
 
 
-def _olds(site: LinkedSite, history: History) -> Iterator[_Old]:
+def _olds(site: LinkedSite, history: History) -> Iterator[OldCode]:
     """The code that runs at a site, and all changed code nested in what its generations had."""
     edit = site.edit
     for function in _first_of_each_code(site.functions):
-        yield _Old(site, function, "", _ITSELF)
+        yield OldCode(site, function, "", _ITSELF)
         if isinstance(edit, FunctionEdit):
             for pair in nested.pairs(function.__code__, edit.code):
                 if pair.changed:
-                    yield _Old(site, function, "", pair)
+                    yield OldCode(site, function, "", pair)
     running = {id(function.__code__) for function in site.functions}
     store = history.codes.get(edit.site, {})
     for key in store:
         if isinstance(edit, FunctionEdit) and id(store[key]) not in running:
             for pair in nested.pairs(store[key], edit.code):
                 if pair.changed:
-                    yield _Old(site, store, key, pair)
+                    yield OldCode(site, store, key, pair)
 
 
 def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionType]:
@@ -271,8 +298,8 @@ def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionT
 
 
 def _accounted(
-    sites: Sequence[LinkedSite], walk: Walk, history: History
-) -> tuple[list[LinkedSite], list[Diagnostic]]:
+    sites: Sequence[LinkedSite], satisfied: tuple[Site, ...], walk: Walk, history: History
+) -> Located:
     """The sites with their live closures, once all references to their code are explained."""
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
     accounts = _balanced(list(olds.values()), walk, history)
@@ -301,7 +328,7 @@ def _accounted(
             copies[id(old.site)].append(function)
         elif old.pair.new is not None:
             closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
-    linked = [
+    linked = tuple(
         LinkedSite(
             site.edit,
             site.module,
@@ -310,8 +337,17 @@ def _accounted(
             _caches(site, walk),
         )
         for site in sites
-    ]
-    return linked, found
+    )
+    still = tuple(
+        Still(
+            old.store,
+            old.key,
+            old.pair.old,
+            one.functions + one.constants + one.others - history.references.get(key, 0),
+        )
+        for (key, old), one in zip(olds.items(), accounts, strict=True)
+    )
+    return Located(linked, satisfied, tuple(found), still)
 
 
 def _still_alive(walk: Walk) -> Iterable[FunctionType]:
@@ -334,7 +370,7 @@ def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
     )
 
 
-def _balanced(olds: Sequence[_Old], walk: Walk, history: History) -> list[Account]:
+def _balanced(olds: Sequence[OldCode], walk: Walk, history: History) -> list[Account]:
     shown = [function for function in history.exhibits if id(function) not in walk.seen]
     for function in shown:
         walk.seen[id(function)] = function
@@ -357,7 +393,7 @@ _SHAPE_FLAGS: Final = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
 """``*args``, ``**kwargs``, generator, coroutine, iterable coroutine, asynchronous generator."""
 
 
-def _obstacle(function: FunctionType, old: _Old) -> str | None:
+def _obstacle(function: FunctionType, old: OldCode) -> str | None:
     """Why a live closure can't go on with the new code, or None."""
     edit = old.site.edit
     name = function.__code__.co_qualname
@@ -386,10 +422,10 @@ def _parameters_of(code: Code) -> tuple[object, ...]:
     return code.argcount, code.posonlyargcount, code.varnames[:total]
 
 
-def _same_maker(old: _Old, edit: FunctionEdit) -> bool:
+def _same_maker(old: OldCode, edit: FunctionEdit) -> bool:
     """Whether the code around nested code is the old one's but for the code nested in it."""
     assert old.pair.new is not None
-    outer = _Old(old.site, old.store, old.key, nested.Pair(old.pair.old[:-1], (), True)).code()
+    outer = OldCode(old.site, old.store, old.key, nested.Pair(old.pair.old[:-1], (), True)).code()
     before = nested.shell(fingerprint.encode(outer))
     return before == nested.shell(nested.fields_at(edit.code, old.pair.new[:-1]))
 

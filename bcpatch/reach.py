@@ -109,12 +109,16 @@ def absolute(module: str, level: int, package: str) -> str | None:
 
 @dataclass(frozen=True)
 class Frame:
-    """A code object under the rules, and the one around it in terms of which ``captured`` is said."""
+    """A code object under the rules, and the one around it in terms of which ``captured`` is said.
+
+    ``quoted`` is the text of the code that is being read, where the rules read one.
+    """
 
     flow: Flow
     scope: Scope
     captured: Mapping[str, Origin] = field(default_factory=dict)
     outer: Frame | None = None
+    quoted: str = ""
 
     @cached_property
     def body_names(self) -> Mapping[str, int]:
@@ -177,7 +181,7 @@ def inner_frames(frame: Frame) -> Iterator[Frame]:
 
 def _inner_scope(scope: Scope, code: Code) -> Scope:
     lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
-    return replace(scope, role="annotation") if lazy and scope.role == "function" else scope
+    return replace(scope, role="annotation") if lazy else scope
 
 
 # --- what an origin stands for -----------------------------------------------------------

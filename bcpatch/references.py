@@ -22,6 +22,7 @@ from bcpatch.origins import (
     GlobalUse,
     Imported,
     ImportUse,
+    MakeUse,
     Origin,
     Use,
 )
@@ -40,6 +41,7 @@ def _check(frame: Frame) -> Iterator[Diagnostic]:
     for use in frame.flow.uses:
         yield from _use(use, frame)
     yield from _patterns(frame)
+    yield from _classes(frame)
     yield from hints.check(frame)
     yield from sight.check(frame)
     for inner in inner_frames(frame):
@@ -104,6 +106,17 @@ def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
 
 
+def _classes(frame: Frame) -> Iterator[Diagnostic]:
+    """Methods of a private class that the function makes."""
+    for use in frame.flow.uses:
+        if isinstance(use, MakeUse):
+            nested = frame.flow.nested[use.constant]
+            name = nested.code.name
+            if not nested.code.flags & _OPTIMIZED and nested.nested and names.is_private(name):
+                message = f"a strict patch changes methods of public classes only; `{name}` is private"
+                yield report("BCP109", message, use.offset, frame)
+
+
 def _patterns(frame: Frame) -> Iterator[Diagnostic]:
     """Class patterns: their positional sub-patterns read what ``__match_args__`` says at run time."""
     for instruction in frame.flow.instructions:
@@ -123,4 +136,5 @@ def _matches_itself(klass: Origin, frame: Frame) -> bool:
     return all(some and some <= _SELF_MATCHING for some in found) and not frame.is_body
 
 
+_OPTIMIZED = 0x01
 _SELF_MATCHING = frozenset(f"builtins.{name}" for name in names.SELF_MATCHING)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from bcpatch.channels.protocol import Consistency, Scan
     from bcpatch.history import Generation
+    from bcpatch.hooks import Callback
     from bcpatch.load import Source
     from bcpatch.loops import Loop
     from bcpatch.model import Status
 
-__all__ = ["apply", "at", "generations", "loop", "rollback", "status"]
+__all__ = ["apply", "at", "generations", "loop", "on_update", "rollback", "status"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +91,23 @@ def rollback(to: int | None = None) -> Generation:
     from bcpatch import service
 
     return service.rollback(to)
+
+
+def on_update(callback: Callback) -> Callback:
+    """Call ``callback`` with an `Update` before and after every apply and rollback; returns it.
+
+    An exception that it raises before refuses the update (BCP602); after, it's a warning.
+    A module's own function ``__bcpatch_update__`` is called in the same way, for updates
+    that touch the module.
+
+    >>> @on_update                                                     # doctest: +SKIP
+    ... def clear(update):
+    ...     if update.phase == "after":
+    ...         cache.clear()
+    """
+    from bcpatch import hooks
+
+    return hooks.on_update(callback)
 
 
 def generations() -> tuple[Generation, ...]:

@@ -30,7 +30,7 @@ from bcpatch.channels.protocol import (
     StatusReply,
     StatusRequest,
 )
-from bcpatch.diagnostics import Refused
+from bcpatch.diagnostics import Refused, text
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.history import Generation, History
 from bcpatch.model import Policy, Status
@@ -149,10 +149,9 @@ def apply(
 
 def rollback(to: int | None) -> Generation:
     """Swap this process to generation ``to``. Raises `Refused`."""
-    from bcpatch import apply
+    from bcpatch import load
 
-    with history.exclusive():
-        return apply.rollback(history, to)
+    return load.rollback(history, to)
 
 
 def at(generation: int, function: Callable[P, R]) -> Callable[P, R]:
@@ -184,6 +183,8 @@ def _logged(request: Request, path: str | None = None) -> Reply:
         logger.exception("an error of bcpatch itself stopped %s", words)
         return Failure(f"{type(error).__name__}: {error}")
     if isinstance(reply, Applied):
+        for note in reply.notes:
+            logger.warning("%s: %s", words, text(note))
         logger.info("%s: generation %d is live after %.1f ms", words, reply.generation, reply.milliseconds)
     return reply
 
@@ -207,7 +208,8 @@ def _answer(request: Request, path: str | None) -> Reply:
             )
             return Applied(generation.number, _milliseconds(begin), generation.notes)
         case Rollback():
-            return Applied(rollback(request.to).number, _milliseconds(begin))
+            generation = rollback(request.to)
+            return Applied(generation.number, _milliseconds(begin), generation.notes)
         case StatusRequest():
             return StatusReply(status())
         case LoadedRequest():

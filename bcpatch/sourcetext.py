@@ -122,6 +122,14 @@ _GENERIC = ("type parameter", "type parameters")
 """What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
 
 
+def quotation(words: str, place: Place) -> Place:
+    """Where, on the line of a place, some words stand in quotes; the place itself where they don't."""
+    found = re.compile(rf"([\"']){re.escape(words)}\1").search(place.text, max(place.column - 1, 0))
+    if not found:
+        return place
+    return place._replace(column=found.start() + 1, end_line=place.line, end_column=found.end() + 1)
+
+
 def _characters(line: str, offset: int) -> int:
     """A column in characters from one in UTF-8 bytes."""
     return offset if line.isascii() else len(line.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore"))

@@ -25,7 +25,14 @@ def verify(patch: Patch) -> tuple[Diagnostic, ...]:
     found = list(wellformed.check(patch))
     for part in patch.modules:
         found.extend(_module(part, patch.policy))
-    return tuple(dict.fromkeys(found))
+    return tuple({_key(one): one for one in reversed(found)}.values())[::-1]
+
+
+def _key(found: Diagnostic) -> object:
+    """What makes two findings one: a header is met again in the scope of a generic function."""
+    if not found.column:
+        return found
+    return found.code, found.file, found.line, found.column, found.end_line, found.end_column
 
 
 def links(module: ModulePatch) -> tuple[Link, ...]:

@@ -329,6 +329,133 @@ FORMATS = [
     refused("BCP106", "as a value", "return «map(str.format, other)»"),
 ]
 
+# --- annotations, defaults, type parameters, classes ------------------------------------------
+
+HEADER = """\
+import typing
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from shop.prices import Price, _Hidden
+import shop.prices
+if TYPE_CHECKING:
+    from shop.lines import Line
+
+RATE = 3
+
+class Item: ...
+
+"""
+
+
+def header(rule: str, about: str, text: str, since: bool = True) -> Case:
+    """Definitions below `HEADER`."""
+    return Case(about, rule, HEADER + textwrap.dedent(text), since)
+
+
+#: A quoted annotation has a place of its own only where annotations are code of their own.
+QUOTED = pythons.LAZY_ANNOTATIONS
+
+ANNOTATIONS = [
+    header("", "builtin and imported types", "def f(a: int, b: list[Price], *c: 'Price', d: Optional['Price'] = None) -> None: ...\n"),
+    header("", "a type that only type checkers import", "def f(a: 'Line') -> 'list[Line]': ...\n"),
+    header("BCP107", "taken", "def f(a: «Item»): ...\n"),
+    header("BCP107", "returned", "def f(a) -> «Item»: ...\n"),
+    header("BCP107", "within a type", "def f(a: list[«Item»]): ...\n"),
+    header("BCP107", "in a union", "def f(a: «Item» | None): ...\n"),
+    header("BCP107", "of a keyword", "def f(*, a: «Item»): ...\n"),
+    header("BCP107", "of the rest", "def f(*a: «Item», **b: «Item»): ...\n"),
+    header("BCP107", "quoted", "def f(a: «'Item'»): ...\n"),
+    header("BCP107", "quoted within a type", "def f(a: list[«'Item'»]): ...\n"),
+    header("BCP107", "a type quoted", "def f(a: «'list[Item]'»): ...\n"),
+    header("BCP107", "quoted within a quoted type", "def f(a: «'list[\"Item\"]'»): ...\n"),
+    header("BCP107", "named like its parameter", "def f(Item: «'Item'»): ...\n"),
+    header("", "a parameter named like a type", "def f(Item: int, a: 'int') -> 'str': ...\n"),
+    header("", "a literal", "def f(a: Literal['Item'], b: 'Literal[\"Item\"]', c: typing.Literal['Item', 'RATE']): ...\n"),
+    header("", "metadata", "def f(a: Annotated[int, 'Item'], b: 'Annotated[int, \"Item\"]'): ...\n"),
+    header("BCP107", "a type with metadata", "def f(a: Annotated[«'Item'», 'RATE']): ...\n"),
+    header("BCP107", "a forward reference by hand", "def f(a: typing.ForwardRef(«'Item'»)): ...\n"),
+    header("BCP107", "in a list of types", "def f(a: typing.Callable[[«'Item'»], int]): ...\n"),
+    header("BCP103", "a private type of another module", "def f(a: «_Hidden»): ...\n"),
+    header("BCP103", "a private type of another module, quoted", "def f(a: «'shop.prices._Low'»): ...\n"),
+    header("", "a public type of another module, quoted", "def f(a: 'shop.prices.Low'): ...\n"),
+    header("", "no type at all", "def f(a: 'a text in prose'): ...\n"),
+    header("BCP107", "of a method", "class Cart:\n    def add(self, item: «Item»): ...\n"),
+    header("BCP107", "of a method, its class", "class Cart:\n    def add(self, cart: «'Cart'»): ...\n"),
+    header("BCP107", "of a method, a name of its class", "class Cart:\n    int = str\n    def add(self, item: «int»): ...\n"),
+    header("BCP101" if not QUOTED else "BCP107", "of a nested function", "def f():\n    def inner(a: «Item»): ...\n    return inner\n"),
+    header("BCP107" if QUOTED else "BCP101", "of a nested function, quoted", "def f():\n    def inner(a: «'Item'»): ...\n    return inner\n"),
+]
+
+DEFAULTS = [
+    header("", "literals, builtins and imported names", "def f(a=3, *, b=len, c=Price(), d=[shop.prices.low]): ...\n"),
+    header("BCP108", "a name of the module", "def f(a=«RATE»): ...\n"),
+    header("BCP108", "within an expression", "def f(a=[1, «RATE» * 2]): ...\n"),
+    header("BCP108", "of a keyword", "def f(*, a=«RATE»): ...\n"),
+    header("BCP108", "in a comprehension", "def f(a=[«RATE» for _ in 'ab']): ...\n"),
+    header("BCP108", "of a method, a name of its class", "class Cart:\n    limit = 3\n    def f(self, a=«limit»): ...\n"),
+    header("BCP108", "of a method, a builtin's name in its class", "class Cart:\n    max = 3\n    def f(self, a=«max»): ...\n"),
+    header("BCP103", "a private name of another module", "def f(a=«shop.prices._low»): ...\n"),
+    header("BCP105", "a private attribute", "def f(a=«Price()._low»): ...\n"),
+    header("BCP111", "a builtin that reaches around", "def f(a=«globals»()): ...\n"),
+    header("", "a mangled parameter", "class Cart:\n    def f(self, __a=1, *, __b=2): return __a, __b\n"),
+]
+
+GENERIC = pythons.TYPE_PARAMETERS
+
+TYPE_PARAMETERS = [
+    header("", "used", "def f[T](a: T, b: 'T', c: 'list[T]') -> T:\n    kind: T = a\n    return kind\n", GENERIC),
+    header("", "of the class", "class Cart[T]:\n    def f[U](self, a: T, b: 'T', c: U) -> 'U':\n        return T\n", GENERIC),
+    header("", "bound by a builtin", "def f[T: int, U: (str, bytes)](a: T, b: U): ...\n", GENERIC),
+    header("BCP107", "bound by a type of the module", "def f[T: «Item»](a: T): ...\n", GENERIC),
+    header("BCP107", "bound by a quoted type of the module", "def f[T: «'Item'»](a: T): ...\n", GENERIC),
+    header("BCP107", "annotations beside them", "def f[T](a: T) -> «Item»: ...\n", GENERIC),
+    header("BCP101", "in a generic function", "def f[T](a: T):\n    return «RATE»\n", GENERIC),
+]
+
+CLASSES = [
+    Case("a public class", "", "class Cart:\n    def total(self): return 1\n"),
+    Case("a private method of a public class", "", "class Cart:\n    def _total(self): return 1\n"),
+    Case("a private function", "", "def _total(): return 1\n"),
+    Case("a private class", "BCP109", "class _Cart:\n    def «total»(self): return 1\n"),
+    Case("a private class with a decorated method", "BCP109", "class _Cart:\n    @property\n    def «total»(self): return 1\n"),
+    Case("a class in a private class", "BCP109", "class _Shop:\n    class Cart:\n        def «total»(self): return 1\n"),
+    Case("a private class in a class", "BCP109", "class Shop:\n    class _Cart:\n        def «total»(self): return 1\n"),
+    Case("a public class in a function", "", "def make():\n    class Cart:\n        def total(self): return 1\n    return Cart\n"),
+    Case(
+        "a private class in a function",
+        "BCP109",
+        "def make():\n    «class _Cart:\n        def total(self): return 1»\n    return _Cart\n",
+    ),
+    Case("a private class in a function, without functions", "", "def make():\n    class _Cart:\n        rate = 1\n    return _Cart\n"),
+]
+
+FUTURE = [
+    Case("an own type", "BCP107", "from __future__ import annotations\nclass Item: ...\ndef f(a: Item): ...\n"),
+    Case("an own type, quoted", "BCP107", "from __future__ import annotations\nclass Item: ...\ndef f(a: 'Item'): ...\n"),
+    Case("other types", "", "from __future__ import annotations\ndef f(a: int, b: 'int') -> list[str]: ...\n"),
+]
+
+# --- what Go's hotreload accepts and refuses, in Python ----------------------------------------
+
+GO = [
+    Case("a function takes types of other packages", "", "import decimal\ndef f(a: decimal.Decimal): return a\n"),
+    Case("a function takes primitives", "", "def f(a: int, b: str): return a, b\n"),
+    Case("a function reads public variables of other packages", "", "import sys\ndef f(): return sys.version\n"),
+    Case(
+        "a method calls public methods of its receiver",
+        "",
+        "class Counter:\n    def show(self): return self.count()\n    def count(self): return 1\n",
+    ),
+    Case("a function takes a type of its own package", "BCP107", "class Counter: ...\ndef f(counter: «Counter»): ...\n"),
+    Case(
+        "a function takes and changes a counter type of its own package",
+        "BCP107",
+        "class Counter: ...\ndef f(counter: «Counter»):\n    counter.count += 1\n",
+    ),
+    Case("a method calls a private method of its receiver", "BCP104", "class Counter:\n    def show(self): return «self._count»()\n"),
+    Case("a private method of a public class", "", "class Counter:\n    def _show(self): return 1\n"),
+    Case("a method of a private class", "BCP109", "class _Counter:\n    def «show»(self): return 1\n"),
+]
+
 TABLES = {
     "names": NAMES,
     "own module": OWN_MODULE,
@@ -339,6 +466,11 @@ TABLES = {
     "inside": INSIDE,
     "by name": BY_NAME,
     "formats": FORMATS,
+    "annotations": ANNOTATIONS,
+    "defaults": DEFAULTS,
+    "type parameters": TYPE_PARAMETERS,
+    "classes": CLASSES,
+    "go": GO,
 }
 
 
@@ -352,3 +484,23 @@ def test_a_case_is_refused_where_it_is_marked_and_nowhere_else(case: Case) -> No
     assert [(one.code, one.line, one.column, one.end_line, one.end_column) for one in found] == [
         (case.rule, *place) for place in expected
     ], "\n".join(f"{one.code} {one.line}:{one.column}-{one.end_column} {one.message}" for one in found)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.about) for case in FUTURE])
+def test_annotations_that_are_all_text_are_read(case: Case) -> None:
+    assert {one.code for one in findings(case.text)} == ({case.rule} if case.rule else set())
+
+
+def test_the_chain_from_the_receiver_is_told() -> None:
+    text = "class Cart:\n    def total(me):\n        kind = type(me)\n        return [kind._rate for _ in me.lines]\n"
+    (found,) = findings(text)
+    assert [(step.line, step.column) for step in found.trail][:2] == [(2, 15), (3, 16)]
+    assert "`me` is the receiver" in found.trail[0].message
+    assert "_rate` of `Cart`" in found.message
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{family}: {case.about}") for family, cases in TABLES.items() for case in cases if case.since and case.rule]
+)
+def test_linked_refuses_no_reference(case: Case) -> None:
+    assert findings(marked(case.text)[0], Policy.LINKED) == ()
