@@ -39,7 +39,12 @@ def bcpatch(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.Comple
 
 
 class Started:
-    """A program at work; all its lines are kept, those of both streams in the order in which they came."""
+    """A program at work; all its lines are kept, those of both streams in the order in which they came.
+
+    ``pid`` is that of the process under it which takes patches, once a test has heard of one.
+    """
+
+    pid: str
 
     def __init__(self, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
