@@ -1,0 +1,67 @@
+"""Calls under way: who is inside which code object, and at which line.
+
+Looks at the stacks of all threads, and for suspended generators and coroutines at what
+refers to the code. It only looks, and it is for people to read: nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from types import CodeType, FrameType
+from typing import Any, Final, NamedTuple
+
+
+class Call(NamedTuple):
+    """One call under way. ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``."""
+
+    code: CodeType
+    qualname: str
+    holder: str
+    file: str
+    line: int
+
+
+#: By type name, the attributes of generators and their like that lead to the frame.
+_FRAMES: Final = {"generator": "gi_frame", "coroutine": "cr_frame", "async_generator": "ag_frame"}
+
+
+def calls_inside(codes: Sequence[Any]) -> Iterator[Call]:
+    """Every call of some code objects, on the stack of a thread or suspended."""
+    wanted = {id(code) for code in codes}
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    running: set[int] = set()
+    for ident, frame in sys._current_frames().items():
+        current: FrameType | None = frame
+        while current is not None:
+            if id(current.f_code) in wanted:
+                running.add(id(current))
+                yield _call(current, f"thread {names.get(ident, ident)}")
+            current = current.f_back
+    tasks = _tasks()
+    for suspended in gc.get_referrers(*codes):
+        attribute = _FRAMES.get(type(suspended).__name__)
+        asleep: FrameType | None = getattr(suspended, attribute) if attribute else None
+        if asleep is not None and id(asleep) not in running and id(asleep.f_code) in wanted:
+            yield _call(asleep, tasks.get(id(suspended), type(suspended).__name__.replace("_", " ")))
+
+
+def _call(frame: FrameType, holder: str) -> Call:
+    code = frame.f_code
+    return Call(code, code.co_qualname, holder, code.co_filename, frame.f_lineno or code.co_firstlineno)
+
+
+def _tasks() -> dict[int, str]:
+    """Names of asyncio's tasks, by the id of every coroutine on the way to what each awaits."""
+    found: dict[int, str] = {}
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return found
+    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task)]:
+        coroutine = task.get_coro()
+        while coroutine is not None and id(coroutine) not in found:
+            found[id(coroutine)] = f"task {task.get_name()}"
+            coroutine = getattr(coroutine, "cr_await", None)
+    return found
