@@ -30,7 +30,7 @@ from bcpatch.channels.protocol import (
     StatusReply,
     StatusRequest,
 )
-from bcpatch.diagnostics import Refused, text
+from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.history import Generation, History
 from bcpatch.model import Policy, Status
@@ -55,6 +55,8 @@ ENVIRONMENT: Final = "BCPATCH_POLICY"
 
 #: Characters of a command line that are shown to others.
 _LONGEST: Final = 1000
+
+_LEVELS: Final = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.NOTE: logging.INFO}
 
 _started = time.time()
 _pinned: Policy | None = None
@@ -184,7 +186,7 @@ def _logged(request: Request, path: str | None = None) -> Reply:
         return Failure(f"{type(error).__name__}: {error}")
     if isinstance(reply, Applied):
         for note in reply.notes:
-            logger.warning("%s: %s", words, text(note))
+            logger.log(_LEVELS[note.severity], "%s: %s", words, text(note))
         logger.info("%s: generation %d is live after %.1f ms", words, reply.generation, reply.milliseconds)
     return reply
 

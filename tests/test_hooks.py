@@ -1,0 +1,188 @@
+"""Hooks of the application: told before and after, may veto before, can't half-apply after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import worlds
+
+from bcpatch import builder, hooks, load
+from bcpatch.diagnostics import Refused, Severity
+from bcpatch.history import History
+from bcpatch.hooks import Update
+from bcpatch.model import Module, Patch, Policy
+from bcpatch.outline import Source
+
+BEFORE = """
+import math
+
+told = []
+
+def __bcpatch_update__(update):
+    told.append((update.phase, update.previous, update.generation, update.rollback, price(1)))
+
+def price(of):
+    return of
+"""
+
+AFTER = BEFORE.replace("return of", "return of + 1")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setattr(hooks, "_callbacks", [])
+    with worlds.world(BEFORE, tmp_path) as module:
+        yield module
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
+
+
+@pytest.fixture
+def patch(world: ModuleType) -> Patch:
+    return worlds.patch(worlds.module_patch(BEFORE, AFTER))
+
+
+def test_a_modules_hook_is_told_before_and_after_every_update(
+    world: ModuleType, patch: Patch, history: History
+) -> None:
+    load.apply(patch, history)
+    assert world.told == [("before", 0, 1, False, 1), ("after", 0, 1, False, 2)]
+    world.told.clear()
+    load.rollback(history)
+    load.rollback(history, 1)
+    assert world.told == [
+        ("before", 1, 0, True, 2),
+        ("after", 1, 0, True, 1),
+        ("before", 0, 1, True, 1),
+        ("after", 0, 1, True, 2),
+    ]
+
+
+def test_a_callback_is_told_which_sites_change(world: ModuleType, patch: Patch, history: History) -> None:
+    told: list[Update] = []
+    hooks.on_update(told.append)
+    hooks.on_update(told.append)
+    load.apply(patch, history)
+    load.rollback(history)
+    assert [(one.phase, one.rollback) for one in told] == [
+        ("before", False),
+        ("after", False),
+        ("before", True),
+        ("after", True),
+    ]
+    assert {str(site) for one in told for site in one.sites} == {"world:price"}
+
+
+def test_a_rehearsal_tells_nobody(world: ModuleType, patch: Patch, history: History) -> None:
+    load.rehearse(patch, history)
+    assert world.told == []
+
+
+@pytest.mark.parametrize("veto", [ValueError("not now"), SystemExit("not now")])
+def test_what_a_hook_raises_before_refuses_the_update(
+    veto: BaseException, world: ModuleType, patch: Patch, history: History
+) -> None:
+    def refuse(update: Update) -> None:
+        raise veto
+
+    world.__bcpatch_update__ = refuse
+    with pytest.raises(Refused) as refused:
+        load.apply(patch, history)
+    (found,) = refused.value.diagnostics
+    assert found.code == "BCP602"
+    assert found.message == f"world.__bcpatch_update__ raised {type(veto).__name__}: not now"
+    assert (world.price(1), history.current, len(history.records)) == (1, 0, 1)
+
+
+def test_a_rollback_can_be_vetoed(world: ModuleType, patch: Patch, history: History) -> None:
+    load.apply(patch, history)
+
+    def refuse(update: Update) -> None:
+        raise ValueError(f"no way back to {update.generation}")
+
+    hooks.on_update(refuse)
+    with pytest.raises(Refused, match="no way back to 0"):
+        load.rollback(history)
+    assert (world.price(1), history.current) == (2, 1)
+
+
+def test_what_a_hook_raises_after_is_a_warning_and_the_others_are_told(
+    world: ModuleType, patch: Patch, history: History
+) -> None:
+    def fail(update: Update) -> None:
+        if update.phase == "after":
+            raise ValueError("too late")
+
+    world.__bcpatch_update__ = fail
+    told: list[Update] = []
+    hooks.on_update(told.append)
+    generation = load.apply(patch, history)
+    (found,) = generation.notes
+    assert (found.code, found.severity) == ("BCP612", Severity.WARNING)
+    assert history.generations[1] == generation
+    assert [one.phase for one in told] == ["before", "after"]
+    assert (world.price(1), history.current) == (2, 1)
+    assert [note.code for note in load.rollback(history).notes] == ["BCP612"]
+    assert world.price(1) == 1
+
+
+def test_an_interrupt_in_a_hook_is_the_users(world: ModuleType, patch: Patch, history: History) -> None:
+    def interrupt(update: Update) -> None:
+        raise KeyboardInterrupt
+
+    hooks.on_update(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load.apply(patch, history)
+    assert (world.price(1), history.current) == (1, 0)
+    hooks._callbacks.clear()
+    load.apply(patch, history)
+    assert world.price(1) == 2
+
+
+def test_a_hook_that_applies_is_refused(world: ModuleType, patch: Patch, history: History) -> None:
+    found: list[str] = []
+
+    def apply(update: Update) -> None:
+        with pytest.raises(Refused) as refused:
+            load.apply(patch, history)
+        found.append(refused.value.diagnostics[0].code)
+
+    hooks.on_update(apply)
+    load.apply(patch, history)
+    assert found == ["BCP606", "BCP606"]
+
+
+def test_a_patched_hook_is_the_old_one_before_and_the_new_one_after(world: ModuleType, history: History) -> None:
+    new = BEFORE.replace("told.append(", "told.append('new') or told.append(")
+    old, changed = (Source(Module("world", "world.py"), "world.py", text.encode()) for text in (BEFORE, new))
+    outcome = builder.compare((old,), (changed,), policy=Policy.LINKED)
+    assert outcome.patch
+    load.apply(outcome.patch, history)
+    assert world.told == [("before", 0, 1, False, 1), "new", ("after", 0, 1, False, 1)]
+
+
+def test_an_exception_whose_text_raises_is_told_too(world: ModuleType, patch: Patch, history: History) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def refuse(update: Update) -> None:
+        raise Mute
+
+    hooks.on_update(refuse)
+    with pytest.raises(Refused, match=r"raised Mute \(its text raised RuntimeError\)"):
+        load.apply(patch, history)
+
+
+def test_a_rollback_to_nowhere_tells_nobody(world: ModuleType, patch: Patch, history: History) -> None:
+    for to in (None, -1, 5):
+        with pytest.raises(Refused) as refused:
+            load.rollback(history, to)
+        assert [found.code for found in refused.value.diagnostics] == ["BCP607"]
+    assert world.told == []
