@@ -160,6 +160,9 @@ def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
     spaced = [use for use in flow.uses if isinstance(use, GlobalUse) and use.namespace]
     deleted = {use.name for use in spaced if use.action == "delete"}
     branch = min((one.offset for one in flow.instructions if one.opcode in JUMPS), default=len(flow.code.bytecode))
+    for instruction in flow.instructions:
+        if instruction.name == "SETUP_ANNOTATIONS" and instruction.offset < branch:
+            yield "__annotations__", instruction.offset
     for use in reversed(spaced):
         if use.action == "store" and use.offset < branch and use.name not in deleted:
             yield use.name, use.offset

@@ -112,6 +112,7 @@ NAMES = [
         "a class body's own name that may not be bound",
         "class Local:\n    if other:\n        RATE = 1\n    twice = «RATE»\nreturn Local",
     ),
+    accepted("annotated names in a class body", "class Local:\n    rate: int = 1\n    name: str\nreturn Local"),
     refused("BCP101", "`__class__` by name", "return «__class__»"),
     accepted("`__class__` for super", "return super().total(other), super(__class__, me).total"),
     refused("BCP110", "a name that is nowhere", "return «helpr»()"),
