@@ -144,6 +144,15 @@ def _watching(folders: Sequence[str], events: queue.SimpleQueue[Event]) -> watch
 
 
 def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str], voice: Voice) -> None:
+    """Handle events until there are no more; whatever goes wrong, the application is left running."""
+    try:
+        _handle(follower, events, folders, voice)
+    except Exception:
+        voice.say("an error of bcpatch itself: no save is followed any more; the application runs on")
+        raise
+
+
+def _handle(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str], voice: Voice) -> None:
     """Handle events in their order, and saves when they have settled, until there are no more."""
     locks = watch.git_locks(folders)
     settling = Settling(lambda: any(map(os.path.exists, locks)))
