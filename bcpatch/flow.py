@@ -158,7 +158,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         broken = [one]
     for one in broken:
         fault(one)
-    if trace is None or len(faults) > before:
+    if len(faults) > before or trace is None:
         return None
     return Flow(code, trace.decoded, trace.max_depth, nested, kinds.demands, trace)
 

@@ -31,6 +31,13 @@ _HARMLESS: Final = frozenset(
     LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
     """.split()
 )
+#: Instructions whose result may be something watched that no operand of theirs is.
+_SOURCES: Final = frozenset(
+    """
+    LOAD_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS LOAD_COMMON_CONSTANT LOAD_ATTR LOAD_METHOD LOAD_SUPER_ATTR
+    IMPORT_NAME IMPORT_FROM LOAD_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF CALL CALL_KW MAKE_FUNCTION
+    """.split()
+)
 _TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
 _OPTIMIZED: Final = 0x01
 
@@ -57,7 +64,7 @@ def _watched_values(frame: Frame) -> Mapping[int, str]:
     """By value of the trace: what is watched in it."""
     flow, found = frame.flow, {}
     for at, work in enumerate(flow.trace.operands):
-        if work is not None and not flow.instructions[at].name.startswith(("LOAD_FAST", "STORE_FAST")):
+        if work is not None and flow.instructions[at].name in _SOURCES:
             for value in range(RESULTS * at, RESULTS * at + min(len(flow.trace.effects[at].gives), 2)):
                 if flow.trace.values.kinds[value] != NULL:
                     for what in _what(flow.graph.origin(value), frame):

@@ -19,9 +19,11 @@ from bcpatch.model import (
     AnnotationsEdit,
     ClassPositionEdit,
     Code,
+    Constant,
     Default,
     DocstringEdit,
     Edit,
+    FrozenSet,
     FunctionEdit,
     Import,
     ImportEdit,
@@ -31,6 +33,8 @@ from bcpatch.model import (
     PositionEdit,
     Positions,
     Site,
+    Slice,
+    Tuple,
 )
 
 _OPTIMIZED, _NEWLOCALS, _VARARGS, _VARKEYWORDS = 0x01, 0x02, 0x04, 0x08
@@ -185,6 +189,9 @@ def _positions(positions: Positions, depth: int) -> Iterator[str]:
 
 def _function(edit: FunctionEdit) -> Iterator[str]:
     code, site = edit.code, edit.site
+    if _is_too_deep(code):
+        yield f"the constants of {site} are nested too deeply"
+        return
     if code.qualname != site.qualname or code.name != site.qualname.rpartition(".")[2]:
         yield f"the code of {site} calls itself `{code.qualname}`"
     if edit.brings != fingerprint.digest(code):
@@ -197,6 +204,25 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
     yield from _annotations(edit.annotations)
     if edit.type_parameters is not None and edit.type_parameters.flags & _SUSPENDS:
         yield f"the type parameters of {site} are no plain code"
+
+
+def _is_too_deep(code: Code) -> bool:
+    """Whether constants are nested beyond what any source gives: to be known before anything recurs into them."""
+    level: list[Constant] = [code]
+    for _ in range(DEEPEST):
+        level = [inner for constant in level for inner in _inside(constant)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(constant: Constant) -> tuple[Constant, ...]:
+    match constant:
+        case Code(constants=items) | Tuple(items=items) | FrozenSet(items=items):
+            return items
+        case Slice(start=start, stop=stop, step=step):
+            return start, stop, step
+    return ()
 
 
 def _defaults(edit: FunctionEdit) -> Iterator[str]:
