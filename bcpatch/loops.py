@@ -20,6 +20,9 @@ logger = logging.getLogger("bcpatch")
 #: The one name that `start` may be given.
 STDIN: Final = "stdin"
 
+#: The supervisor tells what becomes of a patch: without a handler, logging would say it on the terminal again.
+_TOLD: Final = logging.NullHandler()
+
 #: Seconds that a fork waits for a loop which is being opened.
 _OPENING_SECONDS: Final = 10.0
 
@@ -75,9 +78,12 @@ class Loop:
         path = os.environ.get(supervisor.ENVIRONMENT)
         if path:
             try:
-                return supervisor.open_channel(path, service.answer, service.hello, self._fall_back)
+                opened = supervisor.open_channel(path, service.answer, service.hello, self._fall_back)
             except ChannelError as error:
                 logger.warning("%s; listening on a socket of its own instead", error)
+            else:
+                logger.addHandler(_TOLD)
+                return opened
         return unix.open_channel(service.answer, service.hello)
 
     def _fall_back(self) -> None:

@@ -39,8 +39,8 @@ def main() -> None:
     port = parser.parse_args().port
     runtime.loop()
     with ThreadingHTTPServer(("127.0.0.1", port), Requests) as server:
-        print(f"counting on http://127.0.0.1:{server.server_port}", flush=True)
         try:
+            print(f"counting on http://127.0.0.1:{server.server_port}", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print(f"stopped; {COUNTER.get()}", flush=True)
