@@ -755,6 +755,21 @@ def test_a_channel_can_be_closed_from_its_own_thread() -> None:
     os.close(write)
 
 
+def test_a_channel_closes_after_an_interrupt_while_a_thread_was_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    read, write = os.pipe()
+    channel = Channel("test", "")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            channel.attend(Post("test", read, lambda: False, lambda: None))
+    channel.close()
+    os.close(read)
+    os.close(write)
+
+
 def test_an_application_that_closes_all_descriptors_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     channel, write, heard, _ = attended()
     thread = _own_threads()[0]

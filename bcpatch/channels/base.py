@@ -6,6 +6,7 @@ none is left waiting when the interpreter ends. Nothing here knows what is read.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -85,7 +86,8 @@ class Channel:
         deadline = time.monotonic() + seconds
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                with contextlib.suppress(RuntimeError):  # Ctrl-C came while it was being started
+                    thread.join(max(0.0, deadline - time.monotonic()))
                 _outlive(thread, deadline)
 
     def resume(self) -> None:
