@@ -83,9 +83,7 @@ def _values(annotations: Origin, frame: Frame) -> Iterator[Origin]:
             yield from where.flow.operands.get(one.offset, ())[1::2]
 
 
-def _within(
-    origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame
-) -> Iterator[tuple[str, int]]:
+def _within(origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame) -> Iterator[tuple[str, int]]:
     """The texts in an annotation that stand for types."""
     match origin:
         case Constant():

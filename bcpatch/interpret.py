@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 from bcpatch import pythons
 from bcpatch.decode import Broken, Handler, Instruction
 from bcpatch.model import Code
-from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, LASTI, NUMBERS, SPENT
-from bcpatch.opcodes import Effect, effect
+from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, LASTI, NUMBERS, SPENT, Effect, effect
 from bcpatch.values import PRESENT, RESULTS, Slots, Values, constant_kind
 
 #: How much following may cost, in values looked at: real code of any size stays far below.
@@ -103,9 +102,7 @@ class Trace:
     as if they were on the stack.
     """
 
-    def __init__(
-        self, code: Code, decoded: tuple[Instruction, ...], table: tuple[Handler, ...], slots: Slots
-    ) -> None:
+    def __init__(self, code: Code, decoded: tuple[Instruction, ...], table: tuple[Handler, ...], slots: Slots) -> None:
         self.code = code
         self.decoded = decoded
         self.table = table
@@ -137,13 +134,19 @@ class Trace:
             facts = effect(instruction.opcode, instruction.argument)
             if facts is None or len(facts.gives) > self.code.stacksize + 1:
                 name, argument = instruction.name, instruction.argument
-                raise Broken("BCP305", f"{name} {argument} needs more than the stack of {self.code.stacksize}", instruction.offset)
+                raise Broken(
+                    "BCP305",
+                    f"{name} {argument} needs more than the stack of {self.code.stacksize}",
+                    instruction.offset,
+                )
             self.effects.append(facts)
             first = RESULTS * number
             given = []
             for result, kind in enumerate(facts.gives):
                 value = first + min(result, 2)
-                kinds[value] = constant_kind(constants[instruction.argument]) if instruction.opcode == _LOAD_CONST else kind
+                kinds[value] = (
+                    constant_kind(constants[instruction.argument]) if instruction.opcode == _LOAD_CONST else kind
+                )
                 given.append(value)
             if instruction.opcode in _TWIN:
                 kinds[first + PRESENT] = EXCEPTION
@@ -188,7 +191,9 @@ class Trace:
             self.entered[number] = (stack.copy(), local.copy())
         else:
             if len(known[0]) != len(stack):
-                raise self._fault("BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start)
+                raise self._fault(
+                    "BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start
+                )
             changed = self._join(known[0], stack)
             if not self._join(known[1], local) and not changed:
                 return
@@ -271,7 +276,10 @@ class Trace:
         elif row.move == "test":
             known = self.values.present(work[0])
             if known != work[0]:
-                narrowed = ([known if v == work[0] else v for v in stack], [known if v == work[0] else v for v in local])
+                narrowed = (
+                    [known if v == work[0] else v for v in stack],
+                    [known if v == work[0] else v for v in local],
+                )
                 falling, jumping = (falling, narrowed) if "NOT_NONE" in row.name else (narrowed, jumping)
         if row.flow.falls:
             self._enter(at + 1, *falling, at)

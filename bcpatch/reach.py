@@ -204,9 +204,7 @@ def options(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
 
 def either(origins: Iterable[Origin]) -> Origin:
     """One origin for several."""
-    flat = frozenset(
-        one for origin in origins for one in (origin.options if isinstance(origin, Either) else (origin,))
-    )
+    flat = frozenset(one for origin in origins for one in (origin.options if isinstance(origin, Either) else (origin,)))
     return next(iter(flat)) if len(flat) == 1 else Either(ENTRY, flat)
 
 
@@ -318,7 +316,9 @@ def receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
 
 def _receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
     match origin:
-        case Parameter(name=name, index=0) if frame.outer is None and frame.scope.role == "function" and frame.scope.around:
+        case Parameter(name=name, index=0) if (
+            frame.outer is None and frame.scope.role == "function" and frame.scope.around
+        ):
             return (_parameter_step(name, frame),)
         case Free(name="__class__"):
             return ()

@@ -71,7 +71,9 @@ def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
     if policy is Policy.STRICT:
         yield from _outside_of_code(part, text)
     if not broken and needs.links(frames, text) != part.links:
-        yield finding("BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path))
+        yield finding(
+            "BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path)
+        )
 
 
 # --- code by code ------------------------------------------------------------------------

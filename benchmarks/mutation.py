@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-
 from bcpatch.model import Bytes, Code, Constant, Dots, FrozenSet, Tuple
 from bcpatch.opcodes import EXTENDED_ARG, FACTS
 
@@ -249,5 +248,3 @@ def opcodes(code: Code) -> set[str]:
         if isinstance(constant, Code):
             found |= opcodes(constant)
     return found
-
-

@@ -210,7 +210,9 @@ def _raiser(*rest: object, **options: object) -> None:
 def _drive(value: Any, choose: random.Random) -> None:
     """Run what a call gave: generators and coroutines do nothing until asked."""
     if inspect.isasyncgen(value):
-        value = choose.choice((value.__anext__, lambda: value.asend(None), lambda: value.athrow(ValueError), value.aclose))()
+        value = choose.choice(
+            (value.__anext__, lambda: value.asend(None), lambda: value.athrow(ValueError), value.aclose)
+        )()
         value = value.__await__()
     for _ in range(6):
         if not hasattr(value, "throw"):
@@ -232,7 +234,9 @@ def _call(subject: Subject, code: CodeType, choose: random.Random) -> None:
     scope = dict(subject.globals)
     function = FunctionType(code, scope, "mutant", None, cells or None)
     for _ in range(CALLS):
-        keywords = dict(zip(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount], _arguments(choose, 9), strict=False))
+        keywords = dict(
+            zip(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount], _arguments(choose, 9), strict=False)
+        )
         extra = choose.choice((0, 0, 2)) if code.co_flags & 4 else 0
         try:
             result = function(*_arguments(choose, code.co_argcount + extra), **keywords)
@@ -391,7 +395,12 @@ def keep(folder: Path, seed: int, number: int) -> None:
     """Store a mutant for a regression test."""
     _, code, _ = mutant(subjects(), seed, number)
     version = ".".join(map(str, sys.version_info[:2]))
-    row = {"python": version, "seed": seed, "number": number, "code": base64.b64encode(msgspec.msgpack.encode(code)).decode()}
+    row = {
+        "python": version,
+        "seed": seed,
+        "number": number,
+        "code": base64.b64encode(msgspec.msgpack.encode(code)).decode(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"crash-{version}-{seed}-{number}.json").write_text(json.dumps(row, indent=1) + "\n")
 

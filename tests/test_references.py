@@ -52,7 +52,9 @@ class Cart:
 
 def refused(rule: str, about: str, text: str, since: bool = True) -> Case:
     """A method's body in `METHOD`."""
-    return Case(about, rule, METHOD.replace("{body}", textwrap.indent(textwrap.dedent(text).strip("\n"), " " * 8)), since)
+    return Case(
+        about, rule, METHOD.replace("{body}", textwrap.indent(textwrap.dedent(text).strip("\n"), " " * 8)), since
+    )
 
 
 def accepted(about: str, text: str, since: bool = True) -> Case:
@@ -80,7 +82,9 @@ def patched(text: str, policy: Policy = Policy.STRICT, module: Module = CART) ->
     data = text.encode()
     unit = outline(Source(module, module.path, data), 0)
     edits = compiler.changes(None, unit, policy, 0).edits
-    part = ModulePatch(module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), (), edits, data)
+    part = ModulePatch(
+        module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), (), edits, data
+    )
     part = msgspec.structs.replace(part, links=verify.links(part))
     return Patch(fingerprint.this_interpreter(), policy, 1, None, (part,))
 
@@ -119,7 +123,11 @@ NAMES = [
     refused("BCP102", "a stored global", "global RATE\n«RATE» = other"),
     refused("BCP102", "a deleted global", "global RATE\ndel «RATE»"),
     refused("BCP102", "a stored global that is new", "global NEW\n«NEW» = other"),
-    refused("BCP102", "a global stored by an import", "global json\nimport json as «json»" if False else "global json\nfor «json» in other: pass"),
+    refused(
+        "BCP102",
+        "a global stored by an import",
+        "global json\nimport json as «json»" if False else "global json\nfor «json» in other: pass",
+    ),
     accepted("a local of the same name", "RATE = other\nreturn RATE"),
     accepted("a nonlocal", "count = 0\ndef inner():\n    nonlocal count\n    count += 1\nreturn inner"),
     refused("BCP111", "globals", "return «globals»()"),
@@ -164,15 +172,37 @@ OWN_MODULE = [
 ]
 
 SHADOWED = [
-    Case("a builtin that the module defines anew", "BCP101", "def open(): pass\ndef use(path):\n    return «open»(path)\n"),
-    Case("a builtin that a function of the module stores", "BCP101", "def use(x):\n    return «max»(x)\ndef other():\n    global max\n    «max» = 3\n" if False else "if input:\n    max = 3\ndef use(x):\n    return «max»(x)\n"),
-    Case("a builtin that a method is called like", "", "class Cart:\n    def open(self): pass\ndef use(path):\n    return open(path)\n"),
+    Case(
+        "a builtin that the module defines anew",
+        "BCP101",
+        "def open(): pass\ndef use(path):\n    return «open»(path)\n",
+    ),
+    Case(
+        "a builtin that a function of the module stores",
+        "BCP101",
+        "def use(x):\n    return «max»(x)\ndef other():\n    global max\n    «max» = 3\n"
+        if False
+        else "if input:\n    max = 3\ndef use(x):\n    return «max»(x)\n",
+    ),
+    Case(
+        "a builtin that a method is called like",
+        "",
+        "class Cart:\n    def open(self): pass\ndef use(path):\n    return open(path)\n",
+    ),
     Case("a builtin that is imported", "", "from os import open\ndef use(path):\n    return open(path)\n"),
     Case("a name from a star", "BCP106", "from os import *\ndef use(path):\n    return «getcwd»()\n"),
     Case("a builtin beside a star", "", "from os import *\ndef use(path):\n    return len(path)\n"),
     Case("a name of the module beside a star", "BCP101", "from os import *\nX = 1\ndef use():\n    return «X»\n"),
-    Case("one of two imports", "", "try:\n    import json\nexcept ImportError:\n    import simplejson as json\ndef use():\n    return json.loads\n"),
-    Case("the worse of two imports", "BCP103", "try:\n    import json\nexcept ImportError:\n    import _json as json\ndef use():\n    return «json».loads\n"),
+    Case(
+        "one of two imports",
+        "",
+        "try:\n    import json\nexcept ImportError:\n    import simplejson as json\ndef use():\n    return json.loads\n",
+    ),
+    Case(
+        "the worse of two imports",
+        "BCP103",
+        "try:\n    import json\nexcept ImportError:\n    import _json as json\ndef use():\n    return «json».loads\n",
+    ),
 ]
 
 # --- rule 2: public names of other modules --------------------------------------------------
@@ -208,10 +238,20 @@ RECEIVER = [
     refused("BCP104", "called", "return «me._rate»()"),
     refused("BCP104", "mangled", "return «me.__rate»"),
     refused("BCP104", "an alias", "cart = me\nreturn «cart._rate»"),
-    refused("BCP104", "an alias of an alias, on one path", "cart = other\nif name:\n    cart = me\nreturn «cart._rate»"),
-    refused("BCP104", "unpacked" if False else "both operands", "return (me if other else me) and «(me if other else name)._rate»"),
+    refused(
+        "BCP104", "an alias of an alias, on one path", "cart = other\nif name:\n    cart = me\nreturn «cart._rate»"
+    ),
+    refused(
+        "BCP104",
+        "unpacked" if False else "both operands",
+        "return (me if other else me) and «(me if other else name)._rate»",
+    ),
     refused("BCP104", "in a nested function", "def inner():\n    return «me._rate»\nreturn inner"),
-    refused("BCP104", "in two nested functions", "def inner():\n    def deep():\n        return «me._rate»\n    return deep\nreturn inner"),
+    refused(
+        "BCP104",
+        "in two nested functions",
+        "def inner():\n    def deep():\n        return «me._rate»\n    return deep\nreturn inner",
+    ),
     refused("BCP104", "an alias that is captured", "cart = me\nreturn lambda: «cart._rate»"),
     refused("BCP104", "in a comprehension", "return [«me._rate» for _ in other]"),
     refused("BCP104", "in a generator expression", "return any(«me._rate» for _ in other)"),
@@ -240,22 +280,52 @@ ANYTHING = [
     refused("BCP105", "of an attribute of the receiver", "return «me.price._rate»"),
     refused("BCP105", "in a loop", "for «other._rate» in name: pass"),
     refused("BCP105", "in a with statement", "with other as «me.other._file»: pass"),
-    refused("BCP105", "by a keyword of a class pattern", "match other:\n    case «Price(_rate=rate)»:\n        return rate"),
+    refused(
+        "BCP105", "by a keyword of a class pattern", "match other:\n    case «Price(_rate=rate)»:\n        return rate"
+    ),
     accepted("by a public keyword of a class pattern", "match other:\n    case Price(rate=rate):\n        return rate"),
     refused("BCP106", "by position in a class pattern", "match other:\n    case «Price(rate)»:\n        return rate"),
-    accepted("the value itself in the pattern of a builtin type", "match other:\n    case int(rate) | str(rate):\n        return rate"),
+    accepted(
+        "the value itself in the pattern of a builtin type",
+        "match other:\n    case int(rate) | str(rate):\n        return rate",
+    ),
     accepted("a named tuple's", "return other._replace(x=1), other._asdict(), me._fields"),
     accepted("an enumeration's", "return other._value_, other._name_"),
 ]
 
 INSIDE = [
-    *(refused("BCP113", name, f"return «me.{name}»") for name in (
-        "__dict__", "__getattribute__", "__getstate__", "__reduce_ex__", "__subclasses__", "__mro__", "__self__",
-    )),
-    *(refused("BCP113", name, f"return «other.{name}»") for name in (
-        "__dict__", "__globals__", "__code__", "__closure__", "__builtins__", "__func__", "__wrapped__",
-        "gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_globals", "f_locals", "f_builtins",
-    )),
+    *(
+        refused("BCP113", name, f"return «me.{name}»")
+        for name in (
+            "__dict__",
+            "__getattribute__",
+            "__getstate__",
+            "__reduce_ex__",
+            "__subclasses__",
+            "__mro__",
+            "__self__",
+        )
+    ),
+    *(
+        refused("BCP113", name, f"return «other.{name}»")
+        for name in (
+            "__dict__",
+            "__globals__",
+            "__code__",
+            "__closure__",
+            "__builtins__",
+            "__func__",
+            "__wrapped__",
+            "gi_frame",
+            "cr_frame",
+            "ag_frame",
+            "tb_frame",
+            "f_back",
+            "f_globals",
+            "f_locals",
+            "f_builtins",
+        )
+    ),
     refused("BCP113", "of a module", "return «prices.__dict__»"),
     refused("BCP113", "of super", "return «super().__getattribute__»(name)"),
     refused("BCP113", "of object", "return «object.__getattribute__»(me, 'total')"),
@@ -264,7 +334,10 @@ INSIDE = [
 ]
 
 BY_NAME = [
-    accepted("a constant public name", "setattr(me, 'count', 1)\ndelattr(other, 'x')\nreturn getattr(me, 'count', 0), hasattr(other, 'x')"),
+    accepted(
+        "a constant public name",
+        "setattr(me, 'count', 1)\ndelattr(other, 'x')\nreturn getattr(me, 'count', 0), hasattr(other, 'x')",
+    ),
     refused("BCP104", "a constant private name of the receiver", "return «getattr(me, '_rate')»"),
     refused("BCP104", "of an alias", "cart = me\nreturn «hasattr(cart, '_rate')»"),
     refused("BCP105", "a constant private name", "«setattr(other, '_rate', 1)»"),
@@ -296,8 +369,13 @@ BY_NAME = [
     refused("BCP105", "methodcaller", "return «operator.methodcaller('_low')»(me)"),
     refused("BCP106", "a module that has such functions", "return «[operator]»"),
     refused("BCP106", "a module that has such functions, passed on", "return «other(operator)»"),
-    accepted("imported in the function", "import operator\nfrom operator import attrgetter as get\nreturn get('x'), operator.itemgetter(0)"),
-    refused("BCP106", "imported in the function and captured", "import operator\nreturn lambda: «operator.attrgetter(name)»"),
+    accepted(
+        "imported in the function",
+        "import operator\nfrom operator import attrgetter as get\nreturn get('x'), operator.itemgetter(0)",
+    ),
+    refused(
+        "BCP106", "imported in the function and captured", "import operator\nreturn lambda: «operator.attrgetter(name)»"
+    ),
     accepted("whether a module has a name", "return hasattr(sys, 'frozen'), getattr(sys, 'frozen', False)"),
     refused("BCP104", "statically", "return «inspect.getattr_static(me, '_rate')»"),
     refused("BCP111", "all of them", "return «inspect.getmembers»(me)"),
@@ -311,7 +389,12 @@ BY_NAME = [
 ]
 
 FORMATS = [
-    accepted("public fields", "return '{0.count} {} {x.low[0]!r:>{width}}'.format(me, other, x=name, width=3)" if False else "return '{0.count} {x.low[0]!r:>{width}}'.format(me, x=name, width=3)"),
+    accepted(
+        "public fields",
+        "return '{0.count} {} {x.low[0]!r:>{width}}'.format(me, other, x=name, width=3)"
+        if False
+        else "return '{0.count} {x.low[0]!r:>{width}}'.format(me, x=name, width=3)",
+    ),
     refused("BCP104", "a private field of the receiver", "return «'{0._rate}'.format(me)»"),
     refused("BCP104", "in its turn", "return «'{} {._rate}'.format(other, me)»"),
     refused("BCP104", "by keyword", "return «'{cart._rate}'.format(cart=me)»"),
@@ -356,7 +439,11 @@ def header(rule: str, about: str, text: str, since: bool = True) -> Case:
 QUOTED = pythons.LAZY_ANNOTATIONS
 
 ANNOTATIONS = [
-    header("", "builtin and imported types", "def f(a: int, b: list[Price], *c: 'Price', d: Optional['Price'] = None) -> None: ...\n"),
+    header(
+        "",
+        "builtin and imported types",
+        "def f(a: int, b: list[Price], *c: 'Price', d: Optional['Price'] = None) -> None: ...\n",
+    ),
     header("", "a type that only type checkers import", "def f(a: 'Line') -> 'list[Line]': ...\n"),
     header("BCP107", "taken", "def f(a: «Item»): ...\n"),
     header("BCP107", "returned", "def f(a) -> «Item»: ...\n"),
@@ -370,7 +457,9 @@ ANNOTATIONS = [
     header("BCP107", "quoted within a quoted type", "def f(a: «'list[\"Item\"]'»): ...\n"),
     header("BCP107", "named like its parameter", "def f(Item: «'Item'»): ...\n"),
     header("", "a parameter named like a type", "def f(Item: int, a: 'int') -> 'str': ...\n"),
-    header("", "a literal", "def f(a: Literal['Item'], b: 'Literal[\"Item\"]', c: typing.Literal['Item', 'RATE']): ...\n"),
+    header(
+        "", "a literal", "def f(a: Literal['Item'], b: 'Literal[\"Item\"]', c: typing.Literal['Item', 'RATE']): ...\n"
+    ),
     header("", "metadata", "def f(a: Annotated[int, 'Item'], b: 'Annotated[int, \"Item\"]'): ...\n"),
     header("BCP107", "a type with metadata", "def f(a: Annotated[«'Item'», 'RATE']): ...\n"),
     header("BCP107", "a forward reference by hand", "def f(a: typing.ForwardRef(«'Item'»)): ...\n"),
@@ -381,9 +470,21 @@ ANNOTATIONS = [
     header("", "no type at all", "def f(a: 'a text in prose'): ...\n"),
     header("BCP107", "of a method", "class Cart:\n    def add(self, item: «Item»): ...\n"),
     header("BCP107", "of a method, its class", "class Cart:\n    def add(self, cart: «'Cart'»): ...\n"),
-    header("BCP107", "of a method, a name of its class", "class Cart:\n    int = str\n    def add(self, item: «int»): ...\n"),
-    header("BCP101" if not QUOTED else "BCP107", "of a nested function", "def f():\n    def inner(a: «Item»): ...\n    return inner\n"),
-    header("BCP107" if QUOTED else "BCP101", "of a nested function, quoted", "def f():\n    def inner(a: «'Item'»): ...\n    return inner\n"),
+    header(
+        "BCP107",
+        "of a method, a name of its class",
+        "class Cart:\n    int = str\n    def add(self, item: «int»): ...\n",
+    ),
+    header(
+        "BCP101" if not QUOTED else "BCP107",
+        "of a nested function",
+        "def f():\n    def inner(a: «Item»): ...\n    return inner\n",
+    ),
+    header(
+        "BCP107" if QUOTED else "BCP101",
+        "of a nested function, quoted",
+        "def f():\n    def inner(a: «'Item'»): ...\n    return inner\n",
+    ),
 ]
 
 DEFAULTS = [
@@ -392,8 +493,14 @@ DEFAULTS = [
     header("BCP108", "within an expression", "def f(a=[1, «RATE» * 2]): ...\n"),
     header("BCP108", "of a keyword", "def f(*, a=«RATE»): ...\n"),
     header("BCP108", "in a comprehension", "def f(a=[«RATE» for _ in 'ab']): ...\n"),
-    header("BCP108", "of a method, a name of its class", "class Cart:\n    limit = 3\n    def f(self, a=«limit»): ...\n"),
-    header("BCP108", "of a method, a builtin's name in its class", "class Cart:\n    max = 3\n    def f(self, a=«max»): ...\n"),
+    header(
+        "BCP108", "of a method, a name of its class", "class Cart:\n    limit = 3\n    def f(self, a=«limit»): ...\n"
+    ),
+    header(
+        "BCP108",
+        "of a method, a builtin's name in its class",
+        "class Cart:\n    max = 3\n    def f(self, a=«max»): ...\n",
+    ),
     header("BCP103", "a private name of another module", "def f(a=«shop.prices._low»): ...\n"),
     header("BCP105", "a private attribute", "def f(a=«Price()._low»): ...\n"),
     header("BCP111", "a builtin that reaches around", "def f(a=«globals»()): ...\n"),
@@ -404,7 +511,12 @@ GENERIC = pythons.TYPE_PARAMETERS
 
 TYPE_PARAMETERS = [
     header("", "used", "def f[T](a: T, b: 'T', c: 'list[T]') -> T:\n    kind: T = a\n    return kind\n", GENERIC),
-    header("", "of the class", "class Cart[T]:\n    def f[U](self, a: T, b: 'T', c: U) -> 'U':\n        return T\n", GENERIC),
+    header(
+        "",
+        "of the class",
+        "class Cart[T]:\n    def f[U](self, a: T, b: 'T', c: U) -> 'U':\n        return T\n",
+        GENERIC,
+    ),
     header("", "bound by a builtin", "def f[T: int, U: (str, bytes)](a: T, b: U): ...\n", GENERIC),
     header("BCP107", "bound by a type of the module", "def f[T: «Item»](a: T): ...\n", GENERIC),
     header("BCP107", "bound by a quoted type of the module", "def f[T: «'Item'»](a: T): ...\n", GENERIC),
@@ -417,21 +529,39 @@ CLASSES = [
     Case("a private method of a public class", "", "class Cart:\n    def _total(self): return 1\n"),
     Case("a private function", "", "def _total(): return 1\n"),
     Case("a private class", "BCP109", "class _Cart:\n    def «total»(self): return 1\n"),
-    Case("a private class with a decorated method", "BCP109", "class _Cart:\n    @property\n    def «total»(self): return 1\n"),
-    Case("a class in a private class", "BCP109", "class _Shop:\n    class Cart:\n        def «total»(self): return 1\n"),
-    Case("a private class in a class", "BCP109", "class Shop:\n    class _Cart:\n        def «total»(self): return 1\n"),
-    Case("a public class in a function", "", "def make():\n    class Cart:\n        def total(self): return 1\n    return Cart\n"),
+    Case(
+        "a private class with a decorated method",
+        "BCP109",
+        "class _Cart:\n    @property\n    def «total»(self): return 1\n",
+    ),
+    Case(
+        "a class in a private class", "BCP109", "class _Shop:\n    class Cart:\n        def «total»(self): return 1\n"
+    ),
+    Case(
+        "a private class in a class", "BCP109", "class Shop:\n    class _Cart:\n        def «total»(self): return 1\n"
+    ),
+    Case(
+        "a public class in a function",
+        "",
+        "def make():\n    class Cart:\n        def total(self): return 1\n    return Cart\n",
+    ),
     Case(
         "a private class in a function",
         "BCP109",
         "def make():\n    «class _Cart:\n        def total(self): return 1»\n    return _Cart\n",
     ),
-    Case("a private class in a function, without functions", "", "def make():\n    class _Cart:\n        rate = 1\n    return _Cart\n"),
+    Case(
+        "a private class in a function, without functions",
+        "",
+        "def make():\n    class _Cart:\n        rate = 1\n    return _Cart\n",
+    ),
 ]
 
 FUTURE = [
     Case("an own type", "BCP107", "from __future__ import annotations\nclass Item: ...\ndef f(a: Item): ...\n"),
-    Case("an own type, quoted", "BCP107", "from __future__ import annotations\nclass Item: ...\ndef f(a: 'Item'): ...\n"),
+    Case(
+        "an own type, quoted", "BCP107", "from __future__ import annotations\nclass Item: ...\ndef f(a: 'Item'): ...\n"
+    ),
     Case("other types", "", "from __future__ import annotations\ndef f(a: int, b: 'int') -> list[str]: ...\n"),
 ]
 
@@ -446,13 +576,19 @@ GO = [
         "",
         "class Counter:\n    def show(self): return self.count()\n    def count(self): return 1\n",
     ),
-    Case("a function takes a type of its own package", "BCP107", "class Counter: ...\ndef f(counter: «Counter»): ...\n"),
+    Case(
+        "a function takes a type of its own package", "BCP107", "class Counter: ...\ndef f(counter: «Counter»): ...\n"
+    ),
     Case(
         "a function takes and changes a counter type of its own package",
         "BCP107",
         "class Counter: ...\ndef f(counter: «Counter»):\n    counter.count += 1\n",
     ),
-    Case("a method calls a private method of its receiver", "BCP104", "class Counter:\n    def show(self): return «self._count»()\n"),
+    Case(
+        "a method calls a private method of its receiver",
+        "BCP104",
+        "class Counter:\n    def show(self): return «self._count»()\n",
+    ),
     Case("a private method of a public class", "", "class Counter:\n    def _show(self): return 1\n"),
     Case("a method of a private class", "BCP109", "class _Counter:\n    def «show»(self): return 1\n"),
 ]
@@ -477,7 +613,12 @@ TABLES = {
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, id=f"{family}: {case.about}") for family, cases in TABLES.items() for case in cases if case.since],
+    [
+        pytest.param(case, id=f"{family}: {case.about}")
+        for family, cases in TABLES.items()
+        for case in cases
+        if case.since
+    ],
 )
 def test_a_case_is_refused_where_it_is_marked_and_nowhere_else(case: Case) -> None:
     text, expected = marked(case.text)
@@ -501,7 +642,13 @@ def test_the_chain_from_the_receiver_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, id=f"{family}: {case.about}") for family, cases in TABLES.items() for case in cases if case.since and case.rule]
+    "case",
+    [
+        pytest.param(case, id=f"{family}: {case.about}")
+        for family, cases in TABLES.items()
+        for case in cases
+        if case.since and case.rule
+    ],
 )
 def test_linked_refuses_no_reference(case: Case) -> None:
     assert findings(marked(case.text)[0], Policy.LINKED) == ()

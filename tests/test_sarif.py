@@ -141,7 +141,11 @@ def test_a_trail_becomes_a_code_flow_that_ends_at_the_finding() -> None:
     ((flow,),) = [one.code_flows for one in run.results]
     places = [one.location for one in flow.thread_flows[0].locations]
     assert [place.message.text for place in places if place.message] == [step.message, "why"]
-    lines = [place.physical_location.region.start_line for place in places if place.physical_location and place.physical_location.region]
+    lines = [
+        place.physical_location.region.start_line
+        for place in places
+        if place.physical_location and place.physical_location.region
+    ]
     assert lines == [12, 41]
 
 

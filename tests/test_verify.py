@@ -94,9 +94,7 @@ MALFORMED: dict[str, Callable[[], Patch]] = {
     "a path out of the import root": lambda: with_part(replace(PART, module=Module("shop.cart", "../shop/cart.py"))),
     "a path of another system": lambda: with_part(replace(PART, module=Module("shop.cart", "shop\\cart.py"))),
     "another source": lambda: with_part(replace(PART, source=PART.source + b"\n")),
-    "a source that is not Python": lambda: with_part(
-        replace(PART, source=b"def", brings=fingerprint.blake(b"def"))
-    ),
+    "a source that is not Python": lambda: with_part(replace(PART, source=b"def", brings=fingerprint.blake(b"def"))),
     "a replaced source that is no digest": lambda: with_part(replace(PART, replaces="old")),
     "an import that binds no name": lambda: with_part(replace(PART, imports=(*PART.imports, Import("a.b", "a", None)))),
     "an import of no module": lambda: with_part(replace(PART, imports=(*PART.imports, Import("a", "a-b", None)))),
@@ -126,9 +124,7 @@ MALFORMED: dict[str, Callable[[], Patch]] = {
         replace(EDIT, keywords=(replace(EDIT.keywords[0], parameter="rate"),))
     ),
     "a keyword default twice": lambda: with_edit(replace(EDIT, keywords=EDIT.keywords * 2)),
-    "a default that takes arguments": lambda: with_edit(
-        replace(EDIT, positional=(Default("rate", EDIT.code, True),))
-    ),
+    "a default that takes arguments": lambda: with_edit(replace(EDIT, positional=(Default("rate", EDIT.code, True),))),
     "a default that is a generator": lambda: with_edit(
         replace(EDIT, positional=(Default("rate", expression("(yield)"), True),))
     ),
@@ -211,24 +207,46 @@ LINKED = [
     ("builtins and locals need nothing", "def f(x):\n    y = len(x)\n    return y, __name__\n", []),
     ("an imported module", "import json\ndef f():\n    return json\n", ["shop.cart.json"]),
     ("its attribute", "import json\ndef f():\n    return json.dumps\n", ["json.dumps", "shop.cart.json"]),
-    ("a submodule's", "import os.path\ndef f():\n    return os.path.join\n", ["os.path", "os.path.join", "shop.cart.os"]),
+    (
+        "a submodule's",
+        "import os.path\ndef f():\n    return os.path.join\n",
+        ["os.path", "os.path.join", "shop.cart.os"],
+    ),
     ("an imported name", "from json import dumps\ndef f():\n    return dumps\n", ["json.dumps", "shop.cart.dumps"]),
-    ("its attributes are its own", "from shop import prices\ndef f():\n    return prices.low\n", ["shop.prices", "shop.cart.prices"]),
+    (
+        "its attributes are its own",
+        "from shop import prices\ndef f():\n    return prices.low\n",
+        ["shop.prices", "shop.cart.prices"],
+    ),
     ("a stored attribute need not be there", "import json\ndef f():\n    json.x = 1\n", ["shop.cart.json"]),
     ("a name of its own", "RATE = 1\ndef f():\n    return RATE\n", ["shop.cart.RATE"]),
     ("a name that nothing binds", "def f():\n    return RATE\n", ["shop.cart.RATE"]),
     ("a name that hides a builtin", "def open(): pass\ndef f():\n    return open\n", ["shop.cart.open"]),
     ("in nested code", "import json\ndef f():\n    return lambda: json.dumps\n", ["json.dumps", "shop.cart.json"]),
-    ("imported under a condition", "try:\n    import json\nexcept ImportError:\n    json = None\ndef f():\n    return json.dumps\n", []),
-    ("for type checkers", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\ndef f(x: 'json.JSONDecoder'): pass\n", []),
+    (
+        "imported under a condition",
+        "try:\n    import json\nexcept ImportError:\n    json = None\ndef f():\n    return json.dumps\n",
+        [],
+    ),
+    (
+        "for type checkers",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\ndef f(x: 'json.JSONDecoder'): pass\n",
+        [],
+    ),
     ("looked at first", "import os\ndef f():\n    return hasattr(os, 'fork') and os.fork()\n", ["shop.cart.os"]),
-    ("on one system", "import os, sys\ndef f():\n    return sys.platform == 'win32' and os.startfile\n", ["shop.cart.os", "shop.cart.sys"]),
+    (
+        "on one system",
+        "import os, sys\ndef f():\n    return sys.platform == 'win32' and os.startfile\n",
+        ["shop.cart.os", "shop.cart.sys"],
+    ),
     ("imported by the function", "def f():\n    import json\n    return json.dumps\n", []),
     ("in a default value", "import json\ndef f(x=json.dumps): pass\n", ["json.dumps", "shop.cart.json"]),
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), [pytest.param(text, expected, id=about) for about, text, expected in LINKED])
+@pytest.mark.parametrize(
+    ("text", "expected"), [pytest.param(text, expected, id=about) for about, text, expected in LINKED]
+)
 def test_links_are_what_the_code_needs_to_find(text: str, expected: list[str]) -> None:
     found = patched(text, Policy.LINKED).modules[0].links
     assert [f"{link.module}.{link.name}" for link in found] == expected
@@ -250,7 +268,9 @@ OTHERS = [
 
 
 @given(st.sampled_from(OTHERS), st.sampled_from(OTHERS), st.sets(st.sampled_from(FIELDS)), st.sampled_from(Policy))
-def test_fields_of_other_code_are_judged_without_an_exception(one: Code, other: Code, fields: set[str], policy: Policy) -> None:
+def test_fields_of_other_code_are_judged_without_an_exception(
+    one: Code, other: Code, fields: set[str], policy: Policy
+) -> None:
     code = replace(one, name="total", qualname="Cart.total", **{name: getattr(other, name) for name in fields})
     edit = replace(EDIT, code=code, brings=fingerprint.digest(code), positional=(), keywords=())
     for found in verify.verify(replace(with_edit(edit), policy=policy)):
