@@ -15,7 +15,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import ref
 
-from bcpatch import fingerprint, flights, guards, sources, swap
+from bcpatch import fingerprint, flights, guards, swap
 from bcpatch import prepare as preparation
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.history import Cache, Generation, History, Loose, Record
@@ -69,8 +69,6 @@ def _apply(
     ready = preparation.prepare(plan, history)
     changes = (*ready.changes, *ready.loose)
     certain = _instant(changes, require_instant)
-    for name, text in ready.texts.items():
-        sources.publish(name, text)
     generation = Generation(
         number=len(history.records),
         parent=history.current,
@@ -94,7 +92,7 @@ def _apply(
         sole=tuple(ready.sole),
         own=_own_references(plan, ready, history),
         caches=record.caches,
-        along=tuple(history.remember(record, ready.codes)),
+        along=(*ready.texts, (history.files.update, ready.files), *history.remember(record, ready.codes)),
         certain=certain,
         still=plan.still if consistency == "quiescent" else (),
     )
@@ -177,7 +175,10 @@ def _make(wanted: Swap, patience: float) -> None:
             if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
                 return
         except swap.HalfDone as error:
-            raise Refused([finding("BCP610", f"a store raised {error}; all of them were undone")]) from error.with_traceback(None)
+            message = f"a store raised {error}; all of them were undone"
+            raise Refused([finding("BCP610", message)]) from error.with_traceback(None)
+        finally:
+            conditions.clear()  # what they looked at may be this very call's frame
         moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
         if moved:
             raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])

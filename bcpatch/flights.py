@@ -32,20 +32,28 @@ def calls_inside(codes: Sequence[Any]) -> Iterator[Call]:
     """Every call of some code objects, on the stack of a thread or suspended."""
     wanted = {id(code) for code in codes}
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    running: set[int] = set()
-    for ident, frame in sys._current_frames().items():
-        current: FrameType | None = frame
-        while current is not None:
-            if id(current.f_code) in wanted:
-                running.add(id(current))
-                yield _call(current, f"thread {names.get(ident, ident)}")
-            current = current.f_back
+    inside = [
+        (f"thread {names.get(ident, ident)}", one)
+        for ident, top in sys._current_frames().items()
+        for one in _upward(top)
+        if id(one.f_code) in wanted
+    ]
+    running = {id(frame) for _, frame in inside}
+    for holder, frame in inside:
+        yield _call(frame, holder)
+    inside.clear()
     tasks = _tasks()
     for suspended in gc.get_referrers(*codes):
         attribute = _FRAMES.get(type(suspended).__name__)
         asleep: FrameType | None = getattr(suspended, attribute) if attribute else None
         if asleep is not None and id(asleep) not in running and id(asleep.f_code) in wanted:
             yield _call(asleep, tasks.get(id(suspended), type(suspended).__name__.replace("_", " ")))
+
+
+def _upward(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _call(frame: FrameType, holder: str) -> Call:

@@ -14,13 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import CO_OPTIMIZED
-from itertools import chain
+from itertools import chain, repeat
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Final, TypeAlias
 
 from bcpatch import fingerprint, nested, pythons
 from bcpatch.accounting import Account, Walk, account
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.guards import stacks
 from bcpatch.history import Cache, History
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
 
@@ -185,15 +186,19 @@ def _stages(wanted: Sequence[Wanted], heap: bool) -> Iterator[Stage]:
 
 def _locals(own: set[int]) -> Iterator[object]:
     """What the local variables of all threads' frames refer to, bcpatch's own frames excepted."""
-    for frame in list(sys._current_frames().values()):
-        current: FrameType | None = frame
-        while current is not None:
-            if id(current.f_globals) not in own and current.f_code.co_flags & CO_OPTIMIZED:
-                found = current.f_locals
-                yield from list(found.values())
-                if pythons.LOCALS_ARE_KEPT:
-                    found.clear()
-            current = current.f_back
+    # no variable keeps a frame: this call's own is among them, and would become a cycle
+    for values in map(_values, stacks(), repeat(own)):
+        yield from values
+
+
+def _values(frame: FrameType, own: set[int]) -> list[object]:
+    if id(frame.f_globals) in own or not frame.f_code.co_flags & CO_OPTIMIZED:
+        return []
+    found = frame.f_locals
+    values = list(found.values())
+    if pythons.LOCALS_ARE_KEPT:
+        found.clear()
+    return values
 
 
 # --- matching ------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
     found: list[Diagnostic] = []
     for module, edit in wanted:
         candidates = by_name[id(vars(module.object)), edit.site.qualname]
-        chosen = _choose(module, edit, candidates)
+        chosen = _choose(module, edit, candidates, history)
         if isinstance(chosen, Diagnostic):
             found.append(chosen)
         elif chosen:
@@ -223,7 +228,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
 
 
 def _choose(
-    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]
+    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], history: History
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site among those of its name; none where all run the new code already."""
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
@@ -234,25 +239,33 @@ def _choose(
             return []
         return _mismatch(module, edit, candidates)
     lines = sorted({one.__code__.co_firstlineno for one in matching})
-    if len(lines) == 1:
-        return matching
-    if edit.replaced_line in lines:
-        return [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
-    siblings = [
+    return matching if len(lines) == 1 else _twin(module, edit, matching, lines, history)
+
+
+def _twin(
+    module: LinkedModule, edit: SiteEdit, matching: Sequence[FunctionType], lines: Sequence[int], history: History
+) -> list[FunctionType] | Diagnostic:
+    """The functions of a site where others of its name run the same code on other lines.
+
+    A line alone tells nothing: the base may stand some lines off what the process loaded.
+    Their order does, where the patch knows as many of them as there are.
+    """
+    brought = set(map(id, history.codes.get(edit.site, {}).values()))
+    known = [one for one in matching if id(one.__code__) in brought]
+    if len({id(one.__code__) for one in known}) == 1:
+        return known
+    twins = [
         other
         for other in module.part.edits
         if isinstance(other, FunctionEdit | PositionEdit)
         and other.site.qualname == edit.site.qualname
         and other.replaces == edit.replaces
     ]
-    if len(siblings) != len(lines):
-        return finding(
-            "BCP503",
-            f"{len(lines)} functions named {edit.site.qualname} run this code, at lines {', '.join(map(str, lines))}",
-            Place(module.file),
-            site=edit.site,
-        )
-    line = lines[sorted(other.site.ordinal for other in siblings).index(edit.site.ordinal)]
+    if len(twins) != len(lines):
+        shown = ", ".join(map(str, lines))
+        message = f"{len(lines)} functions named {edit.site.qualname} run the same code, at lines {shown}"
+        return finding("BCP503", message, Place(module.file), site=edit.site)
+    line = lines[sorted(other.site.ordinal for other in twins).index(edit.site.ordinal)]
     return [one for one in matching if one.__code__.co_firstlineno == line]
 
 

@@ -29,12 +29,13 @@ from bcpatch.model import (
     FunctionEdit,
     Import,
     ImportEdit,
+    Link,
     PositionEdit,
     Positions,
     Site,
 )
 from bcpatch.replace import replacement
-from bcpatch.swap import Change, Kind, Slot, held
+from bcpatch.swap import Change, Kind, Row, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -44,7 +45,8 @@ class Prepared:
     """The stores of a swap, in order, and what they mean.
 
     ``codes`` are code objects to keep, by site: those replaced and those brought.
-    ``sole`` are objects that give way, and that nobody but their namespace may hold.
+    ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
+    real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
     ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
     """
 
@@ -53,7 +55,8 @@ class Prepared:
     sites: list[SiteChange] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
     codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
-    texts: dict[str, bytes] = field(default_factory=dict)
+    texts: list[Row] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
     sole: list[object] = field(default_factory=list)
     caches: list[Cache] = field(default_factory=list)
     loose: list[Change] = field(default_factory=list)
@@ -71,6 +74,8 @@ def prepare(plan: Plan, history: History) -> Prepared:
             if isinstance(edit, ImportEdit):
                 _import(module, edit, ready)
     for module in plan.modules:
+        for needed in module.part.links:
+            _reach(module, needed)
         for edit in module.part.edits:
             if isinstance(edit, DocstringEdit):
                 _docstring(module, edit, ready)
@@ -114,6 +119,16 @@ def _words(error: BaseException) -> str:
         return str(error)
     except Exception as worse:  # noqa: BLE001 (a text that can't be had must not hide what was raised)
         return f"(its text raised {type(worse).__name__})"
+
+
+def _reach(module: LinkedModule, needed: Link) -> None:
+    """Find a linked name the way the code will: its module may have just been imported, or make names itself."""
+    found = sys.modules.get(needed.module)
+    if found is not None and f"{needed.module}.{needed.name}" in sys.modules:
+        return
+    if found is None or not _run("a linked name", Place(module.file), None, hasattr, found, needed.name):
+        message = f"module {needed.module} has no {needed.name} in this process"
+        raise Refused([finding("BCP505", message, Place(module.file))])
 
 
 def _value(code: Code, module: LinkedModule, what: str, site: Site | None) -> Any:
@@ -310,8 +325,9 @@ def _filename(site: LinkedSite, ready: Prepared, history: History) -> str:
     if site.module.on_disk:
         return original
     own = sources.name_for(original, site.module.part.source)
-    ready.texts[own] = site.module.part.source
-    history.files.setdefault(own, original)
+    if own not in ready.files:
+        ready.files[own] = original
+        ready.texts.append(sources.published(own, site.module.part.source))
     return own
 
 

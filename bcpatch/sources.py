@@ -11,12 +11,14 @@ from __future__ import annotations
 import importlib.util
 import io
 import linecache
+import operator
 import tokenize
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from bcpatch.fingerprint import blake
+from bcpatch.swap import Row
 
 _MARK: Final = "bcpatch "
 _DIGITS: Final = 8
@@ -53,9 +55,10 @@ def is_own_name(filename: str) -> bool:
     return filename.startswith(f"<{_MARK}")
 
 
-def publish(filename: str, source: bytes) -> None:
-    """Let tracebacks, debuggers and ``inspect.getsource`` find a text under a file name."""
+def published(filename: str, source: bytes) -> Row:
+    """The store that lets tracebacks, debuggers and ``inspect.getsource`` find a text under a file name."""
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
     text = io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).read()
     # no modification time: linecache then takes the entry as it is and never looks for a file
-    linecache.cache[filename] = (len(source), None, text.splitlines(keepends=True), filename)
+    entry = (len(source), None, text.splitlines(keepends=True), filename)
+    return operator.setitem, linecache.cache, filename, entry

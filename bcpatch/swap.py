@@ -141,13 +141,14 @@ def exchange(
     gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
     try:
         deque(starmap(operator.call, rows), maxlen=0)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever a store raises, all is restored)
         if not begun and isinstance(error, KeyError) and error.args == (False,):
             return False
         if begun:
             deque(starmap(operator.call, back), maxlen=0)
             _empty(change.slot for change in changes if change.old is ABSENT)
-        raise HalfDone(f"{type(error).__name__}: {error}") from error
+        # without its traceback, which would keep all that this frame holds
+        raise HalfDone(f"{type(error).__name__}: {error}") from error.with_traceback(None)
     finally:
         if collecting:
             gc.enable()

@@ -6,9 +6,10 @@ import linecache
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from bcpatch import compile as compiler
 from bcpatch import fingerprint
@@ -41,8 +42,9 @@ def world(text: str, folder: Path, name: str = "world") -> Iterator[ModuleType]:
     """A module imported from a file; forgotten afterwards."""
     file = folder / f"{name}.py"
     file.write_text(dedent(text), "utf-8")
-    module = ModuleType(name)
-    module.__file__ = str(file)
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    module = module_from_spec(spec)
     sys.modules[name] = module
     linecache.checkcache(str(file))
     try:
@@ -60,3 +62,31 @@ def applied(old: str, new: str, history: History, name: str = "world") -> Genera
     """Build, link and apply the difference between two texts."""
     with history.exclusive():
         return apply(link(patch(module_patch(old, new, name)), history), history)
+
+
+def portrait(module: ModuleType, *functions: FunctionType) -> dict[str, object]:
+    """Everything that a patch could set: what the namespaces of a module and its classes hold, and its functions."""
+    seen: dict[str, object] = {}
+    spaces = {"": vars(module)}
+    for name, value in vars(module).items():
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            spaces[name] = vars(value)
+    for prefix, space in spaces.items():
+        for name, value in space.items():
+            seen[f"{prefix}.{name}"] = id(value)
+            for function in _functions_in(value):
+                seen[f"{prefix}.{name}()"] = _attributes(function)
+    for number, function in enumerate(functions):
+        seen[f"{number}()"] = _attributes(function)
+    seen["linecache"] = sorted(name for name in linecache.cache if "bcpatch" in name)
+    return seen
+
+
+def _functions_in(value: object) -> list[FunctionType]:
+    parts = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset", "fdel"))]
+    return [part for part in parts if isinstance(part, FunctionType)]
+
+
+def _attributes(function: FunctionType) -> tuple[object, ...]:
+    names = ("__code__", "__defaults__", "__kwdefaults__", "__doc__", "__annotate__", "__type_params__")
+    return tuple(id(getattr(function, name, None)) for name in names)
