@@ -6,7 +6,7 @@ Knows each instruction by itself and the prologue, which is a straight line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final
 
 from bcpatch import pythons
@@ -199,11 +199,26 @@ def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) ->
             yield Broken("BCP312", f"{decoded[at].name} in code whose flags promise no generator or coroutine", offset)
         if number == resume and (decoded[at - 1].opcode != yields or not decoded[at].argument & pythons.RESUME_PLACE):
             yield Broken("BCP312", "RESUME stands only at the start and after YIELD_VALUE", offset)
-        if number == yields and (at + 1 == len(decoded) or decoded[at + 1].opcode != resume):
-            yield Broken("BCP312", "YIELD_VALUE without RESUME after it", offset)
+        if number == yields:
+            yield from _suspension(decoded, at)
     for instruction in decoded:
         if 0 <= instruction.target <= start:
             yield Broken("BCP312", f"{instruction.name} jumps into the prologue", instruction.offset)
+
+
+def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
+    """What stands around the YIELD_VALUE at ``at``: closing and throwing read it."""
+    offset = decoded[at].offset
+    if at + 1 == len(decoded) or decoded[at + 1].name != "RESUME":
+        yield Broken("BCP312", "YIELD_VALUE without RESUME after it", offset)
+        return
+    delegates = decoded[at + 1].argument & pythons.RESUME_PLACE > 1
+    if pythons.YIELD_TELLS_DELEGATION and delegates != bool(decoded[at].argument):
+        yield Broken("BCP312", "YIELD_VALUE and RESUME disagree on what is delegated to", offset)
+    if pythons.THROW_READS_SEND and delegates:
+        before = decoded[at - 1]
+        if before.name != "SEND" or before.offset != offset - 2 or before.argument > 255:
+            yield Broken("BCP312", "YIELD_VALUE of a delegation without SEND before it", offset)
 
 
 #: What must stand right behind an instruction: the interpreter takes it for granted, or skips it.

@@ -167,6 +167,7 @@ _COUNTS: Final[dict[str, Callable[[int], int]]] = {
     "closure": lambda argument: argument >> 3 & 1,
     "annotations": lambda argument: argument >> 2 & 1,
     "keywords": lambda argument: argument >> 1 & 1,
+    "delegates": lambda argument: argument & pythons.RESUME_PLACE in (2, 3),
 }
 
 
@@ -206,7 +207,9 @@ _TESTED: Final = "bool" if pythons.JUMPS_NEED_BOOL else "value"
 
 ROWS: Final = (
     Row("NOP", "unused", "->"),
-    Row("RESUME", "resume", "->"),
+    # Whoever asks a suspended generator what it delegates to looks below the value that it yields.
+    Row("RESUME", "resume", "=awaitable*delegates =value*delegates ->", until=14),
+    Row("RESUME", "resume", "=awaitable*delegates =index*delegates =value*delegates ->", since=15),
     Row("NOT_TAKEN", "unused", "->", since=14),
     Row("PRECALL", "count", "=any =value =value*n ->", until=11),
     Row("KW_NAMES", "texts", "->", until=12),

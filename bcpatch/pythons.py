@@ -75,6 +75,12 @@ RESUME_PLACE: Final = 7 if sys.version_info >= (3, 15) else 3
 RESUME_PLACES: Final = frozenset(range(5 if sys.version_info >= (3, 15) else 4))
 RESUME_MOST: Final = 15 if sys.version_info >= (3, 15) else 7 if sys.version_info >= (3, 13) else 3
 
+#: YIELD_VALUE's argument says whether the generator delegates (3.13+); before, RESUME's alone.
+YIELD_TELLS_DELEGATION: Final = sys.version_info >= (3, 13)
+
+#: Throwing into a delegating generator reads the SEND before YIELD_VALUE, and takes its short argument (3.11).
+THROW_READS_SEND: Final = sys.version_info < (3, 12)
+
 #: How the code of a generator or coroutine may start. A generator expression of 3.15 asks its operand for an iterator
 #: before it becomes a generator.
 GENERATOR_STARTS: Final = (
