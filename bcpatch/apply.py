@@ -15,14 +15,14 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import ref
 
-from bcpatch import fingerprint, flights, guards, swap
+from bcpatch import flights, guards, swap
 from bcpatch import prepare as preparation
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.history import Cache, Generation, History, Loose, Record
 from bcpatch.link import Plan
 from bcpatch.locate import Still
-from bcpatch.model import Site, SiteStatus
 from bcpatch.replace import sole_objects
+from bcpatch.standing import sites
 from bcpatch.swap import Change, Kind, Slot
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
@@ -303,27 +303,3 @@ def at(history: History, generation: int, function: Any) -> Any:
     shown.__dict__.update(function.__dict__)
     history.exhibits.add(shown)
     return shown
-
-
-# --- what runs now ------------------------------------------------------------------
-
-
-def sites(history: History) -> tuple[SiteStatus, ...]:
-    """Every site that was ever patched: its generation, and where its code stands."""
-    found: dict[Site, SiteStatus] = {}
-    for record in history.records:
-        for target in record.targets:
-            code = target.function.__code__
-            generation = _generation_of(history, target.function)
-            found[target.site] = SiteStatus(
-                target.site, generation, fingerprint.of(code), code.co_filename, code.co_firstlineno
-            )
-    return tuple(found[site] for site in sorted(found))
-
-
-def _generation_of(history: History, function: FunctionType) -> int:
-    """The newest generation, up to the current one, that brought a function the code it runs."""
-    for record in reversed(history.lineage(history.current)):
-        if any(one.slot.owner is function and one.slot.name == "__code__" for one in record.changes):
-            return record.generation.number
-    return 0

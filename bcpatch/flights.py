@@ -28,8 +28,12 @@ class Call(NamedTuple):
 _FRAMES: Final = {"generator": "gi_frame", "coroutine": "cr_frame", "async_generator": "ag_frame"}
 
 
-def calls_inside(codes: Sequence[Any]) -> Iterator[Call]:
-    """Every call of some code objects, on the stack of a thread or suspended."""
+def calls_inside(codes: Sequence[Any], asleep: Sequence[Any] | None = None) -> Iterator[Call]:
+    """Every call of some code objects, on the stack of a thread or suspended.
+
+    Suspended calls are looked for among those ``asleep``, by default among all: for that,
+    every object of the heap is looked at.
+    """
     wanted = {id(code) for code in codes}
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     inside = [
@@ -42,12 +46,15 @@ def calls_inside(codes: Sequence[Any]) -> Iterator[Call]:
     for holder, frame in inside:
         yield _call(frame, holder)
     inside.clear()
+    asleep = codes if asleep is None else asleep
+    if not asleep:
+        return
     tasks = _tasks()
-    for suspended in gc.get_referrers(*codes):
+    for suspended in gc.get_referrers(*asleep):
         attribute = _FRAMES.get(type(suspended).__name__)
-        asleep: FrameType | None = getattr(suspended, attribute) if attribute else None
-        if asleep is not None and id(asleep) not in running and id(asleep.f_code) in wanted:
-            yield _call(asleep, tasks.get(id(suspended), type(suspended).__name__.replace("_", " ")))
+        found: FrameType | None = getattr(suspended, attribute) if attribute else None
+        if found is not None and id(found) not in running and id(found.f_code) in wanted:
+            yield _call(found, tasks.get(id(suspended), type(suspended).__name__.replace("_", " ")))
 
 
 def _upward(frame: FrameType | None) -> Iterator[FrameType]:

@@ -545,7 +545,7 @@ def test_tracebacks_show_the_lines_that_ran(tmp_path: Path) -> None:
         assert "line 4, in f" in shown()
         assert inspect.getsource(module.f) == "def f():\n    return 2 / 0  # new\n"
         assert module.f.__code__.co_filename != module.__file__
-        Path(module.__file__).write_text(text)
+        Path(str(module.__file__)).write_text(text)
         worlds.applied(changed, text, history)
         assert module.f.__code__.co_filename == module.__file__
         assert "return 1 / 0  # old" in shown()
@@ -558,7 +558,7 @@ def test_positions_follow_the_file_where_it_has_the_new_text(tmp_path: Path) -> 
     with worlds.world(text, tmp_path) as module:
         worlds.applied(text, moved, history)
         assert module.f.__code__.co_firstlineno == 1
-        Path(module.__file__).write_text(moved)
+        Path(str(module.__file__)).write_text(moved)
         worlds.applied(text, moved, history)
         assert module.f.__code__.co_firstlineno == 3
         assert module.f()[0].__code__.co_firstlineno == 4

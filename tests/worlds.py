@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -67,7 +67,7 @@ def applied(old: str, new: str, history: History, name: str = "world") -> Genera
 def portrait(module: ModuleType, *functions: FunctionType) -> dict[str, object]:
     """Everything that a patch could set: what the namespaces of a module and its classes hold, and its functions."""
     seen: dict[str, object] = {}
-    spaces = {"": vars(module)}
+    spaces: dict[str, Mapping[str, object]] = {"": vars(module)}
     for name, value in vars(module).items():
         if isinstance(value, type) and value.__module__ == module.__name__:
             spaces[name] = vars(value)
