@@ -139,16 +139,15 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
 
 def arguments(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
     """Every argument out of its range (BCP307)."""
-    seen: set[tuple[int, int]] = set()
-    for instruction in decoded:
-        key = (instruction.opcode, instruction.argument)
-        if key in seen:
-            continue
-        fault = _argument_fault(code, slots, FACTS[instruction.opcode].row.argument, instruction.argument)
+    seen = {(number, argument) for _, number, _, argument, _ in decoded}
+    wrong = {}
+    for number, argument in seen:
+        fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
         if fault:
-            yield Broken("BCP307", f"{instruction.name}: {fault}", instruction.offset)
-        else:
-            seen.add(key)
+            wrong[number, argument] = fault
+    for offset, number, name, argument, _ in decoded if wrong else ():
+        if (number, argument) in wrong:
+            yield Broken("BCP307", f"{name}: {wrong[number, argument]}", offset)
 
 
 # --- neighbours and prologue ------------------------------------------------------------
@@ -186,6 +185,7 @@ def prologue(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iter
 
 _ONCE: Final = frozenset(NUMBERS[name] for name in ("RETURN_GENERATOR", "COPY_FREE_VARS"))
 _SUSPENDING: Final = frozenset(NUMBERS[name] for name in ("YIELD_VALUE", "SEND"))
+_PLACED: Final = _ONCE | _SUSPENDING | {NUMBERS["RESUME"]}
 
 
 def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) -> Iterator[Broken]:
@@ -193,6 +193,8 @@ def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) ->
     resume, yields = NUMBERS["RESUME"], NUMBERS["YIELD_VALUE"]
     for at in range(start + 1, len(decoded)):
         number, offset = decoded[at].opcode, decoded[at].offset
+        if number not in _PLACED:
+            continue
         if number in _ONCE:
             yield Broken("BCP312", f"{decoded[at].name} after the prologue", offset)
         elif number in _SUSPENDING and not code.flags & SUSPENDS:
@@ -201,9 +203,9 @@ def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) ->
             yield Broken("BCP312", "RESUME stands only at the start and after YIELD_VALUE", offset)
         if number == yields:
             yield from _suspension(decoded, at)
-    for instruction in decoded:
-        if 0 <= instruction.target <= start:
-            yield Broken("BCP312", f"{instruction.name} jumps into the prologue", instruction.offset)
+    for offset, _, name, _, target in decoded:
+        if 0 <= target <= start:
+            yield Broken("BCP312", f"{name} jumps into the prologue", offset)
 
 
 def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
@@ -224,11 +226,17 @@ def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
 #: What must stand right behind an instruction: the interpreter takes it for granted, or skips it.
 _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
+_WATCHED: Final = frozenset(
+    NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS
+)
+
 
 def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
     """Instructions that the interpreter reads ahead of, skips, or jumps to as one (BCP312)."""
-    targets = {instruction.target for instruction in decoded}
-    for at, instruction in enumerate(decoded):
+    watched = [at for at, instruction in enumerate(decoded) if instruction.opcode in _WATCHED]
+    targets = {instruction.target for instruction in decoded} if watched else set()
+    for at in watched:
+        instruction = decoded[at]
         after = decoded[at + 1] if at + 1 < len(decoded) else None
         wanted = _FOLLOWERS.get(instruction.name)
         if wanted and (after is None or after.name not in wanted or at + 1 in targets):

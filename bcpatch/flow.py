@@ -19,6 +19,7 @@ from bcpatch.interpret import Trace
 from bcpatch.kinds import Kinds
 from bcpatch.model import Code
 from bcpatch.origins import Origin, Use
+from bcpatch.uses import Graph
 from bcpatch.values import slots
 
 __all__ = ["Fault", "Flow", "Instruction", "Malformed", "Position", "analyze"]
@@ -79,17 +80,13 @@ class Flow:
         return uses.stored_captures(self.code, self.trace, {at: one.stored_captures for at, one in self.nested.items()})
 
     @cached_property
-    def graph(self) -> uses.Graph:
+    def graph(self) -> Graph:
         """The origins of all values, as they are asked for."""
-        return uses.Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
+        return Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
 
     @cached_property
     def _positions(self) -> tuple[list[int], list[Position]]:
-        ends, found = [], []
-        for end, position in decode.positions(self.code):
-            ends.append(end)
-            found.append(position)
-        return ends, found
+        return decode.positions(self.code)
 
     def position(self, offset: int) -> Position | None:
         """Where in the source the instruction at ``offset`` stands; None where the line table doesn't say."""
@@ -103,14 +100,10 @@ def _at(ends: list[int], found: list[Position], offset: int) -> Position | None:
 
 def _place(code: Code, offset: int) -> Position | None:
     """The position of a fault in code whose line table may itself be broken."""
-    ends, found = [], []
     try:
-        for end, position in decode.positions(code):
-            ends.append(end)
-            found.append(position)
+        return _at(*decode.positions(code), offset)
     except Broken:
         return None
-    return _at(ends, found, offset)
 
 
 def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
@@ -118,8 +111,7 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     broken = list(fields.check(code))
     if broken:
         return None, broken
-    for _ in decode.positions(code):
-        pass
+    decode.positions(code)
     decoded = decode.instructions(code)
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
@@ -148,17 +140,19 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
             inner = _analyze(constant, (*path, index), faults)
             if inner:
                 nested[index] = inner
+    trace: Trace | None = None
+    kinds: Kinds | None = None
     try:
         trace, broken = _straight(code)
         if trace and len(faults) == before:
             trace.follow()
             kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
             broken = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
-    except Broken as one:
-        broken = [one]
+    except Broken as found:
+        broken = [found]
     for one in broken:
         fault(one)
-    if len(faults) > before or trace is None:
+    if len(faults) > before or trace is None or kinds is None:
         return None
     return Flow(code, trace.decoded, trace.max_depth, nested, kinds.demands, trace)
 

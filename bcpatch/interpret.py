@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from bcpatch import pythons
 from bcpatch.decode import Broken, Handler, Instruction
 from bcpatch.model import Code
-from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, LASTI, NUMBERS, SPENT, Effect, effect
+from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, LASTI, NUMBERS, OBJECT, SPENT, Effect, effect
 from bcpatch.values import PRESENT, RESULTS, Slots, Values, constant_kind
 
 #: How much following may cost, in values looked at: real code of any size stays far below.
@@ -129,30 +129,28 @@ class Trace:
     # --- setting out ---------------------------------------------------------------
 
     def _prepare(self) -> None:
-        kinds, constants = self.values.kinds, self.code.constants
-        for number, instruction in enumerate(self.decoded):
-            facts = effect(instruction.opcode, instruction.argument)
+        kinds = self.values.kinds
+        known: dict[tuple[int, int], Effect] = {}
+        for number, (offset, opcode, name, argument, _) in enumerate(self.decoded):
+            facts = known.get((opcode, argument)) or effect(opcode, argument)
             if facts is None or len(facts.gives) > self.code.stacksize + 1:
-                name, argument = instruction.name, instruction.argument
-                raise Broken(
-                    "BCP305",
-                    f"{name} {argument} needs more than the stack of {self.code.stacksize}",
-                    instruction.offset,
-                )
+                raise Broken("BCP305", f"{name} {argument} needs more than the stack of {self.code.stacksize}", offset)
+            known[opcode, argument] = facts
             self.effects.append(facts)
-            first = RESULTS * number
-            given = []
-            for result, kind in enumerate(facts.gives):
-                value = first + min(result, 2)
-                kinds[value] = (
-                    constant_kind(constants[instruction.argument]) if instruction.opcode == _LOAD_CONST else kind
-                )
-                given.append(value)
-            if instruction.opcode in _TWIN:
+            first, gives = RESULTS * number, facts.gives
+            if opcode == _LOAD_CONST:
+                kinds[first] = constant_kind(self.code.constants[argument])
+                self._given.append((first,))
+            elif len(gives) == 1:
+                kinds[first] = gives[0]
+                self._given.append((first,))
+            else:
+                kinds[first : first + 3] = (*gives, OBJECT, OBJECT, OBJECT)[:3]
+                self._given.append(tuple([first + min(result, 2) for result in range(len(gives))]))
+            if opcode in _TWIN:
                 kinds[first + PRESENT] = EXCEPTION
-            elif instruction.opcode in _MADE:
-                kinds[first] = _MADE[instruction.opcode]
-            self._given.append(tuple(given))
+            elif opcode in _MADE:
+                kinds[first] = _MADE[opcode]
         for number in range(len(self.table)):
             kinds[self.values.first_handler + 2 * number] = LASTI
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
@@ -290,7 +288,7 @@ class Trace:
 
     def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
         argument, made = self.decoded[at].argument, RESULTS * at
-        if move == _LOAD or move == _LOAD_CHECKED:
+        if move in (_LOAD, _LOAD_CHECKED):
             if move == _LOAD_CHECKED:
                 local[argument] = self.values.bound(local[argument], made)
             self.operands[at] = [local[argument]]
@@ -326,7 +324,7 @@ class Trace:
         elif move == _STORE_TWO:
             self._store(at, stack, local, first, work[1])
             self._store(at, stack, local, second, work[0])
-        elif move == _LOAD_TWO or move == _BORROW_TWO:
+        elif move in (_LOAD_TWO, _BORROW_TWO):
             self.operands[at] = [local[first], local[second]]
             for slot in (first, second):
                 stack.append(local[slot] if move == _LOAD_TWO else self.values.borrowed(local[slot], slot))

@@ -73,7 +73,8 @@ _UNCHECKED: Final = (
 _IDLE: Final = frozenset(
     number
     for number, facts in FACTS.items()
-    if facts.row.move or facts.row.flow.jumps or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
+    if facts.row.move or facts.row.flow.jumps
+    or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
     or facts.row.name in ("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_EXCEPT", "TO_BOOL", "IS_OP", "NOT_TAKEN")
 ) - _numbers("FOR_ITER", "SEND")  # fmt: skip
 _INTERRUPTIBLE: Final = frozenset(
@@ -193,8 +194,8 @@ class Kinds:
         if made and by == "LOAD_SMALL_INT":
             return self.trace.decoded[made[0]].argument
         if made and by == "LOAD_COMMON_CONSTANT":
-            value = pythons.common_constant(self.trace.decoded[made[0]].argument)
-            return value if value is None or isinstance(value, int | str) else Dots()
+            common = pythons.common_constant(self.trace.decoded[made[0]].argument)
+            return common if common is None or isinstance(common, int | str) else Dots()
         return Dots()
 
     def _make(self, at: int, flags: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:

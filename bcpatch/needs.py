@@ -6,8 +6,6 @@ one that the code asks about first. It is left to run time, as in a fresh proces
 
 from __future__ import annotations
 
-import ast
-import warnings
 from collections.abc import Iterable, Iterator
 
 from bcpatch import names

@@ -7,6 +7,7 @@ instruction's result comes from its operands, not which use a policy allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import BuiltinFunctionType
 from typing import Final, Literal, cast
 
 from bcpatch import pythons
@@ -300,13 +301,14 @@ def _small(graph: Graph, at: int, result: int, depth: int) -> Origin:
 
 def _common(graph: Graph, at: int, result: int, depth: int) -> Origin:
     value = pythons.common_constant(graph.trace.decoded[at].argument)
-    if isinstance(value, type) or callable(value):
+    if isinstance(value, type | BuiltinFunctionType):
         return Global(graph.offset(at), value.__name__)
     return ConstantOrigin(graph.offset(at), -1, cast("None | bool | int | str", value))
 
 
 def _attribute(graph: Graph, at: int, result: int, depth: int) -> Origin:
-    return Attribute(graph.offset(at), *graph.origins(graph.operands(at)[:1], depth), _name(graph, at))
+    (owner,) = graph.origins(graph.operands(at)[:1], depth)
+    return Attribute(graph.offset(at), owner, _name(graph, at))
 
 
 def _super(graph: Graph, at: int, result: int, depth: int) -> Origin:
@@ -315,8 +317,8 @@ def _super(graph: Graph, at: int, result: int, depth: int) -> Origin:
 
 
 def _special(graph: Graph, at: int, result: int, depth: int) -> Origin:
-    name = pythons.special_method(graph.trace.decoded[at].argument)
-    return Attribute(graph.offset(at), *graph.origins(graph.operands(at)[:1], depth), name)
+    (owner,) = graph.origins(graph.operands(at)[:1], depth)
+    return Attribute(graph.offset(at), owner, pythons.special_method(graph.trace.decoded[at].argument))
 
 
 def _entered(graph: Graph, at: int, result: int, depth: int) -> Origin:
