@@ -59,9 +59,9 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
 
 
 def _own_name(name: str, scope: Scope) -> str:
-    shadows = ", which hides the builtin" if name in names.BUILTINS else ""
-    also = _ALSO[scope.role]
-    return f"a strict patch uses builtins and imported names only{also}; `{name}` is a global of `{scope.module.name}`{shadows}"
+    only = f"a strict patch uses builtins and imported names only{_ALSO[scope.role]}"
+    hides = ", which hides the builtin" if name in names.BUILTINS else ""
+    return f"{only}; `{name}` is a global of `{scope.module.name}`{hides}"
 
 
 _ALSO = {

@@ -7,7 +7,7 @@ come about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
@@ -182,5 +182,5 @@ def _step(step: Step, file: str) -> Location:
 
 def _uri(path: str) -> str:
     """A relative path stays relative: to where the log is read."""
-    plain = PurePath(path)
+    plain = Path(path)
     return plain.as_uri() if plain.is_absolute() else quote(plain.as_posix())
