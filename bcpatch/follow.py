@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -36,7 +36,7 @@ from bcpatch.diagnostics import Diagnostic, errors, relative
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.model import ClassPositionEdit, FunctionEdit, Interpreter, Module, Patch, Policy, PositionEdit
 from bcpatch.outline import Source
-from bcpatch.watch import SUFFIX, Batch, sources
+from bcpatch.watch import SUFFIX, Batch, Voice, sources
 
 #: Seconds that a process may take to answer. One that is stopped in a debugger never does.
 ANSWER_SECONDS: Final = 10.0
@@ -52,13 +52,6 @@ NAMED: Final = 4
 
 Content: TypeAlias = bytes | None
 Delta: TypeAlias = Mapping[str, Content]
-
-
-class Voice(NamedTuple):
-    """How the follower speaks: ``say`` a line, ``tell`` findings."""
-
-    say: Callable[[str], None]
-    tell: Callable[[Sequence[Diagnostic]], None]
 
 
 @dataclass(eq=False)
@@ -127,41 +120,22 @@ class Change(NamedTuple):
 
 
 class Follower:
-    """Brings every worker to what is saved below ``folders``, whose sources are the base from now on.
+    """Brings every worker to what is saved. ``start`` are the sources, by path, before the application started."""
 
-    ``met`` tells whether any process has ever greeted.
-    """
-
-    def __init__(self, folders: Sequence[str], policy: Policy, voice: Voice) -> None:
+    def __init__(self, start: Mapping[str, bytes], policy: Policy, voice: Voice) -> None:
         self._policy = policy
         self._voice = voice
-        self._start: dict[str, bytes] = {}
-        for path in sorted({path for folder in folders for path in sources(folder)}):
-            content = self._read(path)
-            if content is not None:
-                self._start[path] = content
+        self._start = start
         self._disk: dict[str, Content] = {}
         self._refused: set[str] = set()
         self._loaded: set[str] = set()
         self._workers: dict[Peer, Worker] = {}
         self._strangers: set[Interpreter] = set()
-        self.met = False
-
-    @property
-    def count(self) -> int:
-        """How many sources there were at the start."""
-        return len(self._start)
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes that can be sent patches."""
-        return tuple(worker.pid for worker in tuple(self._workers.values()))
 
     # --- workers -------------------------------------------------------------------
 
     def joined(self, peer: Peer) -> None:
         """A process has greeted: it runs the sources at the start, those on disk, or what its parent ran."""
-        self.met = True
         if not self._same_python(peer.hello.interpreter):
             return
         generation = peer.hello.generation

@@ -15,9 +15,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import bootstrap, watch
 from bcpatch.channels import relay
@@ -27,9 +28,11 @@ from bcpatch.channels.protocol import Applied, Reply, Request, Rollback
 from bcpatch.channels.supervisor import ENVIRONMENT
 from bcpatch.channels.workers import Workers
 from bcpatch.diagnostics import Error, relative
-from bcpatch.follow import Follower, Voice
 from bcpatch.model import Policy
-from bcpatch.watch import Saved, Settling
+from bcpatch.watch import Saved, Settling, Voice
+
+if TYPE_CHECKING:
+    from bcpatch.follow import Follower
 
 #: Seconds without a single process that takes patches, after which that is said.
 ALONE: Final = 5.0
@@ -54,6 +57,14 @@ class Program(NamedTuple):
 
     command: list[str]
     folder: str
+
+
+@dataclass
+class Processes:
+    """The processes that take patches now, and whether there ever was one."""
+
+    pids: set[int] = field(default_factory=set)
+    met: bool = False
 
 
 class CannotRun(Error):
@@ -111,19 +122,21 @@ def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: V
     for folder in watched:
         if not os.path.isdir(folder):
             raise CannotRun(f"{relative(folder)}: no such folder to watch")
-    follower = Follower(watched, policy, voice)
+    start = watch.snapshot(watched)
+    processes = Processes()
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     with contextlib.ExitStack() as stack:
         workers = _workers(events)
         stack.callback(workers.close)
         stack.callback(_watching(watched, events).stop)
+        count = f"{len(start)} source{'' if len(start) == 1 else 's'}"
+        voice.say(f"watching {count} below {', '.join(map(relative, watched))} ({policy.value})")
+        application = _Application(program.command, workers.path, processes, voice)
         following = threading.Thread(
-            target=_follow, args=(follower, events, watched, voice), name="bcpatch follow", daemon=True
+            target=_follow, args=(start, policy, events, watched, processes, voice), name="bcpatch follow", daemon=True
         )
         following.start()
-        sources = f"{follower.count} source{'' if follower.count == 1 else 's'}"
-        voice.say(f"watching {sources} below {', '.join(map(relative, watched))} ({policy.value})")
-        status = _Application(program.command, workers.path, follower, voice).wait()
+        status = application.wait()
         events.put(Closed())
         following.join(TWICE)
     return status
@@ -143,16 +156,31 @@ def _watching(folders: Sequence[str], events: queue.SimpleQueue[Event]) -> watch
         raise CannotRun(f"can't watch {', '.join(map(relative, folders))}: {error.strerror or error}") from error
 
 
-def _follow(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str], voice: Voice) -> None:
+def _follow(
+    start: Mapping[str, bytes],
+    policy: Policy,
+    events: queue.SimpleQueue[Event],
+    folders: Sequence[str],
+    processes: Processes,
+    voice: Voice,
+) -> None:
     """Handle events until there are no more; whatever goes wrong, the application is left running."""
     try:
-        _handle(follower, events, folders, voice)
+        from bcpatch.follow import Follower  # the compiler is loaded while the application starts, not before
+
+        _handle(Follower(start, policy, voice), events, folders, processes, voice)
     except Exception:
         voice.say("an error of bcpatch itself: no save is followed any more; the application runs on")
         raise
 
 
-def _handle(follower: Follower, events: queue.SimpleQueue[Event], folders: Sequence[str], voice: Voice) -> None:
+def _handle(
+    follower: Follower,
+    events: queue.SimpleQueue[Event],
+    folders: Sequence[str],
+    processes: Processes,
+    voice: Voice,
+) -> None:
     """Handle events in their order, and saves when they have settled, until there are no more."""
     locks = watch.git_locks(folders)
     settling = Settling(lambda: any(map(os.path.exists, locks)))
@@ -171,10 +199,13 @@ def _handle(follower: Follower, events: queue.SimpleQueue[Event], folders: Seque
             case Saved():
                 settling.note(event)
             case Joined(peer):
+                processes.met = True
+                processes.pids.add(peer.hello.pid)
                 with contextlib.suppress(ChannelError):  # then it is reached by saves alone
                     relays[peer] = relay.open_channel(peer, functools.partial(_passed, peer, voice))
                 follower.joined(peer)
             case Left(peer):
+                processes.pids.discard(peer.hello.pid)
                 follower.left(peer)
                 if peer in relays:
                     relays.pop(peer).close()
@@ -197,8 +228,8 @@ def _passed(peer: Peer, voice: Voice, request: Request, reply: Reply) -> None:
 class _Application:
     """A started program, and the signals that end it or us."""
 
-    def __init__(self, command: Sequence[str], socket: str, follower: Follower, voice: Voice) -> None:
-        self._follower = follower
+    def __init__(self, command: Sequence[str], socket: str, processes: Processes, voice: Voice) -> None:
+        self._processes = processes
         self._voice = voice
         self._inbox: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._interrupted = -TWICE
@@ -219,7 +250,7 @@ class _Application:
                     number = self._inbox.get(timeout=alone)
                 except queue.Empty:
                     alone = None
-                    if not self._follower.met:
+                    if not self._processes.met:
                         self._voice.say(_NOBODY)
                     continue
                 if number is None:
@@ -257,7 +288,7 @@ class _Application:
         """End the program's processes at once: the first, and all that have made themselves known."""
         self._voice.say("killing the application")
         self._process.kill()
-        for pid in self._follower.pids:
+        for pid in tuple(self._processes.pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from bcpatch.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -58,6 +61,13 @@ class Batch(NamedTuple):
     paths: frozenset[str]
     since: float
     again: bool = False
+
+
+class Voice(NamedTuple):
+    """How those who watch speak to those who edit: ``say`` a line, ``tell`` findings."""
+
+    say: Callable[[str], None]
+    tell: Callable[[Sequence[Diagnostic]], None]
 
 
 class Settling:
@@ -132,6 +142,15 @@ def sources(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_foreign(os.path.join(parent, name)))
         yield from (os.path.join(parent, name) for name in sorted(files) if is_source(name))
+
+
+def snapshot(folders: Iterable[str]) -> dict[str, bytes]:
+    """The content of every source below some folders that can be read, by path."""
+    found = {}
+    for path in sorted({path for folder in folders for path in sources(folder)}):
+        with contextlib.suppress(OSError):  # gone again, or not ours to read: so it is none that the application runs
+            found[path] = Path(path).read_bytes()
+    return found
 
 
 def git_locks(folders: Iterable[str]) -> tuple[str, ...]:

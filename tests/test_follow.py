@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bcpatch import patchfile
+from bcpatch import patchfile, watch
 from bcpatch.channels.protocol import (
     Applied,
     Apply,
@@ -24,9 +24,9 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import finding
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.follow import Follower, Voice
+from bcpatch.follow import Follower
 from bcpatch.model import FunctionEdit, Patch, Policy
-from bcpatch.watch import Batch
+from bcpatch.watch import Batch, Voice
 
 
 class Process:
@@ -86,7 +86,9 @@ class World:
         self.lines: list[str] = []
         self.codes: list[str] = []
         self.follower = Follower(
-            [str(folder)], policy, Voice(self.lines.append, lambda found: self.codes.extend(one.code for one in found))
+            watch.snapshot([str(folder)]),
+            policy,
+            Voice(self.lines.append, lambda found: self.codes.extend(one.code for one in found)),
         )
 
     def join(self, pid: int, *loaded: str, **facts: int) -> Process:

@@ -14,7 +14,7 @@ from bcpatch.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from bcpatch.demo import Speaker
-    from bcpatch.follow import Voice
+    from bcpatch.watch import Voice
 
 _PREFIX: Final = "bcpatch:"
 
@@ -30,7 +30,7 @@ _LOOKS: Final[dict[Speaker, tuple[str, str]]] = {
 
 def voice() -> Voice:
     """Lines and findings to standard error."""
-    from bcpatch.follow import Voice
+    from bcpatch.watch import Voice
 
     coloured = colour(sys.stderr)
     prefix = shade(_PREFIX, "36") if coloured else _PREFIX
