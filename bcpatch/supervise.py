@@ -95,8 +95,10 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
 
     Raises CannotRun where there is none.
     """
+    # What multiprocessing does too, so that `python -O -m bcpatch run app.py` runs it optimised.
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     if module is not None:
-        return Program(bootstrap.command(words, module), os.getcwd())
+        return Program(bootstrap.command(words, module, options), os.getcwd())
     if not words:
         raise CannotRun("nothing to run: name a Python file, -m MODULE, or a command after --")
     name = words[0]
@@ -104,7 +106,7 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
         if not os.path.exists(name):
             raise CannotRun(f"{name}: no such file")
         folder = name if os.path.isdir(name) else os.path.dirname(os.path.realpath(name))
-        return Program(bootstrap.command(words, None), folder)
+        return Program(bootstrap.command(words, None, options), folder)
     if shutil.which(name) is None:
         raise CannotRun(f"{name}: no such program")
     return Program(list(words), os.getcwd())

@@ -237,6 +237,13 @@ class TestPrograms:
             edit(tmp_path / "shop" / "__main__.py", 'print("over"', 'print("all over"')
             running.hear(r"live in 1 process.*__main__:main")
 
+    def test_the_interpreters_own_options_are_the_applications_too(self, project):
+        with Started([sys.executable, "-O", "-m", "bcpatch", "run", "app.py"], project) as running:
+            running.hear("takes patches", "ready")
+            edit(project / "lib.py", f"return {OLD}", f"assert False\n        return {NEW}")
+            running.hear("live in 1 process")
+            assert asked(running, "a") == "new a 1"
+
     def test_a_command_with_its_own_loop_and_optimisation_level(self, project):
         edit(project / "app.py", "import lib\n", "import lib\nfrom bcpatch import runtime\n\nruntime.loop()\n")
         with run("--", sys.executable, "-O", "app.py", cwd=project) as running:
