@@ -108,7 +108,8 @@ class Kinds:
             if instruction.opcode in _PREPARES_STAR and self._prepares(instruction.opcode, instruction.argument):
                 kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
             elif instruction.opcode == _MAKE:
-                yield from self._make(at, instruction.argument, work, kinds)
+                flags = instruction.argument if len(work) > 1 else 0  # nothing reads the argument from 3.13 on
+                yield from self._make(at, flags, work, kinds)
             elif instruction.opcode == _ATTRIBUTE:
                 yield from self._set_attribute(at, instruction.argument, work, kinds)
             elif instruction.opcode == _CALL and self._makes_generator(work[0], kinds):

@@ -144,7 +144,7 @@ BAD: dict[str, tuple[Callable[[model.Patch], bytes], set[str]]] = {
     "another Python": (lambda patch: patchfile.encode(_elsewhere(patch, version="3.99", magic=1)), {"BCP405"}),
     "another level": (lambda patch: patchfile.encode(_elsewhere(patch, optimization=2)), {"BCP406"}),
     "a parent not applied": (lambda patch: patchfile.encode(_other(patch, parent="0" * 32)), {"BCP407"}),
-    "malformed bytecode": (lambda patch: patchfile.encode(_broken(patch)), {"BCP303", "BCP304", "BCP305"}),
+    "malformed bytecode": (lambda patch: patchfile.encode(_broken(patch)), {"BCP303", "BCP304", "BCP305", "BCP313"}),
 }
 
 
