@@ -118,7 +118,7 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
 def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: Voice) -> int:
     """Run a program until it ends, and bring every save below ``folders`` to its processes.
 
-    Returns its exit status, 128 + N where signal N ended it. Raises CannotRun.
+    Returns its exit status, 128 + N where signal N ended it. Raises CannotRun or TooMany.
     """
     watched = tuple(dict.fromkeys(map(os.path.realpath, folders)))
     for folder in watched:
@@ -194,6 +194,8 @@ def _handle(
         except queue.Empty:
             if wait == 0:
                 batch = settling.take()
+                if len(batch.paths) > watch.MANY:
+                    batch = batch._replace(paths=batch.paths.union(folders))
                 if not follower.saved(batch):
                     settling.put_off(batch, time.monotonic())
             continue

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from bcpatch.diagnostics import Diagnostic
+from bcpatch.diagnostics import Diagnostic, Error, relative
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -34,6 +34,12 @@ WRITING: Final = 1.0
 #: Seconds to wait for git to finish a checkout; its lock may be one that a dead git left.
 LOCKED: Final = 10.0
 
+#: Sources that are watched at most.
+LIMIT: Final = 20_000
+
+#: Files in a batch from which on the system may have lost events, so that everything is looked at.
+MANY: Final = 500
+
 #: Whether the system tells when a writer closes a file (inotify does; FSEvents and kqueue don't).
 TELLS_CLOSED: Final = sys.platform.startswith("linux")
 
@@ -42,6 +48,10 @@ _MAKES: Final = frozenset({"created", "moved"})
 
 #: Folders that hold other people's code, or none.
 _FOREIGN: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+class TooMany(Error):
+    """Folders that hold more than any one program: a home folder, or a whole disk."""
 
 
 class Saved(NamedTuple):
@@ -145,9 +155,15 @@ def sources(folder: str) -> Iterator[str]:
 
 
 def snapshot(folders: Iterable[str]) -> dict[str, bytes]:
-    """The content of every source below some folders that can be read, by path."""
+    """The content of every source below some folders that can be read, by path; raises TooMany."""
+    paths: set[str] = set()
+    for folder in folders:
+        for path in sources(folder):
+            paths.add(path)
+            if len(paths) > LIMIT:
+                raise TooMany(f"more than {LIMIT} sources below {relative(folder)}: choose folders with --watch")
     found = {}
-    for path in sorted({path for folder in folders for path in sources(folder)}):
+    for path in sorted(paths):
         with contextlib.suppress(OSError):  # gone again, or not ours to read: so it is none that the application runs
             found[path] = Path(path).read_bytes()
     return found

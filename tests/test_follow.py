@@ -300,6 +300,14 @@ def test_a_folder_that_was_moved_away_is_all_its_files(tmp_path):
     assert "deleted" in world.lines[0]
 
 
+def test_a_whole_folder_is_looked_at_where_events_were_lost(world):
+    process = world.join(1, "a", "b")
+    world.write("a", 2000)
+    world.write("b", 3000)
+    world.follower.saved(Batch(frozenset({str(world.folder)}), 0.0, True))
+    assert process.brought == [("a", 2000), ("b", 3000)]
+
+
 def test_without_processes_nothing_is_said(world):
     assert world.save(a=2000) is True
     assert world.lines == []

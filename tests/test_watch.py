@@ -126,6 +126,16 @@ def test_foreign_folders_are_left_out(tmp_path):
     assert found == ["b.py", os.path.join("own", "a.py")]
 
 
+def test_a_folder_of_everything_is_not_watched(tmp_path, monkeypatch):
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(watch, "LIMIT", 2)
+    assert len(watch.snapshot([str(tmp_path), str(tmp_path)])) == 2
+    monkeypatch.setattr(watch, "LIMIT", 1)
+    with pytest.raises(watch.TooMany, match="--watch"):
+        watch.snapshot([str(tmp_path)])
+
+
 def test_the_lock_of_a_repository_and_of_a_linked_working_tree(tmp_path):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path / "main")]
     (tmp_path / "main" / "shop").mkdir(parents=True)
