@@ -175,7 +175,7 @@ def _edit(after: Function, new: Header, before: Function | None, old: Header | N
     code = fingerprint.encode(after.code)
     old_defaults = dict(old.positional + old.keywords) if old else {}
     annotations = _digest(new.annotations)
-    generic = old is None or old.type_parameters_digest != new.type_parameters_digest
+    generic = old is None or _digest(old.type_parameters) != _digest(new.type_parameters)
     annotated = old is None or _digest(old.annotations) != annotations or old.lazy != new.lazy
     return FunctionEdit(
         site=before.site if before else after.site,

@@ -26,8 +26,8 @@ _FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 class Header:
     """The code that makes a function's defaults (by parameter, in order) and annotations.
 
-    ``type_parameters`` is the compiler's scope around a generic function, and
-    ``type_parameters_digest`` names what it does beside making that function.
+    ``type_parameters`` returns a function with the type parameters and the annotations of a
+    generic function, and nothing else of it.
     """
 
     positional: tuple[tuple[str, Code], ...]
@@ -35,7 +35,6 @@ class Header:
     annotations: Code | None
     lazy: bool
     type_parameters: Code | None
-    type_parameters_digest: str
 
 
 def header(unit: Unit, function: Function, optimization: int) -> Header:
@@ -50,17 +49,17 @@ def header(unit: Unit, function: Function, optimization: int) -> Header:
     ]
     # as the function itself knows them: those of methods are mangled
     known = dict(zip((one.arg for one in (*ordered, *arguments.kwonlyargs)), function.code.co_varnames, strict=False))
-    annotations = None
+    annotations = generic = None
     if not isinstance(function.node, ast.Lambda):
         annotations = _annotations(unit, function.node, function, optimization)
-    generic = None if function.generic is None else fingerprint.encode(function.generic)
+        if function.generic is not None:
+            generic = _type_parameters_of(unit, function.node, function, optimization)
     return Header(
         tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in positional),
         tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in keywords),
         annotations,
         is_lazy(unit),
         generic,
-        "" if generic is None else fingerprint.digest(_without(generic, function.name)),
     )
 
 
@@ -92,8 +91,30 @@ def _default(unit: Unit, function: Function, parameter: str, value: ast.expr, op
 def _annotations(
     unit: Unit, node: ast.FunctionDef | ast.AsyncFunctionDef, function: Function, optimization: int
 ) -> Code | None:
-    arguments = node.args
-    bare = ast.arguments(
+    bare = _without_defaults(node.args)
+    annotated = any(one.annotation for one in ast.walk(bare) if isinstance(one, ast.arg))
+    if node.returns is None and not annotated:
+        return None
+    parameters = getattr(node, "type_params", [])
+    return _annotated(unit, bare, node.returns, function.chain, function.name, optimization, parameters)
+
+
+def _type_parameters_of(
+    unit: Unit, node: ast.FunctionDef | ast.AsyncFunctionDef, function: Function, optimization: int
+) -> Code:
+    parameters = getattr(node, "type_params", [])
+    at = parameters[0]
+    body: list[ast.stmt] = [ast.copy_location(ast.Pass(), at)]
+    bare = _definition(node.name, _without_defaults(node.args), body, at, parameters)
+    bare.returns = node.returns
+    reference = ast.copy_location(ast.Name(node.name, ast.Load()), at)
+    returning = ast.copy_location(ast.Return(reference), at)
+    whole = _definition("<type parameters>", _no_arguments(), [bare, returning], at)
+    return _named(_compiled(unit, whole, function.chain, optimization), "<type parameters>")
+
+
+def _without_defaults(arguments: ast.arguments) -> ast.arguments:
+    return ast.arguments(
         arguments.posonlyargs,
         arguments.args,
         arguments.vararg,
@@ -102,19 +123,6 @@ def _annotations(
         arguments.kwarg,
         [],
     )
-    annotated = any(one.annotation for one in ast.walk(bare) if isinstance(one, ast.arg))
-    if node.returns is None and not annotated:
-        return None
-    parameters = getattr(node, "type_params", [])
-    return _annotated(unit, bare, node.returns, function.chain, function.name, optimization, parameters)
-
-
-def _without(generic: Code, name: str) -> Code:
-    """A scope of type parameters without the function that it makes."""
-    constants = tuple(
-        None if isinstance(constant, Code) and constant.name == name else constant for constant in generic.constants
-    )
-    return msgspec.structs.replace(generic, constants=constants)
 
 
 def _annotated(

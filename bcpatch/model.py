@@ -214,7 +214,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     ``replaces`` and ``brings`` are fingerprints of its code object; an empty ``replaces``
     stands for whatever runs there (a build without a base). ``positional`` and
     ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
-    is the compiler's ``<generic parameters of f>`` code where these changed (PEP 695).
+    returns a function that has the new type parameters and annotations, where these changed (PEP 695).
     ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
     """
 

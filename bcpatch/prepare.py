@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import msgspec
@@ -131,11 +131,32 @@ def _reach(module: LinkedModule, needed: Link) -> None:
         raise Refused([finding("BCP505", message, Place(module.file))])
 
 
-def _value(code: Code, module: LinkedModule, what: str, site: Site | None) -> Any:
-    """What an expression of the patch gives in the module's namespace."""
+def _value(code: Code, module: LinkedModule, what: str, site: Site | None, qualname: str = "") -> Any:
+    """What an expression of the patch gives in the module's namespace.
+
+    ``qualname`` is what it belongs to: type parameters of the classes around that are known to it.
+    """
     name = sources.name_for(module.part.module.path, module.part.source)
-    function = FunctionType(fingerprint.decode(code, name), vars(module.object))
+    known = _type_parameters_around(module, qualname) if code.freevars else {}
+    missing = [free for free in code.freevars if free not in known]
+    if missing:
+        message = f"{what} needs {', '.join(missing)} of the code around it, which has run already"
+        raise Refused([finding("BCP212", message, Place(module.file, code.first_line), site=site)])
+    cells = tuple(CellType(known[free]) for free in code.freevars)
+    function = FunctionType(fingerprint.decode(code, name), vars(module.object), code.name, None, cells)
     return _run(what, Place(module.file, code.first_line), site, function)
+
+
+def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, object]:
+    """The type parameters (PEP 695) of the running classes around a function, by name."""
+    found: dict[str, object] = {}
+    owner: object = module.object
+    for name in qualname.split(".")[:-1]:
+        owner = vars(owner).get(name)
+        if not isinstance(owner, type):
+            break
+        found.update({one.__name__: one for one in vars(owner).get("__type_params__", ())})
+    return found
 
 
 # --- imports ------------------------------------------------------------------------
@@ -186,7 +207,9 @@ def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
 def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Prepared) -> None:
     code = _code(site, edit.code, history, ready)
     changed = {
-        one.parameter: _value(one.expression, site.module, f"the default of {one.parameter}", edit.site)
+        one.parameter: _value(
+            one.expression, site.module, f"the default of {one.parameter}", edit.site, edit.site.qualname
+        )
         for one in (*edit.positional, *edit.keywords)
         if one.changed
     }
@@ -251,12 +274,19 @@ def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
 
 
 def _new_types(site: LinkedSite, edit: FunctionEdit, function: FunctionType) -> dict[str, Any]:
+    """The annotations, and of a generic function the type parameters that they name, where these changed."""
     new = edit.annotations
+    around = edit.site.qualname
+    if edit.type_parameters is not None:
+        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, around)
+        annotations = "__annotate__" if new.lazy else "__annotations__"
+        return {"__type_params__": made.__type_params__, annotations: getattr(made, annotations)}
     if not new.changed:
         return {}
     if new.lazy:
         return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function)}
-    return {"__annotations__": {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site)}
+    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around)
+    return {"__annotations__": value}
 
 
 def _defaults(function: FunctionType) -> dict[str, Any]:

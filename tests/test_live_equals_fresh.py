@@ -1,0 +1,264 @@
+"""After a patch a module is what a process started on the new source has: every kind of accepted edit, both ways."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+import worlds
+
+from bcpatch import builder, fingerprint, load
+from bcpatch.history import History
+from bcpatch.model import Module
+from samples import source
+
+WORLD = Module("world", "world.py")
+
+BASE = """\
+'''A shop.'''
+import functools
+import os
+from collections import deque
+
+TIMEOUT = 60 * 60
+PLAIN: int = 1
+
+def total(prices, rate=1, *, digits=[]):
+    '''The total.'''
+    scale = lambda value: value * rate
+    return [scale(price) for price in prices], digits
+
+def counter(start):
+    def step(by=1):
+        nonlocal start
+        start += by
+        return start
+    return step
+
+def numbers(limit):
+    yield from range(limit)
+
+async def later(value):
+    return value
+
+@functools.lru_cache
+def cached(value):
+    return value + 1
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        return function(*arguments)
+    return wrapper
+
+TABLE = {"one": lambda: 1, "two": [lambda: 2, lambda: 3]}
+
+class Shop:
+    '''Sells.'''
+    open: bool = True
+    __hidden = 1
+
+    def __init__(self, name):
+        self.name = name
+
+    def sell(self, __thing: int, count: 'int' = 1) -> 'list[int]':
+        return [count] * __thing
+
+    @property
+    def title(self):
+        return self.name
+
+    @title.setter
+    def title(self, value):
+        self.name = value
+
+    @staticmethod
+    def tax(value):
+        return value * 2
+
+    @classmethod
+    def make(cls, name="shop"):
+        return cls(name)
+
+    @functools.cached_property
+    def once(self):
+        return 1
+
+    class Shelf:
+        def size(self):
+            return 10
+
+    def __len__(self):
+        return 3
+
+    def _private(self):
+        return self.name
+"""
+
+EDITS = {
+    "body": ("scale(price) for", "scale(price) + 1 for"),
+    "lambda inside": ("value * rate", "value * rate * 2"),
+    "default": ("rate=1", "rate=2"),
+    "keyword default": ("digits=[]", "digits=[1]"),
+    "new parameter": ("rate=1, *", "rate=1, more=None, *"),
+    "variadic": ("digits=[])", "digits=[], **more)"),
+    "docstring": ("'''The total.'''", "'''All of it.'''"),
+    "docstring gone": ("    '''The total.'''\n", ""),
+    "module docstring": ("'''A shop.'''", "'''Another shop.'''"),
+    "class docstring": ("    '''Sells.'''\n", "    '''Buys.'''\n"),
+    "closure": ("start += by", "start -= by"),
+    "closure default": ("step(by=1)", "step(by=2)"),
+    "generator": ("range(limit)", "range(limit + 1)"),
+    "coroutine": ("return value\n\n@", "return value + 1\n\n@"),
+    "cached": ("value + 1", "value + 2"),
+    "decorator": ("return function(*arguments)", "return [function(*arguments)]"),
+    "lambda in a table": ("lambda: 2", "lambda: 20"),
+    "two lambdas in a table": ("[lambda: 2, lambda: 3]", "[lambda: 3, lambda: 2]"),
+    "initializer": ("self.name = name\n", "self.name = name.upper()\n"),
+    "method": ("[count] * __thing", "[count] * __thing * 2"),
+    "annotation": ("__thing: int", "__thing: float"),
+    "text annotation": ("'list[int]'", "'list[float]'"),
+    "annotation gone": (" -> 'list[int]'", ""),
+    "getter": ("def title(self):\n        return self.name", "def title(self):\n        return self.name * 2"),
+    "setter": ("self.name = value", "self.name = value * 2"),
+    "static method": ("value * 2\n", "value * 3\n"),
+    "class method": ('name="shop"', 'name="store"'),
+    "cached property": ("def once(self):\n        return 1", "def once(self):\n        return 2"),
+    "inner class": ("return 10", "return 20"),
+    "protocol": ("return 3", "return 4"),
+    "module annotation": ("PLAIN: int", "PLAIN: float"),
+    "class annotation": ("open: bool", "open: int"),
+    "import": ("import os\n", "import os\nimport json\n"),
+    "changed import": ("from collections import deque", "from collections import OrderedDict as deque"),
+    "moved": ("TIMEOUT", "# a comment\n\n\nTIMEOUT"),
+    "moved inside": ("    scale =", "\n    # a comment\n\n    scale ="),
+    "several": ("return ", "return 1 and "),
+}
+
+
+def functions(value: object, seen: set[int]) -> list[FunctionType]:
+    """The functions in a value of a namespace, in the order in which they are found."""
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [value, *(one for inner in (*cells, vars(value)) for one in functions(inner, seen))]
+    inner: list[Any] = []
+    if isinstance(value, (staticmethod, classmethod)):
+        inner = [value.__func__]
+    elif isinstance(value, property):
+        inner = [value.fget, value.fset, value.fdel]
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        inner = list(value)
+    elif isinstance(value, type) and value.__module__ == "world":
+        inner = list(vars(value).values())
+    elif hasattr(value, "__wrapped__"):
+        inner = [value.__wrapped__]
+    elif hasattr(value, "func"):
+        inner = [value.func]
+    return [one for part in inner for one in functions(part, seen)]
+
+
+def described(module: ModuleType, *, lines: bool) -> dict[str, object]:
+    """All that a patch can reach in a module, in a form that is equal for equal modules."""
+    seen: dict[str, object] = {"doc": module.__doc__, "annotations": inspect.get_annotations(module)}
+    for name, value in vars(module).items():
+        if name.startswith("__"):
+            continue
+        if isinstance(value, type) and value.__module__ == "world":
+            for cls in (value, *(one for one in vars(value).values() if isinstance(one, type))):
+                seen[f"{cls.__qualname__}"] = cls.__doc__, inspect.get_annotations(cls)
+                seen[f"{cls.__qualname__} line"] = lines and getattr(cls, "__firstlineno__", None)
+        for number, function in enumerate(functions(value, set())):
+            if function.__module__ != "world" or function.__name__ == "__annotate__":
+                continue
+            code = function.__code__
+            seen[f"{name} {number}"] = (
+                function.__qualname__,
+                fingerprint.of(code),
+                function.__defaults__,
+                function.__kwdefaults__,
+                function.__doc__,
+                inspect.get_annotations(function),
+                inspect.signature(function),
+                lines and list(code.co_positions()),
+                lines and inspect.getsource(function),
+            )
+    return seen
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("on_disk", [True, False], ids=["new text on disk", "old text on disk"])
+def test_live_equals_fresh(edit: str, on_disk: bool, tmp_path: Path) -> None:
+    old, new = EDITS[edit]
+    assert old in BASE
+    changed = BASE.replace(old, new)
+    (tmp_path / "new").mkdir()
+    with worlds.world(changed, tmp_path / "new") as fresh:
+        wanted = described(fresh, lines=on_disk)
+    history = History()
+    with worlds.world(BASE, tmp_path) as live:
+        before = described(live, lines=True)
+        names = set(vars(live))
+        if on_disk:
+            (tmp_path / "world.py").write_text(changed)
+        outcome = builder.compare([source(BASE, WORLD)], [source(changed, WORLD)], policy="linked")
+        assert outcome.patch is not None, outcome.diagnostics
+        load.apply(outcome.patch, history)
+        if on_disk or edit not in ("moved", "moved inside"):
+            assert described(live, lines=on_disk) == wanted
+        assert vars(live).keys() >= vars(fresh).keys() - {"__builtins__"}
+        (tmp_path / "world.py").write_text(BASE)
+        load.rollback(history, 0)
+        assert described(live, lines=True) == before
+        assert set(vars(live)) == names
+
+
+def test_unchanged_defaults_keep_their_objects(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(BASE, tmp_path) as live:
+        kept = live.total.__kwdefaults__["digits"]
+        kept.append("state")
+        outcome = builder.compare(
+            [source(BASE, WORLD)], [source(BASE.replace("rate=1", "rate=2"), WORLD)], policy="linked"
+        )
+        assert outcome.patch is not None
+        load.apply(outcome.patch, history)
+        assert live.total.__kwdefaults__["digits"] is kept
+        assert live.total([1]) == ([2], ["state"])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 is in CPython 3.12+")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def f[T](a: T) -> T: return a", "def f[T](a: T) -> T: return [a]"),
+        ("def f[T](a: T) -> T: return a", "def f[T: int](a: T) -> list[T]: return a"),
+        ("def f[T](a: T) -> T: return T", "def f[T](a: T, b=1) -> T: return T, b"),
+        ("class A[T]:\n  def f[U](self, a: U) -> T: return 1", "class A[T]:\n  def f[U](self, a: U) -> T: return 2"),
+    ],
+)
+def test_type_parameters(old: str, new: str, tmp_path: Path) -> None:
+    def shown(module: ModuleType) -> object:
+        function = module.f if hasattr(module, "f") else vars(module.A)["f"]
+        return (
+            fingerprint.of(function.__code__),
+            [(str(one), one.__bound__) for one in function.__type_params__],
+            {name: str(value) for name, value in inspect.get_annotations(function).items()},
+        )
+
+    (tmp_path / "new").mkdir()
+    with worlds.world(new, tmp_path / "new") as fresh:
+        wanted = shown(fresh)
+    with worlds.world(old, tmp_path) as live:
+        outcome = builder.compare([source(old, WORLD)], [source(new, WORLD)], policy="linked")
+        assert outcome.patch is not None, outcome.diagnostics
+        load.apply(outcome.patch, History())
+        assert shown(live) == wanted
