@@ -8,10 +8,11 @@ in later versions). Knows single instructions and entries, not how they work tog
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from bcpatch.model import Code
-from bcpatch.opcodes import EXTENDED_ARG, FACTS, Facts
+from bcpatch.opcodes import EXTENDED_ARG, FACTS
 
 
 class Position(NamedTuple):
@@ -56,58 +57,79 @@ class Broken(Exception):
         super().__init__(message)
 
 
+_NAMES: Final = {number: facts.row.name for number, facts in FACTS.items()}
+_CACHE_BYTES: Final = {number: 2 * facts.caches for number, facts in FACTS.items()}
+_WITHOUT_ARGUMENT: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "unused")
+#: Bytes that a jump goes for each unit of its argument.
+_DIRECTIONS: Final = {
+    number: -2 if facts.backward else 2 for number, facts in FACTS.items() if facts.row.flow.jumps
+}
+#: Makes an Instruction from a tuple without a call into Python: half of the time to decode.
+_instruction: Final = partial(tuple.__new__, Instruction)
+
 #: More instructions than any source has in one function; keeps the time to look at one bounded.
 MOST_UNITS: Final = 1 << 20
 
 
-def _units(bytecode: bytes) -> tuple[list[tuple[int, int, int, int, Facts]], dict[int, int]]:
-    """(offset, opcode, argument, offset after it) of each instruction; index by offset."""
+class _Units(NamedTuple):
+    """Columns of the instructions: offset, opcode, argument, and offset behind it with its cache."""
+
+    offsets: list[int]
+    opcodes: list[int]
+    arguments: list[int]
+    ends: list[int]
+
+
+def _units(bytecode: bytes) -> _Units:
     if len(bytecode) % 2 or not bytecode:
         raise Broken("BCP311", f"{len(bytecode)} bytes of bytecode are no sequence of instructions", 0)
     if len(bytecode) > 2 * MOST_UNITS:
         raise Broken("BCP310", f"{len(bytecode)} bytes of bytecode: more than {2 * MOST_UNITS}", 0)
-    units: list[tuple[int, int, int, int, Facts]] = []
-    index: dict[int, int] = {}
-    at = start = prefix = extended = 0
+    units = _Units([], [], [], [])
+    offsets, opcodes, arguments, ends = units
+    at = prefix = start = 0
     size = len(bytecode)
     while at < size:
         number, argument = bytecode[at], bytecode[at + 1]
         at += 2
-        if number == EXTENDED_ARG:
-            extended += 1
+        cache = _CACHE_BYTES.get(number)
+        if cache is None:
+            if number != EXTENDED_ARG:
+                raise Broken("BCP301", f"opcode {number} is none that the compiler emits", start)
             prefix = (prefix | argument) << 8
-            if extended > 3 or at == size:
+            if at - start > 6 or at == size:
                 raise Broken("BCP311", "EXTENDED_ARG without an instruction that it extends", start)
             continue
-        facts = FACTS.get(number)
-        if facts is None:
-            raise Broken("BCP301", f"opcode {number} is none that the compiler emits", start)
-        if extended and facts.row.argument == "unused":
-            raise Broken("BCP311", f"EXTENDED_ARG before {facts.row.name}, which has no argument", start)
-        if facts.caches:
-            end = at + 2 * facts.caches
-            if bytecode[at:end].count(0) != 2 * facts.caches:
-                raise Broken("BCP311", f"the inline cache of {facts.row.name} is cut off or not empty", start)
-            at = end
-        index[start] = len(units)
-        units.append((start, number, prefix | argument, at, facts))
-        start, prefix, extended = at, 0, 0
-    return units, index
+        if at - start > 2 and number in _WITHOUT_ARGUMENT:
+            raise Broken("BCP311", f"EXTENDED_ARG before {_NAMES[number]}, which has no argument", start)
+        offsets.append(start)
+        opcodes.append(number)
+        arguments.append(prefix | argument)
+        if cache:
+            if bytecode[at : at + cache].count(0) != cache:
+                raise Broken("BCP311", f"the inline cache of {_NAMES[number]} is cut off or not empty", start)
+            at += cache
+        ends.append(at)
+        start, prefix = at, 0
+    return units
 
 
 def instructions(code: Code) -> tuple[Instruction, ...]:
     """All instructions, in order. Raises `Broken` (BCP301, BCP302, BCP310, BCP311)."""
-    units, index = _units(code.bytecode)
-    decoded = []
-    for offset, number, argument, after, facts in units:
-        target = -1
-        if facts.row.flow.jumps:
-            wanted = after - 2 * argument if facts.backward else after + 2 * argument
-            target = index.get(wanted, -1)
-            if target < 0:
-                raise Broken("BCP302", f"{facts.row.name} jumps to byte {wanted}, where no instruction starts", offset)
-        decoded.append(Instruction(offset, number, facts.row.name, argument, target))
-    return tuple(decoded)
+    offsets, opcodes, arguments, ends = _units(code.bytecode)
+    targets = [-1] * len(offsets)
+    jumps = [at for at, number in enumerate(opcodes) if number in _DIRECTIONS]
+    if jumps:
+        index = dict(zip(offsets, range(len(offsets)), strict=True))
+        for at in jumps:
+            wanted = ends[at] + _DIRECTIONS[opcodes[at]] * arguments[at]
+            target = index.get(wanted)
+            if target is None:
+                message = f"{_NAMES[opcodes[at]]} jumps to byte {wanted}, where no instruction starts"
+                raise Broken("BCP302", message, offsets[at])
+            targets[at] = target
+    rows = zip(offsets, opcodes, map(_NAMES.__getitem__, opcodes), arguments, targets, strict=True)
+    return tuple(map(_instruction, rows))
 
 
 # --- exception table ------------------------------------------------------------------
@@ -158,6 +180,8 @@ def handlers(code: Code, decoded: tuple[Instruction, ...]) -> tuple[Handler, ...
 _NO_COLUMNS: Final = 13
 _LONG: Final = 14
 _NOTHING: Final = 15
+_MOST_LINES: Final = 1 << 31
+_position: Final = partial(tuple.__new__, Position)
 
 
 class _Bytes:
@@ -170,16 +194,13 @@ class _Bytes:
     def broken(self) -> Broken:
         return Broken("BCP313", f"the line table is malformed at its byte {self.at}", 0)
 
-    def byte(self) -> int:
-        if self.at == len(self.table) or self.table[self.at] & 0x80:
-            raise self.broken()
-        self.at += 1
-        return self.table[self.at - 1]
-
     def number(self) -> int:
         value = 0
         for shift in range(0, 36, 6):
-            byte = self.byte()
+            if self.at == len(self.table) or self.table[self.at] & 0x80:
+                raise self.broken()
+            byte = self.table[self.at]
+            self.at += 1
             value |= (byte & 0x3F) << shift
             if not byte & 0x40:
                 return value
@@ -190,46 +211,47 @@ class _Bytes:
         return -(value >> 1) if value & 1 else value >> 1
 
 
-def _ranges(code: Code) -> Iterator[tuple[int, int, int, int, int]]:
-    """(code units, line, column, end line, end column) of each entry; lines -1 where there is none."""
-    table = _Bytes(code.line_table)
-    line = code.first_line
-    while table.at < len(table.table):
-        head = table.table[table.at]
-        if not head & 0x80:
-            raise table.broken()
-        table.at += 1
-        kind, units = head >> 3 & 15, (head & 7) + 1
-        if kind == _NOTHING:
-            yield units, -1, -1, -1, -1
-            continue
-        if kind == _LONG:
-            line += table.signed()
-            end_line = line + table.number()
-            column, end_column = table.number() - 1, table.number() - 1
-        elif kind == _NO_COLUMNS:
-            line += table.signed()
-            end_line, column, end_column = line, -1, -1
-        elif kind >= 10:
-            line += kind - 10
-            end_line, column, end_column = line, table.byte(), table.byte()
-        else:
-            second = table.byte()
-            end_line, column = line, kind << 3 | second >> 4
-            end_column = column + (second & 15)
-        if not -(1 << 31) < line < 1 << 31:
-            raise table.broken()
-        yield units, line, column, end_line, end_column
-
-
-def positions(code: Code) -> Iterator[tuple[int, Position]]:
-    """(offset after it, position) of each range of bytecode that has one line table entry.
+def positions(code: Code) -> tuple[list[int], list[Position]]:
+    """For each range of bytecode that has one line table entry: the offset after it, and its position.
 
     Raises `Broken` (BCP313) where the table doesn't decode or doesn't cover the bytecode.
     """
-    offset = 0
-    for units, line, column, end_line, end_column in _ranges(code):
-        offset += 2 * units
-        yield offset, Position(line, column, end_line, end_column)
+    table, raw, size = _Bytes(code.line_table), code.line_table, len(code.line_table)
+    ends, found = [], []
+    line, offset = code.first_line, 0
+    while table.at < size:
+        head = raw[table.at]
+        if not head & 0x80:
+            raise table.broken()
+        table.at += 1
+        kind = head >> 3 & 15
+        offset += 2 * (head & 7) + 2
+        ends.append(offset)
+        if kind < _NO_COLUMNS:
+            # One byte more for a short range on the same line, two for one on this or the next two lines.
+            more = 1 if kind < 10 else 2
+            tail = raw[table.at : table.at + more]
+            if len(tail) < more or max(tail) & 0x80:
+                raise table.broken()
+            table.at += more
+            if more == 2:
+                line += kind - 10
+                found.append((line, tail[0], line, tail[1]))
+            else:
+                column = kind << 3 | tail[0] >> 4
+                found.append((line, column, line, column + (tail[0] & 15)))
+        elif kind == _NOTHING:
+            found.append((-1, -1, -1, -1))
+        elif kind == _NO_COLUMNS:
+            line += table.signed()
+            found.append((line, -1, line, -1))
+        else:
+            line += table.signed()
+            end_line = line + table.number()
+            column, end_column = table.number() - 1, table.number() - 1
+            found.append((line, column, end_line, end_column))
+        if not -_MOST_LINES < line < _MOST_LINES:
+            raise table.broken()
     if offset != len(code.bytecode):
         raise Broken("BCP313", f"the line table covers {offset} bytes of {len(code.bytecode)}", 0)
+    return ends, list(map(_position, found))

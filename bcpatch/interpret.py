@@ -119,7 +119,6 @@ class Trace:
         self._covered = False
         self._waiting: list[int] = []
         self._queued: set[int] = set()
-        self._given: list[tuple[int, ...]] = []
         self._prepare()
 
     def block_of(self, at: int) -> int:
@@ -130,23 +129,18 @@ class Trace:
 
     def _prepare(self) -> None:
         kinds = self.values.kinds
-        known: dict[tuple[int, int], Effect] = {}
+        known: dict[int, Effect] = {}
         for number, (offset, opcode, name, argument, _) in enumerate(self.decoded):
-            facts = known.get((opcode, argument)) or effect(opcode, argument)
+            facts = known.get(argument << 8 | opcode) or effect(opcode, argument)
             if facts is None or len(facts.gives) > self.code.stacksize + 1:
                 raise Broken("BCP305", f"{name} {argument} needs more than the stack of {self.code.stacksize}", offset)
-            known[opcode, argument] = facts
+            known[argument << 8 | opcode] = facts
             self.effects.append(facts)
             first, gives = RESULTS * number, facts.gives
-            if opcode == _LOAD_CONST:
-                kinds[first] = constant_kind(self.code.constants[argument])
-                self._given.append((first,))
-            elif len(gives) == 1:
-                kinds[first] = gives[0]
-                self._given.append((first,))
-            else:
+            if len(gives) == 1:
+                kinds[first] = gives[0] if opcode != _LOAD_CONST else constant_kind(self.code.constants[argument])
+            elif gives:
                 kinds[first : first + 3] = (*gives, OBJECT, OBJECT, OBJECT)[:3]
-                self._given.append(tuple([first + min(result, 2) for result in range(len(gives))]))
             if opcode in _TWIN:
                 kinds[first + PRESENT] = EXCEPTION
             elif opcode in _MADE:
@@ -156,6 +150,10 @@ class Trace:
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
         for slot in range(self.slots.first_free, len(self.slots.names)):
             kinds[self.values.first_slot + slot] = CELL
+
+    def _given(self, at: int) -> list[int]:
+        """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
+        return [RESULTS * at + min(result, 2) for result in range(len(self.effects[at].gives))]
 
     def _fault(self, rule: str, message: str, number: int) -> Broken:
         return Broken(rule, message, self.decoded[number].offset)
@@ -234,14 +232,12 @@ class Trace:
         block = self.blocks[number]
         floor = block.handler.depth if block.handler else -1
         self._covered = False
-        decoded, effects, operands, given, limit = (
-            self.decoded, self.effects, self.operands, self._given, self.code.stacksize
-        )  # fmt: skip
+        decoded, effects, operands, limit = self.decoded, self.effects, self.operands, self.code.stacksize
         for at in range(block.start, block.end):
             opcode = decoded[at].opcode
             if floor >= 0 and opcode not in _CALM:
                 self._raises(block, at, stack, local, floor)
-            needs, removes, _, _, _ = effects[at]
+            needs, removes, gives, _, _ = effects[at]
             wanted = len(needs)
             if wanted > len(stack):
                 raise self._fault("BCP303", f"{decoded[at].name} needs {wanted} values, {len(stack)} are there", at)
@@ -251,7 +247,10 @@ class Trace:
                 del stack[-removes:]
             move = _MOVE_OF[opcode]
             if move == _PLAIN:
-                stack += given[at]
+                if len(gives) == 1:
+                    stack.append(RESULTS * at)
+                elif gives:
+                    stack += self._given(at)
             elif move != _TEST:
                 self._move(move, at, stack, local, work)
             depth = len(stack)
@@ -268,7 +267,7 @@ class Trace:
         row = FACTS[instruction.opcode].row
         falling, jumping = (stack, local), (stack, local)
         if row.jump:
-            before = stack[: len(stack) - len(self._given[at])] + work[len(work) - self.effects[at].removes :]
+            before = stack[: len(stack) - len(self.effects[at].gives)] + work[len(work) - self.effects[at].removes :]
             del before[len(before) - self.effects[at].jump_removes :]
             jumping = (before + [RESULTS * at + 2] * len(self.effects[at].jump_gives), local)
         elif row.move == "test":
@@ -302,7 +301,7 @@ class Trace:
             self._pass(at, stack, work[-1])
         elif move == _CELL:
             self.operands[at] = [*work, local[argument]]
-            stack += self._given[at]
+            stack += self._given(at)
         elif move == _COPY:
             stack.append(work[0])
         elif move == _SWAP:
@@ -352,7 +351,7 @@ class Trace:
         self._covered = False
 
     def _pass(self, at: int, stack: list[int], operand: int) -> None:
-        given = self._given[at]
+        given = self._given(at)
         stack += given
         result = _PASSING[self.decoded[at].name]
         if len(given) > result and self.values.kinds[operand] & BORROWED:

@@ -77,8 +77,9 @@ _IDLE: Final = frozenset(
     or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
     or facts.row.name in ("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_EXCEPT", "TO_BOOL", "IS_OP", "NOT_TAKEN")
 ) - _numbers("FOR_ITER", "SEND")  # fmt: skip
+_UNINTERRUPTED: Final = NUMBERS["JUMP_BACKWARD_NO_INTERRUPT"]
 _INTERRUPTIBLE: Final = frozenset(
-    number for number, facts in FACTS.items() if facts.backward and facts.row.name != "JUMP_BACKWARD_NO_INTERRUPT"
+    number for number, facts in FACTS.items() if facts.backward and number != _UNINTERRUPTED
 )
 
 
@@ -314,6 +315,9 @@ class Kinds:
     def loops(self) -> Iterator[Broken]:
         """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""
         trace = self.trace
+        if not any(one.target < one.end for one in trace.table):
+            if not any(one.opcode == _UNINTERRUPTED for one in trace.decoded):
+                return  # every way back asks
         edges = {
             number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered
         }
