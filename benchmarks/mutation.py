@@ -137,7 +137,7 @@ def exception_table(code: Code, choose: random.Random) -> Code:
 def add_handler(code: Code, choose: random.Random) -> Code:
     """A table of one entry, between instructions."""
     starts = _starts(code)
-    first, end, target = sorted(choose.choices(starts, k=2)) + [choose.choice(starts)]
+    first, end, target = *sorted(choose.choices(starts, k=2)), choose.choice(starts)
     numbers = (first // 2, (end - first) // 2, target // 2, choose.randrange(3) << 1 | choose.randrange(2))
     table = b""
     for place, number in enumerate(numbers):

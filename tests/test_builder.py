@@ -218,7 +218,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     """Under every hash seed, in other folders, from other working directories."""
-    text = "import os\nclass A:\n  '''d'''\n  def f(self, a=1):\n    self.x = self.y = {1, 'a', 2.5}\n    return a in {'q', 'r', 's'}\n"
+    text = (
+        "import os\nclass A:\n  '''d'''\n  def f(self, a=1):\n"
+        "    self.x = self.y = {1, 'a', 2.5}\n    return a in {'q', 'r', 's'}\n"
+    )
     program = (
         "import sys; from bcpatch import builder, patchfile\n"
         "sys.stdout.buffer.write(patchfile.encode(builder.build(sys.argv[1], base=sys.argv[2])))"

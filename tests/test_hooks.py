@@ -91,7 +91,7 @@ def test_what_a_hook_raises_before_refuses_the_update(
     def refuse(update: Update) -> None:
         raise veto
 
-    world.__bcpatch_update__ = refuse
+    world.__bcpatch_update__ = refuse  # type: ignore[attr-defined]
     with pytest.raises(Refused) as refused:
         load.apply(patch, history)
     (found,) = refused.value.diagnostics
@@ -119,7 +119,7 @@ def test_what_a_hook_raises_after_is_a_warning_and_the_others_are_told(
         if update.phase == "after":
             raise ValueError("too late")
 
-    world.__bcpatch_update__ = fail
+    world.__bcpatch_update__ = fail  # type: ignore[attr-defined]
     told: list[Update] = []
     hooks.on_update(told.append)
     generation = load.apply(patch, history)

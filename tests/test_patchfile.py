@@ -19,7 +19,10 @@ from bcpatch.model import Patch
 OLD = (
     "import os\n\ndef f(a: int, b=[], *, c=2) -> int:\n    return a\n\nclass A:\n    'one'\n    def g(self): return 1\n"
 )
-NEW = "import os, json\n\ndef f(a: int, b=[], *, c=3) -> int:\n    return a + (lambda: {1, 2.5})\n\nclass A:\n    'two'\n\n    def g(self): return 1\n"
+NEW = (
+    "import os, json\n\ndef f(a: int, b=[], *, c=3) -> int:\n    return a + (lambda: {1, 2.5})\n\n"
+    "class A:\n    'two'\n\n    def g(self): return 1\n"
+)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,8 @@ def call():
             first = False
 
 def shown():
-    return is_sorted(unordered, strict=True), is_sorted(unordered, strict=True) == more_itertools.is_sorted(unordered, strict=True)
+    here = is_sorted(unordered, strict=True)
+    return here, here == more_itertools.is_sorted(unordered, strict=True)
 
 threads = [threading.Thread(target=call, daemon=True) for _ in range(4)]
 for thread in threads:
