@@ -36,7 +36,9 @@ class Example(NamedTuple):
 
 def examples(page: Path) -> Iterator[Example]:
     """The examples of a page, each with the base that stands last before it in its section."""
-    code, base, block = "", None, None
+    code = ""
+    base: str | None = None
+    block: list[str] | None = None
     opened = (0, "", (0, 0))
     for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
         heading, fence = _HEADING.match(line), _FENCE.match(line)
