@@ -99,6 +99,8 @@ def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
 def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
     if path in scope.own_paths:
         yield "BCP112", f"`{path}` is the module that the patch changes"
+    elif path == "__main__":
+        yield "BCP112", "`__main__` is the module that was started, which may be the one that the patch changes"
     row = named(path, names.OWN_MODULE)
     if row:
         yield "BCP112", f"`{row}` {names.OWN_MODULE[row]}"

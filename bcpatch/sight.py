@@ -120,7 +120,7 @@ def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozens
     if NULL not in (kinds[first], kinds[second]) and not paired:
         return frozenset()  # which of the two is called depends on the path
     if position < 2:
-        return _what(use.callee, frame) - names.WATCHED_MODULES - {"the body of a class"}
+        return _what(use.callee, frame) - {"the body of a class"}  # what is called like a module is none
     if position == 2 and use.arguments and _builds_class(min(members(first)), min(members(second)), frame):
         return frozenset({"the body of a class"})
     rows = {named(path, names.BY_NAME) for path in paths(use.callee, frame)}

@@ -83,6 +83,12 @@ class Text:
         return frozenset() if self._table is None else frozenset(_bound(self._table, True))
 
     @cached_property
+    def imported(self) -> frozenset[str]:
+        """Names that import statements of the module bind in its namespace."""
+        symbols = [] if self._table is None else self._table.get_symbols()
+        return frozenset(symbol.get_name() for symbol in symbols if symbol.is_imported())
+
+    @cached_property
     def certain(self) -> frozenset[str]:
         """Names that executing the module binds whatever it finds: no statement around them decides."""
         try:

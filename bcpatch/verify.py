@@ -55,6 +55,10 @@ def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
     if not text.is_python:
         yield finding("BCP408", "the source that the patch carries is not Python", Place(part.module.path))
         return
+    for one in part.imports:
+        if one.name != "*" and one.name not in text.imported:
+            message = f"the source that the patch carries does not import `{one.name}`"
+            yield finding("BCP408", message, Place(part.module.path))
     if malformed:
         return
     frames = []

@@ -168,6 +168,7 @@ OWN_MODULE = [
     refused("BCP106", "from an unknown package", "return «importlib.import_module('.cart', name)»"),
     refused("BCP112", "by a resolver of names", "return «pkgutil.resolve_name('shop.cart:RATE')»"),
     refused("BCP112", "by a function that finds modules", "return «inspect.getmodule»(me)"),
+    refused("BCP112", "the module that was started", "«import __main__»\nreturn __main__"),
     accepted("another module, loaded again", "return importlib.reload(prices)"),
 ]
 
