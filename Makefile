@@ -1,4 +1,4 @@
-# make demo | test | check | format | clean
+# make demo | test | check | bench | format | clean
 #
 # PYTHON  the interpreter to use (3.11 or newer)
 # VENV    where the environment goes
@@ -10,7 +10,7 @@ ARGS   ?=
 
 run := $(VENV)/bin/python -m
 
-.PHONY: help demo test check lint types layers format dev clean
+.PHONY: help demo test check lint types layers bench format dev clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -35,6 +35,12 @@ types: dev
 
 layers: dev
 	$(VENV)/bin/lint-imports
+
+bench:
+	@scripts/make-venv "$(PYTHON)" "$(VENV)" test
+	$(VENV)/bin/python benchmarks/verify_corpus.py --step 20
+	$(VENV)/bin/python benchmarks/verify_mutants.py --count 5000
+	$(VENV)/bin/python benchmarks/verify_speed.py --step 40
 
 format: dev
 	$(run) ruff check --fix .
