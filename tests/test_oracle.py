@@ -61,6 +61,9 @@ class WatchedType(type):
     def __setattr__(cls, name: str, value: object) -> None:
         note("attribute", name)
 
+    def __delattr__(cls, name: str) -> None:
+        note("attribute", name)
+
 
 class Seen:
     """An attribute of a base class, which `super` finds without asking anybody."""
