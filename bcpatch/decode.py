@@ -61,9 +61,7 @@ _NAMES: Final = {number: facts.row.name for number, facts in FACTS.items()}
 _CACHE_BYTES: Final = {number: 2 * facts.caches for number, facts in FACTS.items()}
 _WITHOUT_ARGUMENT: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "unused")
 #: Bytes that a jump goes for each unit of its argument.
-_DIRECTIONS: Final = {
-    number: -2 if facts.backward else 2 for number, facts in FACTS.items() if facts.row.flow.jumps
-}
+_DIRECTIONS: Final = {number: -2 if facts.backward else 2 for number, facts in FACTS.items() if facts.row.flow.jumps}
 #: Makes an Instruction from a tuple without a call into Python: half of the time to decode.
 _instruction: Final = partial(tuple.__new__, Instruction)
 

@@ -226,9 +226,7 @@ def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
 #: What must stand right behind an instruction: the interpreter takes it for granted, or skips it.
 _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
-_WATCHED: Final = frozenset(
-    NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS
-)
+_WATCHED: Final = frozenset(NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS)
 
 
 def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:

@@ -73,7 +73,11 @@ def main() -> int:
         "flow.analyze": lambda: [flow.analyze(code) for code in encoded],
         "flow.analyze and uses": lambda: [_uses(flow.analyze(code)) for code in encoded],
     }
-    result: dict[str, object] = {"python": sys.version.split()[0], "code objects": len(flat), "instructions": instructions}
+    result: dict[str, object] = {
+        "python": sys.version.split()[0],
+        "code objects": len(flat),
+        "instructions": instructions,
+    }
     for name, work in rows.items():
         median = statistics.median(_seconds(work) for _ in range(options.rounds))
         result[name] = round(median / instructions * 1e6, 2)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import worlds
+from samples import source
 
 from bcpatch import builder, fingerprint, load
 from bcpatch.history import History
 from bcpatch.model import Module
-from samples import source
 
 WORLD = Module("world", "world.py")
 
