@@ -111,8 +111,8 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     broken = list(fields.check(code))
     if broken:
         return None, broken
-    decode.positions(code)
     decoded = decode.instructions(code)
+    decode.positions(code)
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
     broken += fields.arguments(code, local, decoded)
@@ -147,7 +147,8 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         if trace and len(faults) == before:
             trace.follow()
             kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
-            broken = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
+            found = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
+            broken = sorted(found, key=lambda one: one.offset)[:1]
     except Broken as found:
         broken = [found]
     for one in broken:

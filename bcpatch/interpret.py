@@ -18,7 +18,7 @@ from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, L
 from bcpatch.values import PRESENT, RESULTS, Slots, Values, constant_kind
 
 #: How much following may cost, in values looked at: real code of any size stays far below.
-BUDGET: Final = 50_000_000
+BUDGET: Final = 20_000_000
 
 
 class Block(NamedTuple):

@@ -67,7 +67,7 @@ FORBIDDEN: Final = (
 
 CALLS: Final = 14
 SECONDS: Final = 0.25
-STUCK: Final = 20.0
+STUCK: Final = 5.0
 MEMORY: Final = 3 << 30
 LARGEST: Final = 2500
 
@@ -285,7 +285,6 @@ def _restrict() -> None:
     """Take from this process what a mutant could do harm with."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.chdir(tempfile.mkdtemp(prefix="mutants"))
     allowed = frozenset(("os.fwalk", "os.walk", "open_code"))
     armed = os.getpid()
 
@@ -378,7 +377,11 @@ def _batch(found: list[Subject], seed: int, start: int, end: int, tally: Tally) 
     os.close(read)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if tally.running < 0:
-        return end if status == 0 else seen
+        if status == 0:
+            return end
+        print(f"mutant {seen} of seed {seed}: the verifier failed", file=sys.stderr, flush=True)
+        tally.outcomes["verifier failed"] += 1
+        return seen + 1
     number, tally.running = tally.running, -1
     if status == -signal.SIGKILL:
         tally.outcomes["stuck"] += 1
@@ -411,8 +414,12 @@ def run(seed: int, count: int, folder: Path | None, start: int = 0) -> dict[str,
     distinct = list(dict.fromkeys(subject.code for subject in found))
     refused = sum(not _is_accepted(code) for code in distinct)
     tally, began, at = Tally(), time.monotonic(), start
-    while at < start + count:
-        at = _batch(found, seed, at, min(at + 2000, start + count), tally)
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="mutants") as empty:
+        os.chdir(empty)
+        while at < start + count:
+            at = _batch(found, seed, at, min(at + 2000, start + count), tally)
+        os.chdir(home)
     for number, _ in tally.crashed:
         if folder:
             keep(folder, seed, number)
@@ -427,6 +434,7 @@ def run(seed: int, count: int, folder: Path | None, start: int = 0) -> dict[str,
         "accepted": sum(outcomes[word] for word in ("ran", "late", "stuck", "left", "crashed")),
         "ran out of time": outcomes["late"] + outcomes["stuck"],
         "exited": outcomes["left"],
+        "verifier failed": outcomes["verifier failed"],
         "crashed": outcomes["crashed"],
         "crashes": [f"{number}:{signal.Signals(number_).name}" for number, number_ in tally.crashed],
         "opcodes run": len(tally.opcodes),
@@ -444,7 +452,7 @@ def main() -> int:
     options = parser.parse_args()
     result = run(options.seed, options.count, options.keep, options.start)
     print(json.dumps(result))
-    return 1 if result["crashed"] or result["undamaged refused"] else 0
+    return 1 if result["crashed"] or result["verifier failed"] or result["undamaged refused"] else 0
 
 
 if __name__ == "__main__":
