@@ -183,7 +183,7 @@ class _Server:
 
     def decided(self, expected: str) -> None:
         """Show what is said until bcpatch has decided about an edit, which must be as expected."""
-        decision = self.hear({"bcpatch": r"live in 1 process|refused"})["bcpatch"]
+        decision = self.hear({"bcpatch": r"live in 1 process|refused|error of bcpatch itself"})["bcpatch"]
         if decision != expected:
             raise Broken(f"this edit should have been: {expected}")
 

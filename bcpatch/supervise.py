@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import queue
 import shutil
@@ -29,10 +30,12 @@ from bcpatch.channels.supervisor import ENVIRONMENT
 from bcpatch.channels.workers import Workers
 from bcpatch.diagnostics import Error, relative
 from bcpatch.model import Policy
-from bcpatch.watch import Saved, Settling, Voice
+from bcpatch.watch import Batch, Saved, Settling, Voice
 
 if TYPE_CHECKING:
     from bcpatch.follow import Follower
+
+logger = logging.getLogger("bcpatch")
 
 #: Seconds without a single process that takes patches, after which that is said.
 ALONE: Final = 5.0
@@ -166,14 +169,10 @@ def _follow(
     processes: Processes,
     voice: Voice,
 ) -> None:
-    """Handle events until there are no more; whatever goes wrong, the application is left running."""
-    try:
-        from bcpatch.follow import Follower  # the compiler is loaded while the application starts, not before
+    """Handle events until there are no more."""
+    from bcpatch.follow import Follower  # the compiler is loaded while the application starts, not before
 
-        _handle(Follower(start, policy, voice), events, folders, processes, voice)
-    except Exception:
-        voice.say("an error of bcpatch itself: no save is followed any more; the application runs on")
-        raise
+    _handle(Follower(start, policy, voice), events, folders, processes, voice)
 
 
 def _handle(
@@ -196,7 +195,7 @@ def _handle(
                 batch = settling.take()
                 if len(batch.paths) > watch.MANY:
                     batch = batch._replace(paths=batch.paths.union(folders))
-                if not follower.saved(batch):
+                if not _saved(follower, batch, voice):
                     settling.put_off(batch, time.monotonic())
             continue
         match event:
@@ -217,6 +216,16 @@ def _handle(
                 for channel in relays.values():
                     channel.close()
                 return
+
+
+def _saved(follower: Follower, batch: Batch, voice: Voice) -> bool:
+    """Have a batch followed; an error of ours costs this save, not those that come after it."""
+    try:
+        return follower.saved(batch)
+    except Exception:
+        logger.exception("an error of bcpatch itself")
+        voice.say("that was an error of bcpatch itself: the application runs on with the code it has")
+        return True
 
 
 def _passed(peer: Peer, voice: Voice, request: Request, reply: Reply) -> None:
