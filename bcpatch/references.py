@@ -34,7 +34,14 @@ def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
     if scope.policy is Policy.LINKED:
         return ()
     found = dict.fromkeys(_check(Frame(flow, scope)))
-    return tuple(sorted(found, key=lambda one: (one.line, one.column, one.code)))
+    receivers = {_where(one) for one in found if one.code == "BCP104"}
+    told = (one for one in found if one.code != "BCP105" or _where(one) not in receivers)
+    return tuple(sorted(told, key=lambda one: (one.line, one.column, one.code)))
+
+
+def _where(found: Diagnostic) -> tuple[int, int, int, int]:
+    """The compiler may say one expression twice, a branch each: of the receiver, and of another value."""
+    return found.line, found.column, found.end_line, found.end_column
 
 
 def _check(frame: Frame) -> Iterator[Diagnostic]:

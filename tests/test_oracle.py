@@ -180,7 +180,7 @@ PUBLIC = st.sampled_from(("low", "high", "price"))
 NAME = st.one_of(PUBLIC, PUBLIC, st.sampled_from(("_low", "__low", "_replace", "__dict__", "__class__")))
 TEXT = st.one_of(NAME.map(repr), NAME.map(repr), st.sampled_from(("key", "'_' + 'low'", "('low' if flag else '_low')")))
 ATOM = st.sampled_from(
-    ("me", "me", "other", "x", "y", "flag", "prices", "Price", "super()", "type(me)", "operator", "RATE", "helper", "Cart")
+    "me me other x y flag prices Price super() type(me) operator RATE helper Cart".split(),
 )
 GETTER = st.sampled_from(
     ("getattr", "builtins.getattr", "x", "y", "[getattr][0]", "(getattr if flag else helper)", "(lambda f: f)(getattr)")
@@ -220,7 +220,7 @@ def indented(lines: list[str]) -> list[str]:
 
 SIMPLE = st.one_of(
     st.builds("{} = {}".format, st.sampled_from(("x", "y")), EXPRESSION).map(lambda line: [line]),
-    st.builds("{}.{} = {}".format, EXPRESSION, NAME, EXPRESSION).map(lambda line: [line] if ":=" not in line else ["pass"]),
+    st.builds("{}.{} = {}".format, ATOM, NAME, EXPRESSION).map(lambda line: [line]),
     st.builds("del {}.{}".format, ATOM, NAME).map(lambda line: [line]),
     st.builds("setattr({}, {}, 1)".format, EXPRESSION, TEXT).map(lambda line: [line]),
     st.builds("object.__setattr__({}, {}, 1)".format, EXPRESSION, TEXT).map(lambda line: [line]),

@@ -22,7 +22,7 @@ CART = Module("shop.cart", "shop/cart.py")
 
 
 class Case(NamedTuple):
-    """A module's text and the rule that refuses what is marked in it; ``since`` is False where a Python can't say it."""
+    """A module's text and the rule that refuses what is marked in it; ``since``: whether this Python can read it."""
 
     about: str
     rule: str
@@ -123,11 +123,8 @@ NAMES = [
     refused("BCP102", "a stored global", "global RATE\n«RATE» = other"),
     refused("BCP102", "a deleted global", "global RATE\ndel «RATE»"),
     refused("BCP102", "a stored global that is new", "global NEW\n«NEW» = other"),
-    refused(
-        "BCP102",
-        "a global stored by an import",
-        "global json\nimport json as «json»" if False else "global json\nfor «json» in other: pass",
-    ),
+    refused("BCP102", "a global stored by a loop", "global json\nfor «json» in other: pass"),
+    refused("BCP102", "a global stored by an import", "global json\n«import json»"),
     accepted("a local of the same name", "RATE = other\nreturn RATE"),
     accepted("a nonlocal", "count = 0\ndef inner():\n    nonlocal count\n    count += 1\nreturn inner"),
     refused("BCP111", "globals", "return «globals»()"),
@@ -179,11 +176,14 @@ SHADOWED = [
         "def open(): pass\ndef use(path):\n    return «open»(path)\n",
     ),
     Case(
+        "a builtin that the module stores under a condition",
+        "BCP101",
+        "if input:\n    max = 3\ndef use(x):\n    return «max»(x)\n",
+    ),
+    Case(
         "a builtin that a function of the module stores",
         "BCP101",
-        "def use(x):\n    return «max»(x)\ndef other():\n    global max\n    «max» = 3\n"
-        if False
-        else "if input:\n    max = 3\ndef use(x):\n    return «max»(x)\n",
+        "def use(x):\n    return «max»(x)\nclass A:\n    def set(self):\n        global max\n        return «max»\n",
     ),
     Case(
         "a builtin that a method is called like",
@@ -197,7 +197,7 @@ SHADOWED = [
     Case(
         "one of two imports",
         "",
-        "try:\n    import json\nexcept ImportError:\n    import simplejson as json\ndef use():\n    return json.loads\n",
+        "try:\n    import json\nexcept ImportError:\n    import ujson as json\ndef use():\n    return json.loads\n",
     ),
     Case(
         "the worse of two imports",
@@ -244,8 +244,8 @@ RECEIVER = [
     ),
     refused(
         "BCP104",
-        "unpacked" if False else "both operands",
-        "return (me if other else me) and «(me if other else name)._rate»",
+        "of one of two values",
+        "return «(me if other else name)._rate»",
     ),
     refused("BCP104", "in a nested function", "def inner():\n    return «me._rate»\nreturn inner"),
     refused(
@@ -392,9 +392,7 @@ BY_NAME = [
 FORMATS = [
     accepted(
         "public fields",
-        "return '{0.count} {} {x.low[0]!r:>{width}}'.format(me, other, x=name, width=3)"
-        if False
-        else "return '{0.count} {x.low[0]!r:>{width}}'.format(me, x=name, width=3)",
+        "return '{0.count} {x.low[0]!r:>{width}}'.format(me, x=name, width=3)",
     ),
     refused("BCP104", "a private field of the receiver", "return «'{0._rate}'.format(me)»"),
     refused("BCP104", "in its turn", "return «'{} {._rate}'.format(other, me)»"),

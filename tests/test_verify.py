@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_references import CART, findings, marked, patched
+from test_references import findings, patched
 
 from bcpatch import fingerprint, pythons, verify
 from bcpatch.model import (
@@ -78,10 +78,9 @@ def test_the_patch_that_the_cases_change_is_accepted() -> None:
 
 
 def deep(levels: int) -> Tuple:
-    found: object = 1
+    found = Tuple(())
     for _ in range(levels):
         found = Tuple((found,))
-    assert isinstance(found, Tuple)
     return found
 
 
@@ -267,7 +266,8 @@ OTHERS = [
     for text in (
         "def f(a, *b, c=1, **d):\n    def g(): return a\n    return g\n",
         "async def f(self):\n    async with self as x: yield [y async for y in x]\n",
-        "def f(x):\n    try: import a.b as c, builtins\n    except* ValueError: x = super\n    match x:\n        case A(b, c=1): pass\n",
+        "def f(x):\n    try: import a.b as c, builtins\n    except* ValueError: x = super\n"
+        "    match x:\n        case A(b, c=1): pass\n",
         "def f(x):\n    class A(x):\n        y: int = 1\n    return '{0._x}'.format(A), getattr(A, x)\n",
     )
 ]
