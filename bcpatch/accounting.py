@@ -15,7 +15,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat, starmap
+from itertools import chain, repeat
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -23,12 +23,12 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
-    ModuleType,
 )
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
 from bcpatch.guards import stacks
+from bcpatch.objects import class_namespace, is_module
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -43,7 +43,6 @@ _CODE_OF: Final[dict[type, str]] = {
     AsyncGeneratorType: "ag_code",
 }
 _CACHE: Final = type(functools.lru_cache(len))
-_class_namespace = type.__dict__["__dict__"].__get__
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +88,7 @@ class Walk:
 
     def _is_closed(self, candidate: object, narrow: bool) -> bool:
         kind = type(candidate)
-        if id(candidate) in self.beyond or issubclass(kind, ModuleType):
+        if id(candidate) in self.beyond or is_module(candidate):
             return True
         return narrow and issubclass(kind, type) and _module_of(candidate) not in self.names
 
@@ -114,8 +113,8 @@ class Walk:
         return True
 
 
-def _module_of(cls: object) -> object:
-    return _class_namespace(cls).get("__module__")
+def _module_of(cls: Any) -> object:
+    return class_namespace(cls).get("__module__")
 
 
 # --- one instant ---------------------------------------------------------------------
@@ -127,7 +126,7 @@ class Snapshot(NamedTuple):
     ``counts`` are the references to each code object; a code object that nothing holds
     but the list it was passed in has 0. ``frames`` are those of all threads; ``suspended``
     the frame of each generator or None; ``held`` what each holder refers to; ``young``
-    the objects of the garbage collector's first generation: what calls under way have just made
+    the objects of the garbage collector's young generations: what calls under way have just made
     and keep on their stacks, where no walk sees it.
     """
 
@@ -157,7 +156,7 @@ def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
         map(getattr, generators, code_names),
         map(getattr, generators, frame_names),
         map(gc.get_referents, holders),
-        chain.from_iterable(starmap(gc.get_objects, [(0,)])),
+        chain.from_iterable(map(gc.get_objects, pythons.YOUNG_GENERATIONS)),
         stacks(),
     ]
     collecting = gc.isenabled()

@@ -9,32 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from types import FunctionType, MethodType
-from typing import Any, Final
-from weakref import ref
 
-from bcpatch import flights, guards, swap
 from bcpatch import prepare as preparation
-from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.history import Cache, Generation, History, Loose, Record
+from bcpatch.diagnostics import Refused, finding
+from bcpatch.history import Generation, History, Record
+from bcpatch.instant import Swap, certainty, held_by, make
 from bcpatch.link import Plan
-from bcpatch.locate import Still
-from bcpatch.replace import sole_objects
+from bcpatch.rollback import at, rollback
 from bcpatch.standing import sites
-from bcpatch.swap import Change, Kind, Slot
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
-
-_FRESH_GIL: Final = 1e-5
-"""Seconds of sleep after which this thread has the GIL for a whole switch interval."""
-
-_PATIENCE: Final = 1.0
-"""Seconds for which an apply waits for its conditions."""
-
-_PAUSE: Final = 0.0005
-"""Seconds between two looks at them."""
 
 
 def apply(
@@ -68,7 +52,7 @@ def _apply(
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
     ready = preparation.prepare(plan, history)
     changes = (*ready.changes, *ready.loose)
-    certain = _instant(changes, require_instant)
+    certain = certainty(changes, require_instant)
     generation = Generation(
         number=len(history.records),
         parent=history.current,
@@ -80,13 +64,7 @@ def _apply(
         notes=tuple(ready.notes),
         certain=certain,
     )
-    record = Record(
-        generation,
-        tuple(ready.changes),
-        tuple(ready.targets),
-        tuple(ready.caches),
-        tuple(Loose(ref(one.slot.owner), one.slot.name, one.old, one.new) for one in ready.loose),
-    )
+    record = Record(generation, tuple(ready.changes), tuple(ready.targets), tuple(ready.caches))
     wanted = Swap(
         changes=changes,
         sole=tuple(ready.sole),
@@ -96,7 +74,7 @@ def _apply(
         certain=certain,
         still=plan.still if consistency == "quiescent" else (),
     )
-    _make(wanted, _PATIENCE if timeout is None else timeout)
+    make(wanted, timeout)
     return generation
 
 
@@ -115,191 +93,4 @@ def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -
     own.update(id(one.store) for one in plan.still)
     for store in ready.codes.values():
         own.update(map(id, store.values()))
-    return own + _held_by((*ready.changes, *ready.loose))
-
-
-def _held_by(changes: Iterable[Change]) -> Counter[int]:
-    return Counter(id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
-
-
-def _instant(changes: Sequence[Change], required: bool) -> bool:
-    """Whether one instant is certain; refuses where it can't be had at all."""
-    if swap.runs_without_gil():
-        alone = len(changes) == 1 and changes[0].slot.kind is Kind.ATTRIBUTE and changes[0].slot.name == "__code__"
-        if changes and not alone:
-            raise Refused([finding("BCP605", f"{len(changes)} stores are one instant only where the GIL runs")])
-    certain = not swap.has_audit_hook()
-    if required and not certain:
-        raise Refused([finding("BCP604", "a Python audit hook may run in the middle of the swap")])
-    return certain
-
-
-# --- the swap -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Swap:
-    """The stores of one instant, and what must be true at it.
-
-    Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
-    be inside a function of ``caches``: it would store an old result after the cache was cleared.
-    No call at all may be inside the code of ``still``.
-    """
-
-    changes: tuple[Change, ...]
-    sole: tuple[object, ...]
-    own: Counter[int]
-    caches: tuple[Cache, ...]
-    along: tuple[swap.Row, ...]
-    certain: bool
-    still: tuple[Still, ...] = ()
-
-
-def _make(wanted: Swap, patience: float) -> None:
-    """Make a swap as soon as its conditions hold, within ``patience`` seconds."""
-    deadline = time.monotonic() + patience
-    cached = [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
-    own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
-    clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
-    while True:
-        if not wanted.certain:
-            time.sleep(_FRESH_GIL)
-        conditions = [guards.unchanged(wanted.changes)]
-        if wanted.sole:
-            conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
-        if cached:
-            conditions.append(guards.nobody_inside(cached))
-        if wanted.still:
-            conditions.append(_quiet(wanted.still, own))
-        try:
-            if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
-                return
-        except swap.HalfDone as error:
-            message = f"a store raised {error}; all of them were undone"
-            raise Refused([finding("BCP610", message)]) from error.with_traceback(None)
-        finally:
-            conditions.clear()  # what they looked at may be this very call's frame
-        moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
-        if moved:
-            raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
-        if time.monotonic() > deadline:
-            raise Refused(_held_back(wanted))
-        time.sleep(_PAUSE)
-
-
-def _quiet(still: Iterable[Still], own: Counter[int]) -> guards.Guard:
-    """Whether no call is inside code that gives way: its references are those that it has at rest."""
-    codes = [one.code() for one in still]
-    counts = [one.references + own[key] for one, key in zip(still, map(id, codes), strict=True)]
-    return guards.counted(codes, counts)
-
-
-def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
-    if change.slot.name != "__code__":
-        return False
-    return any(cache.function is change.slot.owner for cache in caches)
-
-
-def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
-    for one in wanted.sole:
-        if isinstance(one, FunctionType):
-            message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
-            yield finding("BCP611", message, Place(one.__code__.co_filename, one.__code__.co_firstlineno))
-    codes: list[Any] = [one.code() for one in wanted.still]
-    codes += [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
-    if codes:
-        calls = list(flights.calls_inside(codes))
-        for call in calls:
-            yield finding("BCP601", f"{call.holder} is inside {call.qualname}", Place(call.file, call.line))
-        if not calls:
-            yield finding("BCP601", "no call is left inside, but new functions were made of the code meanwhile")
-
-
-def _words(slot: Slot) -> str:
-    if slot.kind is Kind.NAMESPACE:
-        return f"{slot.owner.get('__name__')}.{slot.name}"
-    return f"{slot.owner.__module__}.{slot.owner.__qualname__}.{slot.name}"
-
-
-# --- other generations --------------------------------------------------------------
-
-
-def rollback(history: History, to: int | None = None, *, require_instant: bool = False) -> Generation:
-    """Swap to what any generation made of the process, an older or a newer one.
-
-    None is the generation that the current one was applied to. The caller is `History.exclusive`.
-    Raises `Refused`: BCP607 where there is no such generation, BCP608 where a value is no
-    longer what bcpatch had set, and what `apply` refuses of a swap.
-    """
-    try:
-        return _rollback(history, to, require_instant)
-    except Refused as refused:
-        raise refused.with_traceback(None) from refused.__cause__
-
-
-def _rollback(history: History, to: int | None, require_instant: bool) -> Generation:
-    if to is None:
-        to = _before(history)
-    _known(history, to)
-    changes = _between(history, to)
-    sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
-    touched = {id(change.slot.owner) for change in changes}
-    caches = {id(cache.wrapper): cache for record in history.records for cache in record.caches}
-    certain = _instant(changes, require_instant)
-    wanted = Swap(
-        changes=changes,
-        sole=sole,
-        own=Counter(history.references) + _held_by(changes),
-        caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
-        along=tuple(history.point_at(to)),
-        certain=certain,
-    )
-    _make(wanted, _PATIENCE)
-    return history.records[to].generation
-
-
-def _between(history: History, to: int) -> tuple[Change, ...]:
-    """The stores that lead from the current generation to another."""
-    now = history.values(history.current)
-    then = history.values(to)
-    return tuple(Change(slot, now[key][1], value) for key, (slot, value) in then.items() if now[key][1] is not value)
-
-
-def _before(history: History) -> int:
-    if not history.current:
-        raise Refused([finding("BCP607", "generation 0 is the process as started: nothing was before it")])
-    return history.records[history.current].generation.parent
-
-
-def _known(history: History, number: int) -> None:
-    if not 0 <= number < len(history.records):
-        message = f"generation {number} is not one of 0 to {len(history.records) - 1}"
-        raise Refused([finding("BCP607", message)])
-
-
-def at(history: History, generation: int, function: Any) -> Any:
-    """A function that runs the code, with the defaults, that ``function`` had in a generation.
-
-    A bound method gives a bound method. Raises TypeError for what is no Python function,
-    `Refused` (BCP607) where there is no such generation.
-    """
-    _known(history, generation)
-    if isinstance(function, MethodType):
-        return MethodType(at(history, generation, function.__func__), function.__self__)
-    if not isinstance(function, FunctionType):
-        raise TypeError(f"a function or bound method is needed, not {type(function).__name__}")
-    values = history.values(generation)
-
-    def then(name: str) -> Any:
-        slot = Slot(Kind.ATTRIBUTE, function, name)
-        return values[slot.key][1] if slot.key in values else getattr(function, name)
-
-    shown = FunctionType(
-        then("__code__"), function.__globals__, function.__name__, then("__defaults__"), function.__closure__
-    )
-    shown.__kwdefaults__ = then("__kwdefaults__")
-    shown.__doc__ = then("__doc__")
-    shown.__qualname__, shown.__module__ = function.__qualname__, function.__module__
-    shown.__dict__.update(function.__dict__)
-    history.exhibits.add(shown)
-    return shown
+    return own + held_by((*ready.changes, *ready.loose))

@@ -22,7 +22,7 @@ from typing import Any
 
 from bcpatch.diagnostics import Diagnostic, Refused, finding
 from bcpatch.model import GenerationStatus, Policy, Site
-from bcpatch.swap import Change, Kind, Row, Slot
+from bcpatch.swap import Change, Row, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +82,6 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Loose:
-    """A change to a closure: it lives as long as the application lets it, not as long as the history."""
-
-    function: weakref.ref[FunctionType]
-    name: str
-    old: object
-    new: object
-
-    def change(self) -> Change | None:
-        """The change, where the closure is still alive."""
-        function = self.function()
-        return None if function is None else Change(Slot(Kind.ATTRIBUTE, function, self.name), self.old, self.new)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Cache:
     """A ``functools.lru_cache`` around a function that a generation switched."""
 
@@ -112,15 +97,6 @@ class Record:
     changes: tuple[Change, ...] = ()
     targets: tuple[Target, ...] = ()
     caches: tuple[Cache, ...] = ()
-    loose: tuple[Loose, ...] = ()
-
-    def live(self) -> Iterator[Change]:
-        """Its changes, those of closures that are still alive among them."""
-        yield from self.changes
-        for one in self.loose:
-            change = one.change()
-            if change is not None:
-                yield change
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -185,8 +161,6 @@ class History:
         held: Counter[int] = Counter()
         for change in record.changes:
             held.update(map(id, (change.slot.owner, change.old, change.new)))
-        for one in record.loose:
-            held.update(map(id, (one.old, one.new)))
         held.update(id(target.function) for target in record.targets)
         held.update(id(cache.function) for cache in record.caches)
         rows: list[Row] = []
@@ -220,10 +194,10 @@ class History:
         """What every slot that any generation touched holds in generation ``number``."""
         found: dict[tuple[object, ...], tuple[Slot, object]] = {}
         for record in self.records:
-            for change in record.live():
+            for change in record.changes:
                 found.setdefault(change.slot.key, (change.slot, change.old))
         for record in self.lineage(number):
-            for change in record.live():
+            for change in record.changes:
                 found[change.slot.key] = change.slot, change.new
         return found
 

@@ -18,6 +18,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.history import History
 from bcpatch.locate import LinkedModule, LinkedSite, Still, locate
 from bcpatch.model import Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
+from bcpatch.objects import is_module, namespace_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,13 +82,13 @@ def loaded(module: Module) -> list[ModuleType]:
     """The module objects of a module source: it may be loaded under its name and as ``__main__``."""
     found = [sys.modules.get(module.name), sys.modules.get("__main__")]
     main = found[1]
-    if main is not None and not _is_main(main, module):
+    if not is_module(main) or not _is_main(main, module):
         found[1] = None
-    return list({id(one): one for one in found if isinstance(one, ModuleType)}.values())
+    return list({id(one): one for one in found if is_module(one)}.values())
 
 
 def _is_main(main: ModuleType, module: Module) -> bool:
-    spec = vars(main).get("__spec__")
+    spec = namespace_of(main).get("__spec__")
     if spec is not None:
         return bool(spec.name == module.name)
     path = sources.file_of(main).replace("\\", "/")
@@ -120,14 +121,16 @@ def _exists(needed: Link) -> bool:
     module = sys.modules.get(needed.module)
     if module is None:
         return False
-    names = vars(module)
-    # a module's own __getattr__ (PEP 562) is code of the application: not to be run here
-    return needed.name in names or f"{needed.module}.{needed.name}" in sys.modules or "__getattr__" in names
+    names = namespace_of(module)
+    if needed.name in names or f"{needed.module}.{needed.name}" in sys.modules:
+        return True
+    # a module that makes its names when asked (PEP 562) is asked when the patch is prepared, not here
+    return "__getattr__" in names or type(module) is not ModuleType
 
 
 def _own_objects(module: LinkedModule) -> Iterator[Diagnostic]:
     """Imported names that the running module has bound to functions or classes of its own."""
-    namespace = vars(module.object)
+    namespace = module.namespace
     new = {edit.binding.name for edit in module.part.edits if isinstance(edit, ImportEdit)}
     used = frozenset(_used(module.part))
     for one in module.part.imports:

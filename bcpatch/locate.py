@@ -11,12 +11,12 @@ import gc
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import CO_OPTIMIZED
 from itertools import chain, repeat
 from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from bcpatch import fingerprint, nested, pythons
 from bcpatch.accounting import Account, Walk, account
@@ -24,6 +24,7 @@ from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.guards import stacks
 from bcpatch.history import Cache, History
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
+from bcpatch.objects import is_module, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | dict[str, CodeType]
@@ -47,6 +48,10 @@ class LinkedModule:
     object: ModuleType
     file: str
     on_disk: bool
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        return namespace_of(self.object)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,13 +134,33 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
         for edit in module.part.edits
         if isinstance(edit, FunctionEdit) or (isinstance(edit, PositionEdit) and positions and module.on_disk)
     ]
-    walk = Walk(frozenset(vars(one.object)["__name__"] for one in modules), _beyond(history))
+    spaces = {id(module.namespace): module.namespace for module in modules}
+    named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
+    near = [space[name] for space, name in named if name in space]
+    walk = _walk(spaces.values(), history)
     shown = {id(function) for function in history.exhibits}
     result = Located((), (), ())
-    for look_further in _stages(wanted, heap):
+    for look_further in _stages(near, list(spaces.values()), heap):
         look_further(walk)
         result = _settle(wanted, walk, shown, history)
         if not result.found:
+            break
+    return result
+
+
+def relocate(sites: Sequence[LinkedSite], history: History, own: Mapping[int, int]) -> Located:
+    """Find what else runs the code of known functions: closures that it made, and copies.
+
+    ``own`` are the references of the history and of the caller, by id.
+    """
+    spaces = {id(site.module.namespace): site.module.namespace for site in sites}
+    near = [function for site in sites for function in site.functions]
+    walk = _walk(spaces.values(), history)
+    result = Located((), (), ())
+    for look_further in _stages(near, list(spaces.values()), heap=False):
+        look_further(walk)
+        result = _accounted(sites, (), walk, history, own)
+        if not any(one.code == "BCP506" for one in result.found):
             break
     return result
 
@@ -146,29 +171,25 @@ Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]
 Stage: TypeAlias = Callable[[Walk], None]
 
 
-def _beyond(history: History) -> frozenset[int]:
-    """Ids of what no walk enters: the namespaces of modules, and what bcpatch keeps itself."""
-    modules = [vars(module) for module in _all_modules()]
-    return frozenset(map(id, [*modules, history, *history.stores]))
+def _walk(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
+    """A walk that enters no module's namespace by itself, nor what bcpatch keeps."""
+    beyond = [*map(namespace_of, _all_modules()), history, *history.stores]
+    return Walk(frozenset(str(space.get("__name__")) for space in spaces), frozenset(map(id, beyond)))
 
 
 def _all_modules() -> list[ModuleType]:
-    found: list[object] = list(sys.modules.values())  # programs put other objects there too
-    return [one for one in found if isinstance(one, ModuleType)]
+    return [one for one in list(sys.modules.values()) if is_module(one)]  # programs put other objects there too
 
 
-def _stages(wanted: Sequence[Wanted], heap: bool) -> Iterator[Stage]:
-    modules = {id(module.object): module.object for module, _ in wanted}.values()
-    named = [(vars(module.object), edit.site.qualname.partition(".")[0]) for module, edit in wanted]
-
-    def near(walk: Walk) -> None:
-        walk.enter([space[name] for space, name in named if name in space], _NEAR, narrow=True)
+def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], heap: bool) -> Iterator[Stage]:
+    def nearby(walk: Walk) -> None:
+        walk.enter(near, _NEAR, narrow=True)
 
     def in_modules(walk: Walk) -> None:
-        walk.enter([vars(module) for module in modules], _MODULE, narrow=True)
+        walk.enter(spaces, _MODULE, narrow=True)
 
     def everywhere(walk: Walk) -> None:
-        loaded = [vars(module) for module in _all_modules()]
+        loaded = list(map(namespace_of, _all_modules()))
         own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == __package__]
         for space in own:
             walk.seen[id(space)] = space
@@ -177,7 +198,7 @@ def _stages(wanted: Sequence[Wanted], heap: bool) -> Iterator[Stage]:
     def in_heap(walk: Walk) -> None:
         walk.add(gc.get_objects())
 
-    yield near
+    yield nearby
     yield in_modules
     yield everywhere
     if heap:
@@ -214,7 +235,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
     satisfied: list[Site] = []
     found: list[Diagnostic] = []
     for module, edit in wanted:
-        candidates = by_name[id(vars(module.object)), edit.site.qualname]
+        candidates = by_name[id(module.namespace), edit.site.qualname]
         chosen = _choose(module, edit, candidates, history)
         if isinstance(chosen, Diagnostic):
             found.append(chosen)
@@ -224,7 +245,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
             satisfied.append(edit.site)
     if found:
         return Located(tuple(sites), tuple(satisfied), tuple(found))
-    return _accounted(sites, tuple(satisfied), walk, history)
+    return _accounted(sites, tuple(satisfied), walk, history, history.references)
 
 
 def _choose(
@@ -311,11 +332,11 @@ def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionT
 
 
 def _accounted(
-    sites: Sequence[LinkedSite], satisfied: tuple[Site, ...], walk: Walk, history: History
+    sites: Sequence[LinkedSite], satisfied: tuple[Site, ...], walk: Walk, history: History, own: Mapping[int, int]
 ) -> Located:
     """The sites with their live closures, once all references to their code are explained."""
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
-    accounts = _balanced(list(olds.values()), walk, history)
+    accounts = _balanced(list(olds.values()), walk, history, own)
     found = [
         finding(
             "BCP506",
@@ -356,7 +377,7 @@ def _accounted(
             old.store,
             old.key,
             old.pair.old,
-            one.functions + one.constants + one.others - history.references.get(key, 0),
+            one.functions + one.constants + one.others - own.get(key, 0),
         )
         for (key, old), one in zip(olds.items(), accounts, strict=True)
     )
@@ -383,7 +404,7 @@ def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
     )
 
 
-def _balanced(olds: Sequence[OldCode], walk: Walk, history: History) -> list[Account]:
+def _balanced(olds: Sequence[OldCode], walk: Walk, history: History, own: Mapping[int, int]) -> list[Account]:
     shown = [function for function in history.exhibits if id(function) not in walk.seen]
     for function in shown:
         walk.seen[id(function)] = function
@@ -393,7 +414,7 @@ def _balanced(olds: Sequence[OldCode], walk: Walk, history: History) -> list[Acc
         accounts = account(
             [old.code() for old in olds],
             walk,
-            history.references,
+            own,
             more=(code for store in history.codes.values() for code in store.values()),
         )
         if not any(one.unexplained for one in accounts):

@@ -19,7 +19,7 @@ from bcpatch import fingerprint, nested, pythons, sources
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.history import Cache, History, SiteChange, Target
 from bcpatch.link import Plan
-from bcpatch.locate import LinkedClosure, LinkedModule, LinkedSite
+from bcpatch.locate import LinkedModule, LinkedSite
 from bcpatch.model import (
     AnnotationsEdit,
     ClassPositionEdit,
@@ -229,7 +229,7 @@ def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Pre
         else:
             _replace(site, function, values, ready)
     for closure in site.closures:
-        _closure(closure, nested.at(code, closure.path), ready)
+        ready.loose += closure_changes(closure.function, nested.at(code, closure.path))
     ready.sites.append(SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures)))
     ready.caches += site.caches
 
@@ -246,10 +246,11 @@ def _replace(site: LinkedSite, function: FunctionType, values: dict[str, Any], r
     ready.targets.append(Target(done.function, site.edit.site))
 
 
-def _closure(closure: LinkedClosure, code: CodeType, ready: Prepared) -> None:
-    for name, value in {"__code__": code, **_new_docstring(closure.function, code)}.items():
-        slot = Slot(Kind.ATTRIBUTE, closure.function, name)
-        ready.loose.append(Change(slot, held(slot), value))
+def closure_changes(function: FunctionType, code: CodeType) -> list[Change]:
+    """The stores that let a live closure go on with other code."""
+    values = {"__code__": code, **_new_docstring(function, code)}
+    slots = [(Slot(Kind.ATTRIBUTE, function, name), value) for name, value in values.items()]
+    return [Change(slot, held(slot), value) for slot, value in slots]
 
 
 def _new_defaults(

@@ -153,3 +153,7 @@ LATER_BUILTINS: Final = frozenset(
     (("PythonFinalizationError",) if sys.version_info >= (3, 13) else ())
     + (("ImportCycleError", "__lazy_import__", "frozendict", "sentinel") if sys.version_info >= (3, 15) else ())
 )
+
+#: Generations of the garbage collector that hold only what was made lately. From 3.14 on all but
+#: the first are one large old one.
+YOUNG_GENERATIONS: Final = (0, 1) if sys.version_info < (3, 14) else (0,)

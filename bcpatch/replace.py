@@ -62,6 +62,14 @@ def sole_objects(old: object, new: object) -> tuple[object, ...]:
     return ()
 
 
+def functions_in(value: object) -> tuple[FunctionType, ...]:
+    """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    return tuple(part for part in parts if isinstance(part, FunctionType))
+
+
 def twin(function: FunctionType, code: CodeType, cells: tuple[CellType, ...]) -> FunctionType:
     """A new function like ``function``, with other code and cells. Its attributes are the same dictionary."""
     new = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)

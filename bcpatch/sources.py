@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Final
 
 from bcpatch.fingerprint import blake
+from bcpatch.objects import namespace_of
 from bcpatch.swap import Row
 
 _MARK: Final = "bcpatch "
@@ -26,7 +27,7 @@ _DIGITS: Final = 8
 
 def file_of(module: ModuleType) -> str:
     """The source file that a module was loaded from, or an empty string."""
-    found = vars(module).get("__file__")
+    found = namespace_of(module).get("__file__")
     if not isinstance(found, str):
         return ""
     if found.endswith(".pyc"):

@@ -63,7 +63,7 @@ def _generations(history: History) -> dict[int, int]:
     """By id of a code object, nested ones included: the generation that first brought it."""
     found: dict[int, int] = {}
     for record in history.records:
-        for change in record.live():
+        for change in record.changes:
             value = change.new.__code__ if isinstance(change.new, FunctionType) else change.new
             if isinstance(value, CodeType):
                 for code in _with_nested(value):

@@ -21,6 +21,7 @@ from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
+from bcpatch.objects import class_namespace
 
 Row: TypeAlias = tuple[Any, ...]
 """A callable that runs no Python, and its arguments."""
@@ -62,8 +63,6 @@ class _Verbs(NamedTuple):
     delete: Callable[[Slot], Row]
 
 
-_class_namespace = type.__dict__["__dict__"].__get__
-
 _VERBS: Final = {
     Kind.ATTRIBUTE: _Verbs(
         read=lambda slot: (getattr, slot.owner, slot.name),
@@ -71,7 +70,7 @@ _VERBS: Final = {
         delete=lambda slot: (delattr, slot.owner, slot.name),
     ),
     Kind.CLASS: _Verbs(
-        read=lambda slot: (_class_namespace(slot.owner).get, slot.name, ABSENT),
+        read=lambda slot: (class_namespace(slot.owner).get, slot.name, ABSENT),
         write=lambda slot, value: (type.__setattr__, slot.owner, slot.name, value),
         delete=lambda slot: (type.__delattr__, slot.owner, slot.name),
     ),

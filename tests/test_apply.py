@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import worlds
 
-from bcpatch import apply, swap
+from bcpatch import apply, instant, swap
 from bcpatch.diagnostics import Refused
 from bcpatch.history import History
 from bcpatch.swap import Change, Kind, Slot
@@ -502,7 +502,7 @@ def test_a_cache_is_cleared_with_the_swap(tmp_path: Path) -> None:
 
 def test_a_call_inside_a_cached_function_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its old result would be stored after the cache was cleared, for good."""
-    monkeypatch.setattr(apply, "_PATIENCE", 0.01)
+    monkeypatch.setattr(instant, "PATIENCE", 0.01)
     history = History()
     entered, leave = threading.Event(), threading.Event()
 

@@ -13,7 +13,7 @@ import pytest
 import worlds
 
 from bcpatch import apply
-from bcpatch.diagnostics import Refused
+from bcpatch.diagnostics import Refused, Severity
 from bcpatch.history import History
 
 
@@ -227,8 +227,23 @@ def test_live_closures_switch_with_their_maker(tmp_path: Path, history: History)
         assert [inner(5) for inner in inners] == [(1, 5, "old"), (2, 5, "old")]
         assert [one() for one in handlers] == ["a", "b", "old"]
         assert module.maker(4)(0) == (4, 0, "old")
-        # made by a generation that is not current: it goes on with its own code
+        assert newer(0) == (3, 0, "old")
+        with history.exclusive():
+            apply.rollback(history, 1)
         assert newer(0) == (3, 0, "new")
+        assert thing.tell() == "new"
+
+
+def test_a_closure_does_not_bar_the_way_back(tmp_path: Path, history: History) -> None:
+    new = MAKER.replace('return n, x, "old"', 'return x, "new"')
+    with worlds.world(MAKER, tmp_path) as module:
+        worlds.applied(MAKER, new, history)
+        inner = module.maker(1)
+        with history.exclusive():
+            generation = apply.rollback(history, 0)
+        assert [(one.code, one.severity) for one in generation.notes] == [("BCP508", Severity.WARNING)]
+        assert inner(5) == (5, "new")
+        assert module.maker(1)(5) == (1, 5, "old")
 
 
 def test_closures_do_not_outlive_the_application_by_our_doing(tmp_path: Path, history: History) -> None:
@@ -327,6 +342,14 @@ def codes(action: Callable[[], object]) -> list[str]:
 SIMPLE = 'def f(): return "old"\ndef g(): return "old"\n'
 
 
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("young", [True, False])
 def test_a_function_on_the_stack_of_a_call(tmp_path: Path, history: History, young: bool) -> None:
     """A copy that only a running loop holds: seen while it is young, else counted and searched for on request."""
