@@ -280,7 +280,8 @@ FAULTY_NEW = (
     .replace("b=2", "b=20")
     .replace('."', '!"')
     .replace("return 1\n", "return 2\n")
-    .replace("import math", "import math, colorsys").replace("inner(): return a", "inner(): return [a]")
+    .replace("import math", "import math, colorsys")
+    .replace("inner(): return a", "inner(): return [a]")
 )
 
 
