@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from bcpatch import access, formats, names
 from bcpatch.access import report
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.origins import ENTRY, Attribute, CallUse, Global, Origin, Unknown
+from bcpatch.origins import ENTRY, Attribute, CallUse, Display, Global, Origin, Unknown
 from bcpatch.reach import Frame, absolute, is_plain, is_text, named, options, paths, receiver, texts
 
 
@@ -128,9 +128,15 @@ def _format(
             yield from _fields(one, given, use, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
-    if risky and (certain or use.unpacked or any(receiver(one, frame) is not None for one in risky)):
+    if risky and (certain or any(receiver(one, frame) is not None for one in _spread(risky))):
         message = "what the fields of the format text take from the arguments can't be proved"
         yield report("BCP106", message, use.offset, frame, help="write an f-string, or a constant format text")
+
+
+def _spread(given: Sequence[Origin]) -> Iterator[Origin]:
+    """Arguments, and what is unpacked into arguments where that is built on the spot."""
+    for one in given:
+        yield from one.items if isinstance(one, Display) else (one,)
 
 
 def _fields(text: str, given: tuple[Origin, ...], use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
