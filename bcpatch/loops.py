@@ -137,9 +137,7 @@ class Loop:
 
     def _after_fork_in_child(self) -> None:
         """Let go of the parent's channel, and open one for the child without keeping its first steps waiting."""
-        channel, self._channel = self._channel, None
-        if channel:
-            channel.abandon()
+        self._drop()
         self._over = threading.Event()
         if self._asked is None:
             self._opening = threading.Thread(target=self._run, name="bcpatch loop", daemon=True)

@@ -302,6 +302,16 @@ def test_the_socket_is_its_users_alone_and_is_removed_at_the_end(folder: Path) -
     assert not path.exists()
 
 
+def test_a_forked_child_that_closes_the_channel_leaves_the_socket_to_its_parent() -> None:
+    with serving() as channel:
+        child = os.fork()
+        if not child:
+            channel.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert asks(channel.address, 1) == Applied(1, 0.5)
+
+
 def test_a_socket_that_a_dead_process_left_is_replaced(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         (folder / "bcpatch").mkdir(mode=0o700)
@@ -311,7 +321,7 @@ def test_a_socket_that_a_dead_process_left_is_replaced(folder: Path) -> None:
         assert asks(channel.address, 1) == Applied(1, 0.5)
 
 
-def test_where_a_socket_is_in_use_the_next_folder_is_taken(folder: Path) -> None:
+def test_where_a_socket_is_in_use_the_next_folder_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "bcpatch").mkdir(mode=0o700)
     taken = folder / "bcpatch" / f"{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX) as living:
@@ -320,6 +330,7 @@ def test_where_a_socket_is_in_use_the_next_folder_is_taken(folder: Path) -> None
         with serving() as channel:
             assert Path(channel.address).parent == folder / f"bcpatch-{os.geteuid()}"
         assert taken.exists()
+    assert f"{taken}: in use by another process; listening in {folder}" in caplog.text
 
 
 def _symbolic(path: Path) -> None:
@@ -573,6 +584,25 @@ def test_a_worker_that_does_not_answer_keeps_no_other_waiting() -> None:
         assert [answer.reply for answer in workers.ask(found.peers(), Rollback(5), SECONDS)] == [Applied(5, 0.5)] * 2
         for channel in channels:
             channel.close()
+
+
+def test_a_worker_that_ends_while_it_is_welcomed_has_joined_before_it_left() -> None:
+    left = threading.Event()
+    early: list[bool] = []
+    welcomed = threading.Event()
+
+    def join(peer: Peer) -> None:
+        channel.close()
+        peer._writer.join(SECONDS)
+        early.append(left.wait(0.2))
+        welcomed.set()
+
+    found = workers.Workers(join, lambda peer: left.set())
+    channel = connected(found.path)
+    assert welcomed.wait(SECONDS)
+    assert left.wait(SECONDS)
+    assert early == [False]
+    found.close()
 
 
 def test_a_worker_hears_that_its_supervisor_has_gone() -> None:

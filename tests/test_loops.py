@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -295,7 +296,9 @@ def test_a_forked_child_has_a_loop_of_its_own_and_leaves_its_parents_alone(folde
     with running(FORKING, "-W", "error") as process:
         child, address = process.hear().split()
         assert Path(address) == folder / "bcpatch" / f"{child}.sock"
-        assert {found.pid for found in client.processes()} == {process.pid, int(child)}
+        started = {found.pid: found.started for found in client.processes()}
+        assert set(started) == {process.pid, int(child)}
+        assert started[process.pid] < started[int(child)]
         for pid in (int(child), process.pid):
             peer = client.connect(pid)
             assert isinstance(peer.request(LoadedRequest(), SECONDS), LoadedReply)
@@ -305,6 +308,25 @@ def test_a_forked_child_has_a_loop_of_its_own_and_leaves_its_parents_alone(folde
         assert [found.pid for found in client.processes()] == [process.pid]
         assert process.end() == (0, "")
     assert not list((folder / "bcpatch").iterdir())
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="CPython 3.13 counts threads after they were called back")
+def test_a_fork_warns_of_no_threads_when_there_are_none_but_ours() -> None:
+    with running(FORKING, "-W", "always::DeprecationWarning") as process:
+        process.hear()
+        process.tell()
+        assert process.hear() == "0"
+        assert process.end() == (0, "")
+
+
+def test_a_child_leaves_the_bell_of_its_parent_alone(loop: loops.Loop) -> None:
+    channel = loop._channel
+    assert channel
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert select.select([channel._bell], [], [], 0)[0] == []
 
 
 def test_a_conversation_goes_on_while_its_process_forks() -> None:

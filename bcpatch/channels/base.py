@@ -43,14 +43,15 @@ class Post:
 class Channel:
     """A named place where requests come in.
 
-    ``address`` is what others reach it by. ``release`` is called once when the channel
-    closes (not in a forked child, which has no right to what its parent serves).
+    ``address`` is what others reach it by. ``release`` is called once, when the channel
+    closes. A forked child that closes it only lets go of it: it is its parent's.
     """
 
     def __init__(self, name: str, address: str, release: Callable[[], None] = lambda: None) -> None:
         self.name = name
         self.address = address
         self._release = release
+        self._owner = os.getpid()
         self._posts: list[Post] = []
         self._change = threading.Condition()
         self._ringing = self._closed = False
@@ -102,17 +103,11 @@ class Channel:
                 if post.thread is None:
                     self._start(post)
 
-    def abandon(self) -> None:
-        """In a forked child: let go of everything, and leave the parent's service as it is."""
-        self._closed = True
-        self._change = threading.Condition()
-        posts, self._posts = self._posts, []
-        for post in posts:
-            post.end()
-        self._unhang()
-
     def close(self) -> None:
         """Stop serving. A request that is being handled is waited for one second at most."""
+        if os.getpid() != self._owner:
+            self._abandon()
+            return
         with self._change:
             if self._closed:
                 return
@@ -125,6 +120,14 @@ class Channel:
             self._dismiss(post)
         if not idle and not self._posts:
             self._unhang()
+
+    def _abandon(self) -> None:
+        """Let go of all descriptors: no thread is left that could use them, and the lock may be held by one."""
+        self._closed = True
+        posts, self._posts = self._posts, []
+        for post in posts:
+            post.end()
+        self._unhang()
 
     def pause(self, seconds: float) -> None:
         """Wait, unless and until the channel closes or its threads are sent away."""
@@ -143,7 +146,7 @@ class Channel:
     def _attend(self, post: Post) -> None:
         """Run ``post`` until it ends, or the bell sends this thread away."""
         try:
-            while True:
+            while post in self._posts:  # not so in a child that a step forked
                 ready = self._wait(post)
                 if not self._is_intact():
                     logger.error("%s: the application closed the descriptors of bcpatch", post.name)

@@ -62,9 +62,13 @@ def listen(name: str) -> tuple[socket.socket, str]:
         path = os.path.join(directory, name + SUFFIX)
         try:
             prepare(directory)
-            return _listen_at(path), path
+            listener = _listen_at(path)
         except ChannelError as error:
             reasons.append(str(error))
+            continue
+        for reason in reasons:
+            logger.warning("%s; listening in %s instead", reason, directory)
+        return listener, path
     raise ChannelError("; ".join(reasons))
 
 
@@ -88,13 +92,12 @@ def _lives(pid: int) -> bool:
 
 
 def remover(path: str) -> Callable[[], None]:
-    """A function that removes the socket at ``path``, if it is still this one and this process's."""
-    owner = os.getpid()
+    """A function that removes the socket at ``path``, if it is still this one."""
     made = os.lstat(path)
 
     def remove() -> None:
         with contextlib.suppress(FileNotFoundError, PermissionError):
-            if os.getpid() == owner and os.path.samestat(os.lstat(path), made):
+            if os.path.samestat(os.lstat(path), made):
                 os.unlink(path)
 
     return remove
