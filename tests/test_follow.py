@@ -23,7 +23,7 @@ from bcpatch.channels.protocol import (
     Request,
 )
 from bcpatch.diagnostics import finding
-from bcpatch.fingerprint import this_interpreter
+from bcpatch.fingerprint import blake, this_interpreter
 from bcpatch.follow import Follower
 from bcpatch.model import FunctionEdit, Patch, Policy
 from bcpatch.watch import Batch, Voice
@@ -111,6 +111,11 @@ class World:
         return self.follower.saved(Batch(paths, 0.0, again))
 
 
+def digest(number: int, more: str = "") -> str:
+    """The digest of a module's text."""
+    return blake(f"def value():\n    return {number}\n{more}".encode())
+
+
 BUSY = Refusal((finding("BCP606", "another one"),))
 DIFFERS = Refusal((finding("BCP504", "it runs something else"),))
 
@@ -160,9 +165,24 @@ def test_a_file_loaded_after_its_edit_is_compared_with_what_was_loaded(world):
     process.modules += (LoadedModule("b", str(world.folder / "b.py"), ""),)
     world.save(b=3000)
     assert process.brought == [("b", 3000)]
-    assert process.sent[-1].modules[0].replaces != process.sent[-1].modules[0].brings
-    world.save(b=2000)
-    assert process.brought == [("b", 2000)]
+    assert process.sent[-1].modules[0].replaces == digest(2000)
+
+
+def test_a_file_loaded_as_it_was_made_is_compared_with_what_was_loaded(world):
+    process = world.join(1, "a", "d")
+    world.save(d=1000)
+    assert process.sent == []
+    world.save(d=2000)
+    assert process.sent[-1].modules[0].replaces == digest(1000)
+
+
+def test_a_file_in_which_no_code_changed_is_the_base_of_the_next_patch(world):
+    process = world.join(1, "a")
+    world.write("a", 1000, "# a comment\n")
+    world.saved("a")
+    assert "no code changed" in world.lines[-1]
+    world.save(a=2000)
+    assert process.sent[-1].modules[0].replaces == digest(1000, "# a comment\n")
 
 
 def test_a_file_under_two_names_is_patched_under_both(world):
@@ -201,6 +221,18 @@ def test_who_rolled_back_is_brought_from_there(world):
     process.generation, process.patch = 0, None
     world.save(b=3000)
     assert process.brought == [("a", 2000), ("b", 3000)]
+
+
+def test_what_rolled_back_lacks_is_not_forgotten_by_a_patch_of_another_file(world):
+    process = world.join(1, "a", "b")
+    world.save(a=2000)
+    process.generation, process.patch = 0, None
+    world.write("a", 2000, "x = 1\n")
+    world.saved("a")
+    world.save(b=3000)
+    assert process.brought == [("b", 3000)]
+    world.save(a=2000)
+    assert process.brought == [("a", 2000)]
 
 
 def test_who_comes_late_is_brought_to_what_is_live(world):
@@ -255,6 +287,15 @@ def test_a_file_that_was_refused_holds_up_no_other_and_is_tried_again_when_saved
     assert process.brought == [("b", 3000)]
     world.save(a=2000)
     assert process.brought == [("a", 2000)]
+
+
+def test_a_file_that_is_refused_again_is_told_again(world):
+    world.join(1, "a", "b")
+    for text in ("x = 1\n", "x = 2\n"):
+        world.write("a", 2000, text)
+        world.saved("a")
+        assert "refused" in world.lines[-1]
+        assert world.codes
 
 
 def test_files_saved_together_go_live_together_or_not_at_all(world):
