@@ -122,6 +122,15 @@ class TestSaves:
         running.hear("live in 1 process")
         assert asked(running, "b") == "new b 2"
 
+    def test_the_policy_is_the_projects_or_the_one_that_was_chosen(self, project):
+        (project / "pyproject.toml").write_text('[tool.bcpatch]\npolicy = "linked"\n')
+        for arguments, expected in (([], "live in 1 process"), (["--policy", "strict"], "refused")):
+            write(project / "lib.py", LIB)
+            with run(*arguments, "app.py", cwd=project) as running:
+                running.hear("takes patches", "ready")
+                edit(project / "lib.py", OLD, "f'new {word} ' + self._private()")
+                assert running.hear("live in 1 process|refused")[0] == expected
+
     def test_undoing_a_refused_edit_is_no_patch(self, running, project):
         edit(project / "lib.py", "WORDS = Words()", "WORDS = Words() or None")
         running.hear("refused")
