@@ -14,7 +14,20 @@ from typing import Final, NamedTuple
 from bcpatch import pythons
 from bcpatch.decode import Broken, Handler, Instruction
 from bcpatch.model import Code
-from bcpatch.opcodes import BORROWED, CELL, EXCEPTION, FACTS, INDEX, ITERATED, LASTI, NUMBERS, OBJECT, SPENT, Effect, effect
+from bcpatch.opcodes import (
+    BORROWED,
+    CELL,
+    EXCEPTION,
+    FACTS,
+    INDEX,
+    ITERATED,
+    LASTI,
+    NUMBERS,
+    OBJECT,
+    SPENT,
+    Effect,
+    effect,
+)
 from bcpatch.values import PRESENT, RESULTS, Slots, Values, constant_kind
 
 #: How much following may cost, in values looked at: real code of any size stays far below.
@@ -86,6 +99,8 @@ _CALM: Final = frozenset(
     )
     if name in NUMBERS
 )  # fmt: skip
+#: Instructions whose exceptions may be looked up at the code unit before them.
+_CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if name in NUMBERS)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
 _TWIN: Final = frozenset(
     NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
@@ -215,28 +230,39 @@ class Trace:
         """What an instruction that raises brings to the block's handler."""
         handler = block.handler
         assert handler is not None
-        self._covered = True
         raised = self.values.first_handler + 2 * block.handler_number
         pushed = [raised, raised + 1] if handler.lasti else [raised + 1]
         self._enter(handler.target, stack[: handler.depth] + pushed, local, source)
 
-    def _raises(self, block: Block, at: int, stack: list[int], local: list[int], floor: int) -> None:
-        """An exception in the instruction at ``at`` finds its operands gone, and needs ``floor`` values below them."""
+    def _raises(self, block: Block, at: int, stack: list[int], local: list[int]) -> None:
+        """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
+        assert block.handler is not None
+        floor = block.handler.depth
         gone = 0 if self.decoded[at].opcode == _KEEPING else self.effects[at].removes
         if len(stack) - gone < floor:
             raise self._fault("BCP308", f"where {self.decoded[at].name} raises, its handler expects {floor} values", at)
         if not self._covered:
+            self._covered = True
             self._unwind(block, stack, local, at)
+
+    def _raises_before(self, number: int, stack: list[int], local: list[int]) -> None:
+        """The same, for the handler of the instruction before the block, where that may be asked instead."""
+        block, before = self.blocks[number], self.blocks[number - 1]
+        if number and before.handler and before.handler is not block.handler:
+            if self.decoded[block.start].opcode in _CALLING:
+                self._raises(before, block.start, stack, local)
+                self._covered = False
 
     def _block(self, number: int, stack: list[int], local: list[int]) -> None:
         block = self.blocks[number]
-        floor = block.handler.depth if block.handler else -1
         self._covered = False
+        if _CALLING:
+            self._raises_before(number, stack, local)
         decoded, effects, operands, limit = self.decoded, self.effects, self.operands, self.code.stacksize
         for at in range(block.start, block.end):
             opcode = decoded[at].opcode
-            if floor >= 0 and opcode not in _CALM:
-                self._raises(block, at, stack, local, floor)
+            if block.handler and opcode not in _CALM:
+                self._raises(block, at, stack, local)
             needs, removes, gives, _, _ = effects[at]
             wanted = len(needs)
             if wanted > len(stack):
@@ -325,8 +351,9 @@ class Trace:
             self._store(at, stack, local, second, work[0])
         elif move in (_LOAD_TWO, _BORROW_TWO):
             self.operands[at] = [local[first], local[second]]
-            for slot in (first, second):
-                stack.append(local[slot] if move == _LOAD_TWO else self.values.borrowed(local[slot], slot))
+            borrowed = self.values.borrowed
+            pair = ((local[slot], slot) for slot in (first, second))
+            stack += [value if move == _LOAD_TWO else borrowed(value, slot) for value, slot in pair]
         elif move == _TAKE:
             value = local[argument]
             self.operands[at] = [value]

@@ -75,6 +75,14 @@ RESUME_PLACE: Final = 7 if sys.version_info >= (3, 15) else 3
 RESUME_PLACES: Final = frozenset(range(5 if sys.version_info >= (3, 15) else 4))
 RESUME_MOST: Final = 15 if sys.version_info >= (3, 15) else 7 if sys.version_info >= (3, 13) else 3
 
+#: Instructions that run a Python function in the same evaluation loop: an exception that comes out of it is looked
+#: up in the exception table at the code unit before the instruction (3.13+; measured).
+RAISING_BEFORE: Final = (
+    ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "BINARY_OP", "BINARY_SUBSCR", "LOAD_ATTR", "FOR_ITER", "SEND", "GET_ITER")
+    if sys.version_info >= (3, 13)
+    else ()
+)
+
 #: YIELD_VALUE's argument says whether the generator delegates (3.13+); before, RESUME's alone.
 YIELD_TELLS_DELEGATION: Final = sys.version_info >= (3, 13)
 

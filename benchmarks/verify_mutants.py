@@ -50,8 +50,9 @@ MODULES: Final = (
     "json.decoder", "json.encoder", "json.scanner", "csv", "typing", "types", "abc", "copy", "pprint", "reprlib",
     "graphlib", "numbers", "operator", "colorsys", "calendar", "datetime", "_pydecimal", "decimal", "configparser",
     "email._header_value_parser", "email.message", "inspect", "dis", "traceback", "weakref", "queue", "sched",
-    "asyncio.tasks", "asyncio.locks", "asyncio.queues", "asyncio.streams", "asyncio.futures", "concurrent.futures._base",
-    "xml.etree.ElementTree", "optparse", "gettext", "locale", "cmd", "code", "codeop", "ipaddress", "uuid", "base64",
+    "asyncio.tasks", "asyncio.locks", "asyncio.queues", "asyncio.streams", "asyncio.futures",
+    "concurrent.futures._base", "xml.etree.ElementTree", "optparse", "gettext", "locale", "cmd", "code", "codeop",
+    "ipaddress", "uuid", "base64",
     "quopri", "plistlib", "zipfile", "tarfile", "gzip", "lzma", "bz2", "_pyio", "pickle", "pickletools", "fnmatch",
     "posixpath", "ntpath", "genericpath", "stat", "mimetypes", "netrc", "getopt", "timeit", "unittest.mock",
     "unittest.case", "doctest", "logging", "logging.config", "http.cookies", "wsgiref.headers", "re._parser",
@@ -249,12 +250,14 @@ def _call(subject: Subject, code: CodeType, choose: random.Random) -> None:
 
 def execute(subject: Subject, mutant: Code, choose: random.Random) -> str:
     """Run an accepted mutant: "ran", or "late" where time or memory ran out."""
+    _armed[0] = True
     signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
     try:
         _call(subject, fingerprint.decode(mutant, "<mutant>"), choose)
     except (Late, MemoryError, RecursionError):
         return "late"
     finally:
+        _armed[0] = False
         signal.setitimer(signal.ITIMER_REAL, 0)
     return "ran"
 
@@ -278,7 +281,12 @@ def _is_accepted(code: Code) -> bool:
 
 
 def _late(number: int, frame: object) -> None:
-    raise Late
+    if _armed[0]:
+        raise Late
+
+
+#: Whether the alarm may still raise: one that is late itself must not hit the verifier.
+_armed = [False]
 
 
 def _restrict() -> None:
@@ -379,8 +387,12 @@ def _batch(found: list[Subject], seed: int, start: int, end: int, tally: Tally) 
     if tally.running < 0:
         if status == 0:
             return end
-        print(f"mutant {seen} of seed {seed}: the verifier failed", file=sys.stderr, flush=True)
-        tally.outcomes["verifier failed"] += 1
+        print(f"mutant {seen} of seed {seed}: status {status} between mutants", file=sys.stderr, flush=True)
+        if status < 0:  # what ran before broke something
+            tally.outcomes["crashed"] += 1
+            tally.crashed.append((seen, -status))
+        else:
+            tally.outcomes["verifier failed"] += 1
         return seen + 1
     number, tally.running = tally.running, -1
     if status == -signal.SIGKILL:
