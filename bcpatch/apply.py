@@ -44,13 +44,27 @@ def apply(
         raise refused.with_traceback(None) from refused.__cause__
 
 
-def _apply(
-    plan: Plan, history: History, consistency: str, timeout: float | None, require_instant: bool
-) -> Generation:
+def _apply(plan: Plan, history: History, consistency: str, timeout: float | None, require_instant: bool) -> Generation:
     started = time.perf_counter()
     if plan.serial != history.serial:
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
     ready = preparation.prepare(plan, history)
+    try:
+        return _swap(plan, history, ready, started, consistency, timeout, require_instant)
+    except BaseException:
+        ready.undo()
+        raise
+
+
+def _swap(
+    plan: Plan,
+    history: History,
+    ready: preparation.Prepared,
+    started: float,
+    consistency: str,
+    timeout: float | None,
+    require_instant: bool,
+) -> Generation:
     changes = (*ready.changes, *ready.loose)
     certain = certainty(changes, require_instant)
     generation = Generation(
@@ -64,7 +78,7 @@ def _apply(
         notes=tuple(ready.notes),
         certain=certain,
     )
-    record = Record(generation, tuple(ready.changes), tuple(ready.targets), tuple(ready.caches))
+    record = Record(generation, (*ready.early, *ready.changes), tuple(ready.targets), tuple(ready.caches))
     wanted = Swap(
         changes=changes,
         sole=tuple(ready.sole),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from bcpatch import fingerprint, importtime, pythons, shape
+from bcpatch.additions import Found, additions, as_warning, premature
 from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.header import Header, header, is_lazy, variable_annotations
 from bcpatch.model import (
@@ -60,12 +61,16 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     """
     if old is None:
         return Changes(tuple(_without_base(new, optimization)), ())
-    found: list[Diagnostic] = []
+    beyond = additions(old, new, optimization) if policy is Policy.LINKED else Found()
+    found: list[Diagnostic] = [*beyond.diagnostics]
     edits: list[Edit] = [
-        *_bodies(old, new, optimization, found),
+        *_bodies(old, new, optimization, beyond, found),
         *_imports(old, new, found),
-        *_functions(old, new, policy, optimization, found),
+        *beyond.edits,
+        *_functions(old, new, policy, optimization, beyond, found),
     ]
+    changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
+    found.extend(premature(new, beyond, frozenset(changed)))
     return Changes(tuple(edits), tuple(_without_repeats(found)))
 
 
@@ -83,15 +88,17 @@ def _without_base(new: Unit, optimization: int) -> Iterator[FunctionEdit]:
 # --- functions ---------------------------------------------------------------------------
 
 
-def _functions(old: Unit, new: Unit, policy: Policy, optimization: int, found: list[Diagnostic]) -> Iterator[Edit]:
+def _functions(
+    old: Unit, new: Unit, policy: Policy, optimization: int, beyond: Found, found: list[Diagnostic]
+) -> Iterator[Edit]:
     pairs, added, removed = _paired(old, new)
     for function in added:
-        if isinstance(function.node, ast.Lambda):
-            continue  # the statement or the default around it shows as changed
+        if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
+            continue  # of a lambda the statement or the default around it shows as changed
         message = f"`{function.site.qualname}` is not in the base"
         found.append(finding("BCP201", message, new.place(function.node), site=function.site))
     for function in removed:
-        if isinstance(function.node, ast.Lambda):
+        if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
             continue
         message = f"`{function.site.qualname}` of the base is gone"
         found.append(finding("BCP202", message, old.place(function.node), site=function.site))
@@ -112,7 +119,8 @@ def _functions(old: Unit, new: Unit, policy: Policy, optimization: int, found: l
         found.extend(_shape_findings(before, after, new, policy))
         ran = importtime.ran(new) if ran is None else ran
         if not same_code and before.site.qualname in ran:
-            found.append(_import_time_finding(before, after, ran[before.site.qualname], new))
+            stale = _import_time_finding(before, after, ran[before.site.qualname], new)
+            found.append(stale if policy is Policy.STRICT else as_warning(stale))
         yield _edit(after, new_header, before, old_header)
 
 
@@ -211,11 +219,10 @@ def _shape_findings(before: Function, after: Function, new: Unit, policy: Policy
     if kinds[0] != kinds[1]:
         was, now = (_KINDS.get(kind, "another kind of function") for kind in kinds)
         yield finding("BCP204", f"`{site.qualname}` was {was} and is now {now}", place, site=site)
-    if policy is Policy.STRICT:
-        lost = rejected_call(signature(before.node.args), signature(after.node.args))
-        if lost:
-            message = f"calls of `{site.qualname}` that were valid may fail: {lost}"
-            yield finding("BCP203", message, place, site=site)
+    lost = rejected_call(signature(before.node.args), signature(after.node.args))
+    if lost:
+        fewer = finding("BCP203", f"calls of `{site.qualname}` that were valid may fail: {lost}", place, site=site)
+        yield fewer if policy is Policy.STRICT else as_warning(fewer)
 
 
 def _import_time_finding(before: Function, after: Function, statement: ast.stmt, new: Unit) -> Diagnostic:
@@ -248,24 +255,27 @@ def _positions(before: CodeType, after: CodeType) -> Positions:
 # --- module and class bodies -----------------------------------------------------------------
 
 
-def _bodies(old: Unit, new: Unit, optimization: int, found: list[Diagnostic]) -> Iterator[Edit]:
-    yield from _body(old, new, None, None, optimization, found)
+def _bodies(old: Unit, new: Unit, optimization: int, beyond: Found, found: list[Diagnostic]) -> Iterator[Edit]:
+    yield from _body(old, new, None, None, optimization, beyond, found)
     waiting: dict[str, list[Class]] = {}
     for made in old.classes:
         waiting.setdefault(made.qualname, []).append(made)
     for made in new.classes:
         same = waiting.get(made.qualname)
         if not same:
-            found.append(finding("BCP201", f"class `{made.qualname}` is not in the base", new.place(made.node)))
+            if not beyond.handles(*made.chain):
+                found.append(finding("BCP201", f"class `{made.qualname}` is not in the base", new.place(made.node)))
             continue
         before = same.pop(0)
         found.extend(_class_findings(before, made, new))
-        yield from _body(old, new, before, made, optimization, found)
+        yield from _body(old, new, before, made, optimization, beyond, found)
         if pythons.CLASS_BODY_POSITIONS:
             yield from _class_positions(before, made)
     for left in waiting.values():
         found.extend(
-            finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node)) for made in left
+            finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node))
+            for made in left
+            if not beyond.handles(*made.chain)
         )
 
 
@@ -280,13 +290,20 @@ def _class_findings(before: Class, after: Class, new: Unit) -> Iterator[Diagnost
 
 
 def _body(
-    old: Unit, new: Unit, before: Class | None, after: Class | None, optimization: int, found: list[Diagnostic]
+    old: Unit,
+    new: Unit,
+    before: Class | None,
+    after: Class | None,
+    optimization: int,
+    beyond: Found,
+    found: list[Diagnostic],
 ) -> Iterator[Edit]:
     """Compare what one body executes: the module's, or that of one class."""
     was = shape.body(before.node if before else old.tree)
     now = shape.body(after.node if after else new.tree)
     qualname = after.qualname if after else ""
-    found.extend(_statement_findings(was.statements, now.statements, old, new, optimization))
+    removed, added = ([one for one in body.statements if not beyond.handles(one.node)] for body in (was, now))
+    found.extend(_statement_findings(removed, added, old, new, optimization))
     docstrings = [fingerprint.stored_constant(body.code, "__doc__") for body in (before or old, after or new)]
     if docstrings[0] != docstrings[1]:
         yield DocstringEdit(qualname, *(one if isinstance(one, str) else None for one in docstrings))

@@ -216,6 +216,9 @@ RULES = {
         Rule(
             "BCP215", "import removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
         ),
+        Rule(
+            "BCP216", "name removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),
@@ -261,6 +264,8 @@ RULES = {
         Rule("BCP508", "live closure can't go on", "wait until it is gone, or restart the process"),
         Rule("BCP509", "imported name holds the module's own object", "build with --policy linked"),
         Rule("BCP510", "default value lost", "restart the process: something has changed the function's defaults"),
+        Rule("BCP512", "value changed by the process", "restart the process, or keep the value as it is"),
+        Rule("BCP513", "name to be added is there already", "build against the source that the process runs"),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),

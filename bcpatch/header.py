@@ -81,6 +81,22 @@ def variable_annotations(
     return _annotated(unit, arguments, None, chain, "annotated", optimization)
 
 
+def value(unit: Unit, expression: ast.expr, owner: Class | None, optimization: int) -> Code:
+    """Code that takes nothing and returns what an expression of a module's or a class's body gives."""
+    returning = ast.copy_location(ast.Return(expression), expression)
+    definition = _definition("<value>", _no_arguments(), [returning], expression)
+    return _named(_compiled(unit, definition, owner.chain if owner else (), optimization), "<value>")
+
+
+def statements(unit: Unit, body: list[ast.stmt], owner: Class | None, optimization: int) -> Code:
+    """The code of a module's or a class's body that has these statements alone."""
+    chain = owner.chain if owner else ()
+    code = _nested_in(unit, body, chain, optimization)
+    for around in chain:
+        code = _inside(code, around.name)
+    return fingerprint.encode(code)
+
+
 def _default(unit: Unit, function: Function, parameter: str, value: ast.expr, optimization: int) -> Code:
     name = f"<default of {parameter}>"
     returning = ast.copy_location(ast.Return(value), value)
@@ -167,23 +183,26 @@ def _compiled(
     pick: str | None = None,
 ) -> Code:
     """The code of a definition that stands in some classes, or of what the compiler made beside it."""
-    statement: ast.stmt = definition
+    code = _nested_in(unit, [definition], chain, optimization)
+    for around in chain:
+        code = _inside(code, around.name)
+    return fingerprint.encode(_inside(code, pick or definition.name))
+
+
+def _nested_in(unit: Unit, body: list[ast.stmt], chain: tuple[ast.ClassDef, ...], optimization: int) -> CodeType:
+    """A module that has some statements in some classes, and nothing else."""
     for around in reversed(chain):
-        statement = ast.copy_location(
-            ast.ClassDef(around.name, [], [], [statement], [], **_type_parameters(getattr(around, "type_params", ()))),
-            definition,
-        )
-    code = compile(
-        ast.Module([statement], []),
+        parameters = _type_parameters(getattr(around, "type_params", ()))
+        body = [ast.copy_location(ast.ClassDef(around.name, [], [], body, [], **parameters), body[0])]
+    code: CodeType = compile(
+        ast.Module(body, []),
         unit.source.path,
         "exec",
         flags=unit.code.co_flags & _FUTURE_ANNOTATIONS,
         dont_inherit=True,
         optimize=optimization,
     )
-    for around in chain:
-        code = _inside(code, around.name)
-    return fingerprint.encode(_inside(code, pick or definition.name))
+    return code
 
 
 def _inside(code: CodeType, name: str) -> CodeType:

@@ -24,16 +24,23 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
     What ``if __name__ == "__main__":`` guards is the program itself, not import time.
     """
     found: dict[str, ast.stmt] = {}
-    by_name = _by_name(unit.functions)
     for statement in _statements(unit.tree.body):
-        waiting = list(_called_by(executed([statement]), statement, by_name, unit))
-        while waiting:
-            function = waiting.pop()
-            if function.site.qualname in found:
-                continue
-            found[function.site.qualname] = statement
-            waiting.extend(_called_by(ast.walk(function.node), None, by_name, unit))
+        for function in run_by(unit, statement):
+            found.setdefault(function.site.qualname, statement)
     return found
+
+
+def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
+    """The functions of the module that executing one of its statements runs, directly or through others."""
+    by_name = _by_name(unit.functions)
+    found: dict[int, Function] = {}
+    waiting = list(_called_by(executed([statement]), statement, by_name, unit))
+    while waiting:
+        function = waiting.pop()
+        if id(function) not in found:
+            found[id(function)] = function
+            waiting.extend(_called_by(ast.walk(function.node), None, by_name, unit))
+    return list(found.values())
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

@@ -14,10 +14,11 @@ from types import FunctionType, ModuleType
 from typing import Literal
 
 from bcpatch import patchfile, sources
+from bcpatch.bring import obstacles
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.history import History
 from bcpatch.locate import LinkedModule, LinkedSite, Still, locate
-from bcpatch.model import Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
+from bcpatch.model import AdditionEdit, Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
 from bcpatch.objects import is_module, namespace_of
 
 
@@ -62,6 +63,8 @@ def link(
             LinkedModule(part, one, sources.file_of(one), sources.is_on_disk(one, part.source)) for one in objects
         ]
     found += _names(patch, modules)
+    for module in modules:
+        found += obstacles(module)
     located = locate(modules, history, heap=scan == "heap", positions=refresh_positions)
     found += located.found
     if errors(found):
@@ -101,13 +104,25 @@ def _is_main(main: ModuleType, module: Module) -> bool:
 def _names(patch: Patch, modules: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
     """Whether every name that the patch reaches is where it should be."""
     to_come = {name for part in patch.modules for name in _imported_modules(part)}
+    brought = {(part.module.name, name) for part in patch.modules for name in _brought(part)}
     for module in modules:
         for needed in module.part.links:
+            if (needed.module, needed.name) in brought:
+                continue
             if needed.module not in to_come and not _exists(needed):
                 message = f"module {needed.module} has no {needed.name} in this process"
                 yield finding("BCP505", message, Place(module.file))
         if patch.policy is Policy.STRICT:
             yield from _own_objects(module)
+
+
+def _brought(part: ModulePatch) -> Iterator[str]:
+    """Names that a patch adds to a module."""
+    for edit in part.edits:
+        if isinstance(edit, AdditionEdit) and not edit.owner:
+            yield from edit.names
+        elif isinstance(edit, ImportEdit):
+            yield edit.binding.name
 
 
 def _imported_modules(part: ModulePatch) -> Iterator[str]:

@@ -269,7 +269,52 @@ class AnnotationsEdit(Noun, frozen=True, tag="annotations"):
     annotations: Annotations
 
 
-Edit: TypeAlias = FunctionEdit | PositionEdit | ClassPositionEdit | ImportEdit | DocstringEdit | AnnotationsEdit
+class AdditionEdit(Noun, frozen=True, tag="addition"):
+    """Statements that are new in the module (``owner`` empty) or in a class: run before the swap, visible with it.
+
+    ``code`` is that of a module body, or of a body of the class, with these statements alone;
+    ``names`` are those that they bind for good. ``extends`` tells that the name exists and
+    is made anew from what it holds (a setter for a property).
+    """
+
+    owner: str
+    names: tuple[str, ...]
+    code: Code
+    line: int
+    extends: bool = False
+
+
+class ValueEdit(Noun, frozen=True, tag="value"):
+    """A module or class attribute with another value. Both codes take no argument and return the value.
+
+    The running value must still be what ``replaces`` gives.
+    """
+
+    owner: str
+    name: str
+    replaces: Code
+    code: Code
+    line: int
+
+
+class RemovalEdit(Noun, frozen=True, tag="removal"):
+    """A name that the module or a class no longer binds, and that is deleted in the swap."""
+
+    owner: str
+    name: str
+
+
+Edit: TypeAlias = (
+    FunctionEdit
+    | PositionEdit
+    | ClassPositionEdit
+    | ImportEdit
+    | DocstringEdit
+    | AnnotationsEdit
+    | AdditionEdit
+    | ValueEdit
+    | RemovalEdit
+)
 
 
 class ModulePatch(Noun, frozen=True):

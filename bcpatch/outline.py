@@ -254,7 +254,8 @@ def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
     """Every node that executing some statements evaluates, in source order.
 
     The insides of functions, classes, lambdas and comprehensions are code of their own;
-    those of a definition's decorators, defaults, annotations and bases are not.
+    those of a definition's decorators, defaults, annotations and bases are not. What
+    ``if TYPE_CHECKING:`` guards is never executed.
     """
     for statement in body:
         yield from _executed(statement)
@@ -278,6 +279,11 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
             for child in (*node.decorator_list, *node.bases, *node.keywords):
                 yield from _executed(child)
             yield node
+            return
+        case ast.If(test=test, orelse=orelse) if shape.is_type_checking(test):
+            yield node
+            for child in orelse:
+                yield from _executed(child)
             return
         case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
             yield node

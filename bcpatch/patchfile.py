@@ -18,6 +18,7 @@ import msgspec
 
 from bcpatch.diagnostics import PatchFileError, Place, Refused, finding
 from bcpatch.model import (
+    AdditionEdit,
     AnnotationsEdit,
     ClassPositionEdit,
     DocstringEdit,
@@ -33,6 +34,8 @@ from bcpatch.model import (
     Patch,
     Policy,
     PositionEdit,
+    RemovalEdit,
+    ValueEdit,
 )
 
 MAGIC = b"\x8fBCPATCH"
@@ -119,6 +122,12 @@ def _edit_header(edit: Edit) -> EditHeader:
             return EditHeader("class position", qualname, 0, "", "")
         case AnnotationsEdit(qualname):
             return EditHeader("annotations", qualname, 0, "", "")
+        case AdditionEdit(owner, names):
+            return EditHeader("addition", owner, 0, "", " ".join(names))
+        case ValueEdit(owner, name):
+            return EditHeader("value", f"{owner}.{name}" if owner else name, 0, "", "")
+        case RemovalEdit(owner, name):
+            return EditHeader("removal", f"{owner}.{name}" if owner else name, 0, "", "")
 
 
 # --- bytes ---------------------------------------------------------------------------

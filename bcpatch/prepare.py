@@ -15,12 +15,14 @@ from typing import Any
 
 import msgspec
 
-from bcpatch import fingerprint, nested, pythons, sources
+from bcpatch import bring, fingerprint, nested, pythons, sources
+from bcpatch.bring import Brought
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.history import Cache, History, SiteChange, Target
 from bcpatch.link import Plan
 from bcpatch.locate import LinkedModule, LinkedSite
 from bcpatch.model import (
+    AdditionEdit,
     AnnotationsEdit,
     ClassPositionEdit,
     Code,
@@ -32,7 +34,9 @@ from bcpatch.model import (
     Link,
     PositionEdit,
     Positions,
+    RemovalEdit,
     Site,
+    ValueEdit,
 )
 from bcpatch.replace import replacement
 from bcpatch.swap import Change, Kind, Row, Slot, held
@@ -48,6 +52,7 @@ class Prepared:
     ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
     real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
     ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
+    ``early`` are stores into new names, made already: `undo` takes them back.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -60,6 +65,12 @@ class Prepared:
     sole: list[object] = field(default_factory=list)
     caches: list[Cache] = field(default_factory=list)
     loose: list[Change] = field(default_factory=list)
+    early: list[Change] = field(default_factory=list)
+
+    def undo(self) -> None:
+        """Leave nothing behind: unbind the new names."""
+        for change in reversed(self.early):
+            change.slot.owner.pop(change.slot.name, None)
 
 
 def prepare(plan: Plan, history: History) -> Prepared:
@@ -69,10 +80,23 @@ def prepare(plan: Plan, history: History) -> Prepared:
     passes. Modules that were imported until then stay imported.
     """
     ready = Prepared(notes=list(plan.notes))
+    try:
+        _prepare(plan, history, ready)
+    except BaseException:
+        ready.undo()
+        raise
+    return ready
+
+
+def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
+    brought = Brought(early=ready.early)
     for module in plan.modules:
         for edit in module.part.edits:
             if isinstance(edit, ImportEdit):
-                _import(module, edit, ready)
+                _import(module, edit, brought)
+    for module in plan.modules:
+        _bring(module, brought, ready)
+    ready.changes += brought.changes
     for module in plan.modules:
         for needed in module.part.links:
             _reach(module, needed)
@@ -88,7 +112,17 @@ def prepare(plan: Plan, history: History) -> Prepared:
             _function(site, site.edit, history, ready)
         else:
             _positions(site, site.edit, history, ready)
-    return ready
+
+
+def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
+    """What the linked policy adds, changes and removes around functions."""
+    for edit in module.part.edits:
+        if isinstance(edit, AdditionEdit):
+            bring.add(module, edit, _own_filename(module, ready), _run, brought)
+        elif isinstance(edit, ValueEdit):
+            bring.change_value(module, edit, _own_filename(module, ready), _run, brought)
+        elif isinstance(edit, RemovalEdit):
+            bring.remove(module, edit, brought)
 
 
 def _change(ready: Prepared, slot: Slot, new: object) -> None:
@@ -162,14 +196,14 @@ def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, ob
 # --- imports ------------------------------------------------------------------------
 
 
-def _import(module: LinkedModule, edit: ImportEdit, ready: Prepared) -> None:
+def _import(module: LinkedModule, edit: ImportEdit, brought: Brought) -> None:
     binding = edit.binding
     namespace = vars(module.object)
     words = statement(binding)
     place = Place(module.file, edit.line)
     bound = _run(words, place, None, imported, binding, namespace)
     for name, value in bound.items():
-        _change(ready, Slot(Kind.NAMESPACE, namespace, name), value)
+        brought.bind(module, name, value)
 
 
 def statement(binding: Import) -> str:
@@ -359,6 +393,17 @@ def _filename(site: LinkedSite, ready: Prepared, history: History) -> str:
     if own not in ready.files:
         ready.files[own] = original
         ready.texts.append(sources.published(own, site.module.part.source))
+    return own
+
+
+def _own_filename(module: LinkedModule, ready: Prepared) -> str:
+    """The file name of code that replaces none."""
+    if module.on_disk:
+        return module.file
+    own = sources.name_for(module.file, module.part.source)
+    if own not in ready.files:
+        ready.files[own] = module.file
+        ready.texts.append(sources.published(own, module.part.source))
     return own
 
 

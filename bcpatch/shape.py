@@ -64,7 +64,7 @@ def body(node: ast.Module | ast.ClassDef) -> Body:
                     continue
             case ast.If(orelse=[]) if is_type_checking(statement.test):
                 continue
-            case ast.Pass():
+            case ast.Pass() | ast.Expr(value=ast.Constant()):
                 continue
         statements.append(Statement(shape(statement), statement))
     return Body(docstring, annotations, tuple(statements), tuple(imports))

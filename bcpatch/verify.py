@@ -11,7 +11,19 @@ from dataclasses import dataclass, replace
 
 from bcpatch import access, names, needs, references, structure, wellformed
 from bcpatch.diagnostics import Diagnostic, Place, finding
-from bcpatch.model import AnnotationsEdit, Code, FunctionEdit, ImportEdit, Link, ModulePatch, Patch, Policy
+from bcpatch.model import (
+    AdditionEdit,
+    AnnotationsEdit,
+    Code,
+    FunctionEdit,
+    ImportEdit,
+    Link,
+    ModulePatch,
+    Patch,
+    Policy,
+    RemovalEdit,
+    ValueEdit,
+)
 from bcpatch.reach import Frame, Scope, importing
 from bcpatch.sourcetext import Text
 
@@ -74,6 +86,7 @@ def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
             frames.append(Frame(flow, unit.scope))
     if policy is Policy.STRICT:
         yield from _outside_of_code(part, text)
+        yield from _beyond_functions(part)
     if not broken and needs.links(frames, text) != part.links:
         yield finding(
             "BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path)
@@ -92,6 +105,13 @@ class _Unit:
     runs: bool = True
 
 
+def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
+    for edit in part.edits:
+        if isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
+            message = "a strict patch neither adds nor removes names, nor changes values"
+            yield finding("BCP408", message, Place(part.module.path))
+
+
 def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
     imports = importing(part.imports)
     for edit in part.edits:
@@ -101,6 +121,12 @@ def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
                 yield from _function(edit, scope)
             case AnnotationsEdit(qualname=qualname, annotations=annotations) if annotations.code is not None:
                 yield _Unit(annotations.code, Scope(text, policy, imports, None, "annotation", around=qualname))
+            case AdditionEdit(owner=owner):
+                yield _Unit(edit.code, Scope(text, policy, imports, None, around=owner))
+            case ValueEdit(owner=owner):
+                scope = Scope(text, policy, imports, None, "default", around=owner)
+                yield _Unit(edit.code, scope)
+                yield _Unit(edit.replaces, scope, runs=False)
 
 
 def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:

@@ -15,6 +15,7 @@ from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.fields import DEEPEST
 from bcpatch.model import (
+    AdditionEdit,
     Annotations,
     AnnotationsEdit,
     ClassPositionEdit,
@@ -32,9 +33,11 @@ from bcpatch.model import (
     Patch,
     PositionEdit,
     Positions,
+    RemovalEdit,
     Site,
     Slice,
     Tuple,
+    ValueEdit,
 )
 
 _OPTIMIZED, _NEWLOCALS, _VARARGS, _VARKEYWORDS = 0x01, 0x02, 0x04, 0x08
@@ -135,6 +138,10 @@ def _identity(edit: Edit) -> str:
             return f"the annotations of {qualname or 'the module'}"
         case ClassPositionEdit(qualname=qualname):
             return f"the place of {qualname}"
+        case AdditionEdit(owner=owner, line=line):
+            return f"the addition to {owner or 'the module'} on line {line}"
+        case ValueEdit(owner=owner, name=name) | RemovalEdit(owner=owner, name=name):
+            return f"the name {name} of {owner or 'the module'}"
 
 
 def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
@@ -164,6 +171,18 @@ def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
             if edit.qualname and not is_dotted(edit.qualname):
                 yield f"`{edit.qualname}` is no class"
             yield from _annotations(edit.annotations)
+        case AdditionEdit() | ValueEdit() | RemovalEdit():
+            yield from _names(edit)
+
+
+def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:
+    names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
+    if (edit.owner and not is_dotted(edit.owner)) or len(names) != 1 or not is_name(names[0]):
+        yield f"`{edit.owner}` can't have the names {', '.join(names) or 'nothing'}"
+    elif isinstance(edit, AdditionEdit) and edit.code.flags & (_OPTIMIZED | _NEWLOCALS | _SUSPENDS):
+        yield f"the addition of {names[0]} is no body"
+    elif isinstance(edit, ValueEdit) and not (_takes(edit.code, 0) and _takes(edit.replaces, 0)):
+        yield f"the value of {names[0]} is no expression"
 
 
 def _site(site: Site, module: Module) -> Iterator[str]:
@@ -202,8 +221,8 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
         yield f"the code of {site} is no function's"
     yield from _defaults(edit)
     yield from _annotations(edit.annotations)
-    if edit.type_parameters is not None and edit.type_parameters.flags & _SUSPENDS:
-        yield f"the type parameters of {site} are no plain code"
+    if edit.type_parameters is not None and not _takes(edit.type_parameters, 0):
+        yield f"the type parameters of {site} are no expression"
 
 
 def _is_too_deep(code: Code) -> bool:

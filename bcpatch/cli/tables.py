@@ -15,6 +15,7 @@ import msgspec
 from bcpatch.channels.protocol import Hello
 from bcpatch.cli.output import colour
 from bcpatch.model import (
+    AdditionEdit,
     AnnotationsEdit,
     ClassPositionEdit,
     DocstringEdit,
@@ -27,8 +28,10 @@ from bcpatch.model import (
     Patch,
     Policy,
     PositionEdit,
+    RemovalEdit,
     SiteStatus,
     Status,
+    ValueEdit,
 )
 
 #: What a kind of edit changes.
@@ -39,6 +42,9 @@ _KINDS: Final[dict[type[Edit], str]] = {
     ImportEdit: "import",
     DocstringEdit: "docstring",
     AnnotationsEdit: "annotated namespace",
+    AdditionEdit: "addition",
+    ValueEdit: "value",
+    RemovalEdit: "removal",
 }
 
 #: Wider than any table: what is piped into a file or a program is never cut.
@@ -140,6 +146,12 @@ def _row(edit: Edit) -> tuple[str, str, str, str]:
             return ("import", edit.binding.name, _imported(edit), str(edit.line))
         case DocstringEdit():
             return ("docstring", edit.qualname or "(module)", "", "")
+        case AdditionEdit(owner, names, line=line):
+            return "addition", ".".join(filter(None, (owner, *names))), "", str(line)
+        case ValueEdit(owner, name, line=line):
+            return "value", ".".join(filter(None, (owner, name))), "", str(line)
+        case RemovalEdit(owner, name):
+            return "removal", ".".join(filter(None, (owner, name))), "", ""
         case AnnotationsEdit():
             return ("annotations", edit.qualname or "(module)", "", "")
 
