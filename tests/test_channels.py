@@ -589,9 +589,10 @@ def test_a_worker_that_does_not_answer_keeps_no_other_waiting() -> None:
 def test_a_worker_that_ends_while_it_is_welcomed_has_joined_before_it_left() -> None:
     left = threading.Event()
     early: list[bool] = []
-    welcomed = threading.Event()
+    made, welcomed = threading.Event(), threading.Event()
 
     def join(peer: Peer) -> None:
+        made.wait(SECONDS)
         channel.close()
         peer._writer.join(SECONDS)
         early.append(left.wait(0.2))
@@ -599,6 +600,7 @@ def test_a_worker_that_ends_while_it_is_welcomed_has_joined_before_it_left() -> 
 
     found = workers.Workers(join, lambda peer: left.set())
     channel = connected(found.path)
+    made.set()
     assert welcomed.wait(SECONDS)
     assert left.wait(SECONDS)
     assert early == [False]
@@ -798,6 +800,18 @@ def test_a_channel_closes_after_an_interrupt_while_a_thread_was_being_started(mo
     channel.close()
     os.close(read)
     os.close(write)
+
+
+def test_a_connection_for_which_there_is_no_thread_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with serving() as channel:
+        with monkeypatch.context() as patched, dialled(channel.address) as sock:
+            patched.setattr(threading.Thread, "start", fail)
+            body(sock)
+            assert body(sock) == b""
+        assert asks(channel.address, 1) == Applied(1, 0.5)
 
 
 def test_an_application_that_closes_all_descriptors_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:

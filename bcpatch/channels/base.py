@@ -99,9 +99,8 @@ class Channel:
             os.read(self._bell, 1)
             self._ringing = False
             self._change.notify_all()
-            for post in self._posts:
-                if post.thread is None:
-                    self._start(post)
+            for post in [post for post in self._posts if post.thread is None]:
+                self._start(post)
 
     def close(self) -> None:
         """Stop serving. A request that is being handled is waited for one second at most."""
@@ -140,8 +139,9 @@ class Channel:
         try:
             post.thread.start()
         except RuntimeError as error:  # the interpreter is ending, or the system has no thread left
-            post.thread = None
             logger.warning("%s: no thread to attend to it: %s", post.name, error)
+            self._posts.remove(post)
+            post.end()
 
     def _attend(self, post: Post) -> None:
         """Run ``post`` until it ends, or the bell sends this thread away."""
