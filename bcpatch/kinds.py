@@ -391,10 +391,8 @@ def _stored(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
         elif slot == 0 and slot in slots.cells:  # where super() looks for the receiver, unchecked
             allowed = CELL | UNBOUND
         if kinds.values.kinds[value] & ~allowed:
-            return (
-                "BCP306",
-                f"{instruction.name} puts {words(kinds.values.kinds[value])} where the cell of {slots.names[slot]!r} is",
-            )
+            what = words(kinds.values.kinds[value])
+            return "BCP306", f"{instruction.name} puts {what} where the cell of {slots.names[slot]!r} is"
     return None
 
 
@@ -444,6 +442,13 @@ def _keywords(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
         if not isinstance(constant, Tuple) or len(constant.items) > kinds.trace.decoded[at].argument:
             return "BCP306", "the names of keyword arguments must be a constant, no longer than the arguments"
     return None
+
+
+def _keys(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    keys, values = kinds.constant_or_number(work[-1]), len(work) - 1
+    if isinstance(keys, Tuple) and len(keys.items) == values:
+        return None
+    return "BCP306", f"the keys of a dictionary of {values} values must be a constant tuple of as many"
 
 
 def _import(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
@@ -510,6 +515,7 @@ def _special() -> dict[int, tuple[Look, ...]]:
         (_namespace, ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_CLASSDEREF", "SETUP_ANNOTATIONS", "IMPORT_STAR")),
         (_demanded, ("CALL",)),
         (_keywords, ("CALL_KW",)),
+        (_keys, ("BUILD_CONST_KEY_MAP",)),
         (_import, ("IMPORT_NAME",)),
         (_wrap, ("ASYNC_GEN_WRAP", "CALL_INTRINSIC_1")),
         (_type_alias, ("CALL_INTRINSIC_1",)),
