@@ -44,8 +44,8 @@ ANSWER_SECONDS: Final = 10.0
 #: Findings that a half-written file causes too: looked at again before they are believed.
 DOUBTFUL: Final = frozenset({"BCP001", "BCP002", "BCP202"})
 
-#: A process that says this runs something else than it was taken for.
-DIFFERS: Final = "BCP504"
+#: A process that says only this runs something else than it was taken for.
+DIFFERS: Final = frozenset({"BCP502", "BCP503", "BCP504"})
 
 #: Sites that a line names; more are counted.
 NAMED: Final = 4
@@ -166,19 +166,24 @@ class Follower:
         return False
 
     def _catch_up(self, worker: Worker) -> None:
-        """Bring a late process to the disk, unless it has imported that already."""
+        """Bring a late process to the disk, unless it has imported that already.
+
+        One that can't be brought there now is taken to run the old sources still: the next save tries again.
+        """
         change = self._changes([worker], self._disk).get(worker)
         if change is None or not change.new:
             return
         outcome = self._compared(change)
-        if outcome.patch is not None and outcome.patch.modules:
-            reply = _asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
-            if isinstance(reply, Applied):
-                worker.runs[reply.generation] = dict(self._disk)
-                worker.current = reply.generation
-                self._voice.say(f"process {worker.pid} was brought to what is live")
-                return
-        worker.imports(self._disk)
+        if outcome.patch is None or not outcome.patch.modules:
+            worker.imports(self._disk)
+            return
+        reply = _asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
+        if isinstance(reply, Applied):
+            worker.runs[reply.generation] = dict(self._disk)
+            worker.current = reply.generation
+            self._voice.say(f"process {worker.pid} was brought to what is live")
+        elif isinstance(reply, Refusal) and {one.code for one in errors(reply.diagnostics)} <= DIFFERS:
+            worker.imports(self._disk)
 
     # --- saves -----------------------------------------------------------------------
 
@@ -201,10 +206,23 @@ class Follower:
         self._disk = disk
         if groups:
             self._explain(fresh, {path for change in groups for path in change.paths})
+        self._refuse((change, outcome) for change, outcome, _ in made if outcome.patch is None)
         for change, outcome, workers in made:
-            if change.new:
-                self._conclude(change, outcome, workers, batch.since)
+            if change.new and outcome.patch is not None:
+                self._voice.tell(outcome.diagnostics)
+                self._conclude(change, outcome.patch, workers, batch.since)
         return True
+
+    def _refuse(self, refused: Iterable[tuple[Change, Outcome]]) -> None:
+        """Tell why changes become no patches: once, however many processes would have got them."""
+        reasons: dict[tuple[Diagnostic, ...], set[str]] = {}
+        for change, outcome in refused:
+            reasons.setdefault(outcome.diagnostics, set()).update(change.paths)
+        for diagnostics, paths in reasons.items():
+            self._refused.update(paths)
+            self._voice.tell(diagnostics)
+            names = _listed(map(relative, sorted(paths)))
+            self._voice.say(f"refused: the application runs on with the code it has ({names})")
 
     def _explain(self, fresh: Delta, changed: set[str]) -> None:
         """Say why nothing comes of some of the saved files."""
@@ -226,7 +244,11 @@ class Follower:
         found: dict[str, Content] = {}
         for path in sorted(paths):
             for file in self._files(path):
-                content = self._read(file)
+                try:
+                    content = _read(file)
+                except OSError as error:
+                    self._voice.say(f"can't read {relative(file)}: {str(error.strerror).lower()}")
+                    continue
                 if content != self._seen(file):
                     found[file] = content
         return found
@@ -243,16 +265,6 @@ class Follower:
 
     def _seen(self, path: str) -> Content:
         return self._disk.get(path, self._start.get(path))
-
-    def _read(self, path: str) -> Content:
-        """A file's content; None where there is no file, or none that can be read."""
-        try:
-            return Path(path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            self._voice.say(f"can't read {relative(path)}: {str(error.strerror).lower()}")
-            return None
 
     # --- what differs ------------------------------------------------------------------
 
@@ -308,23 +320,17 @@ class Follower:
 
     # --- sending -------------------------------------------------------------------------
 
-    def _conclude(self, change: Change, outcome: Outcome, workers: Sequence[Worker], since: float) -> None:
-        """Send a patch to the workers that lack it, or say why there is none."""
+    def _conclude(self, change: Change, patch: Patch, workers: Sequence[Worker], since: float) -> None:
+        """Send a patch to the workers that lack it, unless there is nothing in it."""
         paths = change.paths
-        if outcome.patch is None:
-            self._refused.update(paths)
-            self._voice.tell(outcome.diagnostics)
-            self._voice.say(f"refused: the application runs on with the code it has ({_listed(map(relative, paths))})")
-            return
-        self._voice.tell(outcome.diagnostics)
         self._refused.difference_update(paths)
         content = {path: self._seen(path) for path in paths}
-        if not outcome.patch.modules:
-            for worker in workers:
-                worker.imports(content)
-            self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
+        if patch.modules:
+            self._send(patch, content, workers, since)
             return
-        self._send(outcome.patch, content, workers, since)
+        for worker in workers:
+            worker.imports(content)
+        self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
 
     def _send(self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float) -> None:
         data = patchfile.encode(patch)
@@ -374,6 +380,14 @@ def _reason(reply: Reply) -> str:
 
 
 _real = functools.cache(os.path.realpath)
+
+
+def _read(path: str) -> Content:
+    """A file's content; None where there is no file."""
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _module(loaded: LoadedModule) -> Module:

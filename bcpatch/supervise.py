@@ -105,12 +105,13 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
     if not words:
         raise CannotRun("nothing to run: name a Python file, -m MODULE, or a command after --")
     name = words[0]
-    if name.endswith((".py", ".pyw")) or os.path.isfile(os.path.join(name, "__main__.py")):
+    known = shutil.which(name) is not None
+    if name.endswith((".py", ".pyw")) or (not known and os.path.isfile(os.path.join(name, "__main__.py"))):
         if not os.path.exists(name):
             raise CannotRun(f"{name}: no such file")
         folder = name if os.path.isdir(name) else os.path.dirname(os.path.realpath(name))
         return Program(bootstrap.command(words, None, options), folder)
-    if shutil.which(name) is None:
+    if not known:
         raise CannotRun(f"{name}: no such program")
     return Program(list(words), os.getcwd())
 

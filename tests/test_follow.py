@@ -256,6 +256,42 @@ def test_who_comes_late_and_has_imported_the_disk_runs_that(world):
     assert late.brought == [("a", 1000)]
 
 
+def test_who_comes_late_and_is_busy_gets_it_with_the_next_save(world):
+    world.join(1, "a", "b")
+    world.save(a=2000)
+    late = Process(2, world.folder, "a", "b")
+    late.answer = BUSY
+    world.follower.joined(late)
+    late.answer = None
+    world.save(b=3000)
+    assert late.brought == [("a", 2000), ("b", 3000)]
+
+
+def test_what_is_refused_for_several_processes_is_told_once(world):
+    _, second = world.join(1, "a", "b"), world.join(2, "a", "b")
+    second.answer = BUSY
+    world.save(b=2000)
+    world.write("a", 2000, "x = 1\n")
+    world.saved("a")
+    assert len(world.codes) == 1
+    assert len(world.lines) == 1
+
+
+def test_a_file_that_cannot_be_read_is_told_and_nothing_else(world, monkeypatch):
+    process = world.join(1, "a")
+    world.write("a", 2000)
+
+    def denied(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert world.saved("a") is True
+    assert [line.partition(":")[2] for line in world.lines] == [" permission denied"]
+    monkeypatch.undo()
+    world.saved("a")
+    assert process.brought == [("a", 2000)]
+
+
 def test_a_child_of_a_patched_process_runs_what_its_parent_ran(world):
     parent = world.join(1, "a", "b")
     world.save(a=2000)
