@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from bcpatch import names
 from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.model import Import
-from bcpatch.origins import Origin, Parameter
+from bcpatch.origins import Attribute, Origin, Parameter
 from bcpatch.reach import Frame, Scope, global_paths, named, options, paths, receiver
 from bcpatch.sourcetext import quotation
 
@@ -130,6 +130,18 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
     else:
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
+        yield from _of_unknown(owner, name, offset, frame)
+
+
+def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """``anything.sys.modules``: the attribute of an unknown value may well be that module."""
+    for one, where in options(owner, frame):
+        if isinstance(one, Attribute) and not paths(one, where):
+            path = f"{one.name}.{name}"
+            yield from reached(path, offset, frame)
+            if path in names.BY_NAME:
+                message = f"`{path}` of an unknown value: what it is called with can't be proved"
+                yield report("BCP106", message, offset, frame, help=f"import `{one.name}` by a statement")
 
 
 def _private(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:

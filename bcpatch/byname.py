@@ -80,6 +80,9 @@ def _module(text: str, what: str, use: CallUse, frame: Frame) -> Iterator[Diagno
             return
         name = found
     yield from access.dotted(name, use.offset, frame)
+    if name in names.WATCHED_MODULES:
+        message = f"`{name}` is imported by name, and has functions that access by name"
+        yield report("BCP106", message, use.offset, frame, help=f"import `{name}` by a statement")
     parts = name.split(".")
     for end in range(1, len(parts)):
         yield from access.reached(".".join(parts[:end]), use.offset, frame)

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from bcpatch import access
 from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import Instruction
 from bcpatch.model import Tuple
 from bcpatch.origins import (
     Attribute,
@@ -45,47 +46,71 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 def _texts(frame: Frame) -> Iterator[tuple[str, int]]:
     subscripts = {use.offset: use for use in frame.flow.uses if isinstance(use, SubscriptUse)}
-    for origin in _annotations(frame):
-        yield from _within(origin, subscripts, frame)
+    found = [one for origin in _annotations(frame) for one in _within(origin, subscripts, frame)]
+    yield from (one for one in found if one is not None)
+    if None in found:  # too large for its parts to be told apart
+        keys = {origin.offset for origin in _alternating(frame, 0)}
+        for instruction in frame.flow.instructions:
+            if instruction.name == "LOAD_CONST" and instruction.offset not in keys:
+                yield from _constant(_loaded(instruction, frame), frame)
+
+
+def _loaded(instruction: Instruction, frame: Frame) -> Constant:
+    value = frame.flow.code.constants[instruction.argument]
+    return Constant(instruction.offset, instruction.argument, value if isinstance(value, str) else None)
 
 
 def _annotations(frame: Frame) -> Iterator[Origin]:
-    """The value of each annotation that a code object evaluates."""
-    flow = frame.flow
-    for use in flow.uses:
-        if isinstance(use, MakeUse) and use.annotations is not None:
-            yield from _values(use.annotations, frame)
-    if frame.scope.role == "function":
+    """The value of each annotation that a code object evaluates, and each bound of a type parameter."""
+    yield from _alternating(frame, 1)
+    if frame.scope.role != "type parameters":
         return
-    for instruction in flow.instructions:
-        operands = flow.operands.get(instruction.offset, ())
-        if flow.code.name == "__annotate__" and instruction.name == "BUILD_MAP":
-            yield from operands[1::2]
-        elif frame.scope.role == "type parameters" and instruction.name == "RETURN_VALUE":
-            yield from operands
-        elif frame.scope.role == "type parameters" and instruction.name == "RETURN_CONST":
-            constant = flow.code.constants[instruction.argument]
-            if isinstance(constant, str):
-                yield Constant(instruction.offset, instruction.argument, constant)
+    for at, instruction in enumerate(frame.flow.instructions):
+        if instruction.name == "RETURN_VALUE":
+            yield from _worked_on(at, frame)
+        elif instruction.name == "RETURN_CONST":
+            yield _loaded(instruction, frame)
 
 
-def _values(annotations: Origin, frame: Frame) -> Iterator[Origin]:
-    """The values of a tuple of names and annotations, as MAKE_FUNCTION takes it."""
+def _alternating(frame: Frame, start: int) -> Iterator[Origin]:
+    """Of names and annotations in turn, those from ``start``: 0 the names, 1 the annotations."""
+    for use in frame.flow.uses:
+        if isinstance(use, MakeUse) and use.annotations is not None:
+            yield from _given(use.annotations, start, frame)
+    if frame.flow.code.name == "__annotate__" and frame.scope.role != "function":
+        for at, instruction in enumerate(frame.flow.instructions):
+            if instruction.name == "BUILD_MAP":
+                yield from _worked_on(at, frame)[start::2]
+
+
+def _worked_on(at: int, frame: Frame) -> list[Origin]:
+    """The origins of an instruction's operands, each by itself: together they may weigh too much."""
+    return [frame.flow.graph.origin(value) for value in frame.flow.trace.operands[at] or ()]
+
+
+def _given(annotations: Origin, start: int, frame: Frame) -> Iterator[Origin]:
+    """The same of the tuple that MAKE_FUNCTION takes."""
     for one, where in options(annotations, frame):
         if isinstance(one, Made):
             continue  # the function that computes them is nested code
         if isinstance(one, Constant) and one.index >= 0:
             whole = where.flow.code.constants[one.index]
-            for value in whole.items[1::2] if isinstance(whole, Tuple) else ():
+            for value in whole.items[start::2] if isinstance(whole, Tuple) else ():
                 if isinstance(value, str):
                     yield Constant(one.offset, -1, value)
         else:
-            yield from where.flow.operands.get(one.offset, ())[1::2]
+            offsets = [instruction.offset for instruction in where.flow.instructions]
+            if one.offset in offsets:
+                yield from _worked_on(offsets.index(one.offset), where)[start::2]
+            else:
+                yield Unknown(one.offset)
 
 
-def _within(origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame) -> Iterator[tuple[str, int]]:
-    """The texts in an annotation that stand for types."""
+def _within(origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame) -> Iterator[tuple[str, int] | None]:
+    """The texts in an annotation that stand for types; None for a part that is not known."""
     match origin:
+        case Unknown():
+            yield None
         case Constant():
             yield from _constant(origin, frame)
         case Item(owner=owner) if origin.offset in subscripts:

@@ -78,6 +78,12 @@ class Scope:
         return frozenset({self.module.name, ".".join(parts)})
 
     @cached_property
+    def packages(self) -> frozenset[str]:
+        """Packages that have the module as an attribute, or one that has."""
+        parts = [path.split(".") for path in self.own_paths]
+        return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+
+    @cached_property
     def class_names(self) -> frozenset[str]:
         """Names bound by the class body in which defaults, annotations and type parameters are evaluated."""
         return self.text.bound_in_class(self.around) if self.around and self.role != "function" else frozenset()

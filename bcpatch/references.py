@@ -111,6 +111,8 @@ def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
+    elif use.name in frame.scope.class_names:
+        yield from access.name(use.name, use.offset, frame)
 
 
 def _classes(frame: Frame) -> Iterator[Diagnostic]:

@@ -17,7 +17,22 @@ from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Instruction
 from bcpatch.model import Code
 from bcpatch.opcodes import NULL
-from bcpatch.origins import Attribute, AttributeUse, CallUse, Made, Origin, Use
+from bcpatch.origins import (
+    Attribute,
+    AttributeUse,
+    CallUse,
+    Free,
+    FreeUse,
+    Global,
+    GlobalUse,
+    Imported,
+    ImportUse,
+    Made,
+    MakeUse,
+    Origin,
+    Unknown,
+    Use,
+)
 from bcpatch.reach import Frame, named, options, paths
 from bcpatch.values import RESULTS
 
@@ -29,13 +44,6 @@ _HARMLESS: Final = frozenset(
     POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST DELETE_FAST
     LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW
     LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
-    """.split()
-)
-#: Instructions whose result may be something watched that no operand of theirs is.
-_SOURCES: Final = frozenset(
-    """
-    LOAD_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS LOAD_COMMON_CONSTANT LOAD_ATTR LOAD_METHOD LOAD_SUPER_ATTR
-    IMPORT_NAME IMPORT_FROM LOAD_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF CALL CALL_KW MAKE_FUNCTION
     """.split()
 )
 _TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
@@ -62,14 +70,32 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 def _watched_values(frame: Frame) -> Mapping[int, str]:
     """By value of the trace: what is watched in it."""
-    flow, found = frame.flow, {}
-    for at, work in enumerate(flow.trace.operands):
-        if work is not None and flow.instructions[at].name in _SOURCES:
-            for value in range(RESULTS * at, RESULTS * at + min(len(flow.trace.effects[at].gives), 2)):
-                if flow.trace.values.kinds[value] != NULL:
-                    for what in _what(flow.graph.origin(value), frame):
-                        found[value] = what
+    trace, found = frame.flow.trace, {}
+    index = {instruction.offset: at for at, instruction in enumerate(frame.flow.instructions)}
+    for use in frame.flow.uses:
+        at = index[use.offset]
+        for what in sorted(_what(_result(use, at, frame), frame)):
+            for value in range(RESULTS * at, RESULTS * at + min(len(trace.effects[at].gives), 2)):
+                if trace.values.kinds[value] != NULL:
+                    found[value] = what
     return found
+
+
+def _result(use: Use, at: int, frame: Frame) -> Origin:
+    """The origin of what a use gives, said by the use itself: origins of values far back may be lost."""
+    match use:
+        case GlobalUse(offset, "load", name):
+            return Global(offset, name)
+        case AttributeUse(offset, "load" | "method" | "super" | "import", owner, name):
+            return Attribute(offset, owner, name)
+        case ImportUse(offset, module, level, imported):
+            return Imported(offset, module, level, imported)
+        case MakeUse(offset, constant, captured):
+            return Made(offset, constant, captured)
+        case FreeUse(offset, "load"):
+            instruction = frame.flow.instructions[at]
+            return frame.flow.graph.content(instruction.argument, offset, 0)
+    return Unknown(use.offset)
 
 
 def _what(origin: Origin, frame: Frame) -> frozenset[str]:
@@ -78,13 +104,22 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
     for one, where in options(origin, frame):
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
+        if isinstance(one, Free) and one.name == "__classdict__":
+            found.add(one.name)
         if isinstance(one, Made) and _is_class_body(one, where):
             found.add("the body of a class")
         for path in paths(one, where):
             row = named(path, _WATCHED)
             if row:
                 found.add(row.removeprefix("builtins."))
+            if path in where.scope.packages:
+                found.add(path)
     return frozenset(found)
+
+
+def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
+    """Those that are modules: their attributes are looked at one by one."""
+    return found & (names.WATCHED_MODULES | frame.scope.packages)
 
 
 def _is_class_body(made: Made, frame: Frame) -> bool:
@@ -100,11 +135,13 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
     """What may be the operand at a position, because the rules look at it there."""
     match use:
         case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
-            return _what(owner, frame) & names.WATCHED_MODULES
+            return _modules(_what(owner, frame), frame)
         case CallUse():
             return _seen_by_call(at, position, use, frame)
     if instruction.name == "STORE_DEREF":
-        return _kept_in_cell(instruction.argument, frame) & names.WATCHED_MODULES
+        return _modules(_kept_in_cell(instruction.argument, frame), frame)
+    if instruction.name.startswith("LOAD_FROM_DICT_OR_"):
+        return frozenset({"__classdict__"})
     if instruction.name == "SET_FUNCTION_ATTRIBUTE" and position == 1:
         return frozenset({"the body of a class"})
     return frozenset()
@@ -126,7 +163,7 @@ def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozens
     rows = {named(path, names.BY_NAME) for path in paths(use.callee, frame)}
     owners = {names.BY_NAME[row].owner for row in rows if row}
     if position - 2 in owners and not use.unpacked:
-        return _what(use.arguments[position - 2], frame) & names.WATCHED_MODULES
+        return _modules(_what(use.arguments[position - 2], frame), frame)
     return frozenset()
 
 

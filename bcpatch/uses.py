@@ -47,6 +47,8 @@ from bcpatch.values import RESULTS
 
 #: How far back a chain of origins is followed at once.
 _DEEPEST: Final = 40
+#: The weight of what a use tells of captured variables: a closure is no part of another origin.
+_UNBOUNDED: Final = 1 << 30
 _METHOD_LOADS: Final = frozenset({"LOAD_METHOD", "LOAD_ATTR", "LOAD_SUPER_ATTR", "LOAD_SPECIAL"})
 #: Instructions that add to a container: where it stands among their operands.
 _GATHERING: Final = {
@@ -207,13 +209,12 @@ class Graph:
             found.append(Unknown(offset))
         return self.either(found, offset)
 
-    def captured(self, closure: int | None, constant: int, depth: int) -> tuple[tuple[str, Origin], ...]:
+    def captured(self, closure: int | None, constant: int, depth: int, budget: int) -> tuple[tuple[str, Origin], ...]:
         """For each free variable of the code ``constants[constant]``, what its cell may hold."""
         code = self.code.constants[constant]
         if closure is None or not isinstance(code, Code):
             return ()
         found: list[tuple[str, Origin]] = []
-        budget = WEIGHT // 2
         for name, cell in zip(code.freevars, self.operands(min(self.values.members(closure)) // RESULTS), strict=False):
             member = min(self.values.members(cell) - {self.values.unbound})
             at = member // RESULTS
@@ -258,8 +259,11 @@ class Graph:
         found = self.origins(values, depth)
         return found[0], found[1:], self.keywords(at), False
 
-    def made(self, at: int, depth: int) -> MakeUse:
-        """The function that MAKE_FUNCTION at ``at`` makes, with all that it is given."""
+    def made(self, at: int, depth: int, budget: int) -> MakeUse:
+        """The function that MAKE_FUNCTION at ``at`` makes, with all that it is given.
+
+        ``budget`` is the weight of the captured origins beyond which they are `Unknown`.
+        """
         flags, work = self.trace.decoded[at].argument, self.operands(at)
         constant = self.trace.decoded[min(self.values.members(work[-1])) // RESULTS].argument
         given = dict(self.attributes.get(at, {}))
@@ -270,7 +274,7 @@ class Graph:
         return MakeUse(
             self.offset(at),
             constant,
-            self.captured(given.get(_CLOSURE), constant, depth),
+            self.captured(given.get(_CLOSURE), constant, depth, budget),
             extra.get(1),
             extra.get(2),
             extra.get(4, extra.get(16)),
@@ -360,7 +364,7 @@ def _called(graph: Graph, at: int, result: int, depth: int) -> Origin:
 def _function(graph: Graph, at: int, result: int, depth: int) -> Origin:
     if graph.trace.decoded[at].name == "SET_FUNCTION_ATTRIBUTE":
         return graph.origin(graph.operands(at)[1], depth + 1)
-    use = graph.made(at, depth)
+    use = graph.made(at, depth, WEIGHT // 2)
     return Made(use.offset, use.constant, use.captured)
 
 
@@ -455,7 +459,7 @@ def _uses(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
             value = graph.origin(work[0]) if name == "STORE_DEREF" else None
             yield FreeUse(offset, _action(name), graph.trace.slots.names[instruction.argument], value)
         case "MAKE_FUNCTION":
-            yield graph.made(at, 0)
+            yield graph.made(at, 0, _UNBOUNDED)
 
 
 def _attribute_action(graph: Graph, at: int) -> Literal["load", "store", "delete", "method", "import"]:
