@@ -304,10 +304,12 @@ def test_the_socket_is_its_users_alone_and_is_removed_at_the_end(folder: Path) -
 
 def test_a_forked_child_that_closes_the_channel_leaves_the_socket_to_its_parent() -> None:
     with serving() as channel:
+        channel.park()
         child = os.fork()
         if not child:
             channel.close()
             os._exit(0)
+        channel.resume()
         assert os.waitpid(child, 0)[1] == 0
         assert asks(channel.address, 1) == Applied(1, 0.5)
 
