@@ -197,8 +197,9 @@ class Trace:
         number = self.block_at[start]
         known = self.entered.get(number)
         if known is None:
-            if len(stack) > self.max_depth:
-                self.max_depth = len(stack)
+            if len(stack) > self.code.stacksize:
+                raise self._fault("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
+            self.max_depth = max(self.max_depth, len(stack))
             self.entered[number] = (stack.copy(), local.copy())
         else:
             if len(known[0]) != len(stack):

@@ -2,10 +2,10 @@
 
     python benchmarks/verify_mutants.py [--seed N] [--count N] [--keep FOLDER]
 
-Takes functions of the standard library and of tests/data/features_*.py, damages
-copies of their code (benchmarks/mutation.py), verifies each copy, and runs every accepted one with
-made-up arguments in a child process under limits of time and memory. The numbers that count: crashed must be 0,
-and of the undamaged functions none may be refused. Mutant number K of seed N is always the same.
+Takes functions of the standard library and of tests/data/features_*.py, damages copies of their code
+(benchmarks/mutation.py), verifies each copy, and runs every accepted one with made-up arguments in a child process
+under limits of time and memory, with CPython's debugging allocator. The numbers that count: crashed must be 0, and of
+the undamaged functions none may be refused. Mutant number K of seed N is always the same.
 
 Prints one line of JSON; exit status 1 where something crashed. --keep stores what crashed, for a regression test.
 """
@@ -462,6 +462,8 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
+    if "PYTHONMALLOC" not in os.environ:  # finds writes behind a frame's stack where they happen
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONMALLOC": "debug"})
     result = run(options.seed, options.count, options.keep, options.start)
     print(json.dumps(result))
     return 1 if result["crashed"] or result["verifier failed"] or result["undamaged refused"] else 0
