@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bcpatch import fingerprint
@@ -188,6 +188,21 @@ def test_a_peer_that_breaks_off_harms_nobody(sent: bytes) -> None:
         with dialled(channel.address) as sock:
             body(sock)
             sock.sendall(sent)
+        assert asks(channel.address, 3) == Applied(3, 0.5)
+
+
+@given(st.lists(st.binary(max_size=40) | REQUESTS.map(frame), max_size=6))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_peer_sends_the_next_one_is_served(parts: list[bytes]) -> None:
+    with serving() as channel:
+        with dialled(channel.address) as sock:
+            body(sock)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                for part in parts:
+                    sock.sendall(part)
+                sock.shutdown(socket.SHUT_WR)
+                while heard := body(sock):
+                    protocol.read_reply(heard)
         assert asks(channel.address, 3) == Applied(3, 0.5)
 
 
