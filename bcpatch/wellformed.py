@@ -74,6 +74,11 @@ def is_name(text: str) -> bool:
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
+def _is_module(text: str) -> bool:
+    """Whether a module may be called so: a script's name need be nothing that can be imported."""
+    return all(word and word.isprintable() for word in text.split("."))
+
+
 def is_dotted(text: str) -> bool:
     return all(map(is_name, text.split(".")))
 
@@ -83,7 +88,7 @@ def is_dotted(text: str) -> bool:
 
 def _module(part: ModulePatch) -> Iterator[str]:
     module = part.module
-    if not all(word and word.isprintable() for word in module.name.split(".")):
+    if not _is_module(module.name):
         yield f"`{module.name}` is no module name"
     folders = module.path.split("/")
     if not module.path.isprintable() or "\\" in module.path or any(one in ("", ".", "..") for one in folders):
@@ -95,7 +100,7 @@ def _module(part: ModulePatch) -> Iterator[str]:
     for one in part.imports:
         yield from _import(one)
     for link in part.links:
-        if not (is_dotted(link.module) and is_name(link.name)):
+        if not (_is_module(link.module) and is_name(link.name)):
             yield f"`{link.module}.{link.name}` is no name to link to"
 
 
