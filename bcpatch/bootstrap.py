@@ -14,11 +14,16 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from types import CodeType, TracebackType
+from typing import Final
 
 from bcpatch import pythons, runtime
 
-#: What ``python -c`` is given: an expression, so that it leaves no name in ``__main__``.
-START = "__import__('bcpatch.bootstrap').bootstrap.main()"
+#: What ``python -c`` is given: it leaves no name in ``__main__``, imports nothing from the
+#: current folder, which is none of a script's folders, and finds the bcpatch that wrote it.
+_START: Final = (
+    "import sys; sys.flags.safe_path or sys.path.pop(0); sys.path.append({place!r});"
+    " from bcpatch.bootstrap import main; sys.path.pop(); main()"
+)
 
 
 def command(words: Sequence[str], module: str | None, options: Sequence[str] = ()) -> list[str]:
@@ -27,7 +32,8 @@ def command(words: Sequence[str], module: str | None, options: Sequence[str] = (
     ``options`` are the interpreter's.
     """
     kind = ["script"] if module is None else ["module", module]
-    return [sys.executable, *options, "-c", START, *kind, *words]
+    start = _START.format(place=os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    return [sys.executable, *options, "-c", f"exec({start!r}, {{}})", *kind, *words]
 
 
 def main() -> None:
@@ -60,18 +66,18 @@ def main() -> None:
 def _run_module(name: str, arguments: Sequence[str]) -> None:
     sys.argv = ["-m", *arguments]
     if not sys.flags.safe_path:
-        sys.path[0] = os.getcwd()
+        sys.path.insert(0, os.getcwd())
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what `python -m` calls
 
 
 def _run_script(path: str, arguments: Sequence[str]) -> None:
     sys.argv = [path, *arguments]
     if os.path.isdir(path):
-        sys.path[0 : 0 if sys.flags.safe_path else 1] = [os.path.abspath(path)]
+        sys.path.insert(0, os.path.abspath(path))
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
         return
     if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(os.path.realpath(path))
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
     file = os.path.abspath(path)
     names = vars(sys.modules["__main__"])
     names["__file__"] = file

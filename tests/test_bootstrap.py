@@ -81,6 +81,17 @@ def test_a_script_elsewhere_and_through_a_symbolic_link(tmp_path):
     assert ours[1].startswith("helper")
 
 
+def test_the_current_folder_is_none_of_a_scripts(tmp_path):
+    """Modules there that are called like those of the standard library are not bcpatch's business either."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "program.py").write_text(dedent(LOOK))
+    for name in ("logging", "socket", "queue", "threading", "msgspec", "bcpatch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    plain, ours = both(["real/program.py"], tmp_path)
+    assert ours == plain
+    assert plain[0] == 0
+
+
 def test_a_folder_with_a_main_module(tmp_path):
     (tmp_path / "program").mkdir()
     (tmp_path / "program" / "__main__.py").write_text(dedent(LOOK))
