@@ -144,13 +144,9 @@ class Follower:
         worker = Worker(peer, runs, generation)
         self._workers[peer] = worker
         self._voice.say(f"process {worker.pid} takes patches")
-        peer.ask(Apply(patch=patchfile.encode(self._nothing(worker)), dry_run=True))
+        peer.ask(Apply(patch=patchfile.encode(_nothing(worker.interpreter)), dry_run=True))
         if self._disk:
             self._catch_up(worker)
-
-    def _nothing(self, worker: Worker) -> Patch:
-        """A patch of no module: rehearsing it, a process imports what the first real one would have to wait for."""
-        return Patch(worker.interpreter, self._policy, 1, None, ())
 
     def left(self, peer: Peer) -> None:
         """A process has ended, or hung up."""
@@ -380,6 +376,11 @@ def _reason(reply: Reply) -> str:
 
 
 _real = functools.cache(os.path.realpath)
+
+
+def _nothing(interpreter: Interpreter) -> Patch:
+    """A patch of no module: rehearsing it, a process imports what the first real one would have to wait for."""
+    return Patch(interpreter, Policy.STRICT, 1, None, ())
 
 
 def _read(path: str) -> Content:
