@@ -19,7 +19,7 @@ from typing import Any, Final
 from bcpatch import fingerprint, shape
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.locate import LinkedModule
-from bcpatch.model import AdditionEdit, Import, Module, RemovalEdit, ValueEdit
+from bcpatch.model import AdditionEdit, AnnotationsEdit, Import, Module, RemovalEdit, ValueEdit
 from bcpatch.objects import class_namespace, is_module, namespace_of
 from bcpatch.swap import ABSENT, Change, Kind, Slot, held
 
@@ -74,6 +74,12 @@ class Brought:
 def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
     """Why additions, values and removals of a module can't be made in this process."""
     for edit in module.part.edits:
+        if isinstance(edit, AnnotationsEdit) and edit.qualname:
+            owner = owner_of(module, edit.qualname)
+            reason = None if owner is None else _reader_of_classes(owner)
+            if reason:
+                message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
+                yield finding("BCP207", message, Place(module.file))
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
+import msgspec
+
 from bcpatch import fingerprint, importtime, pythons, shape
 from bcpatch.additions import Found, additions, as_warning, premature
 from bcpatch.diagnostics import Diagnostic, finding
@@ -64,14 +66,20 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     beyond = additions(old, new, optimization) if policy is Policy.LINKED else Found()
     found: list[Diagnostic] = [*beyond.diagnostics]
     edits: list[Edit] = [
-        *_bodies(old, new, optimization, beyond, found),
+        *_bodies(old, new, optimization, policy, beyond, found),
         *_imports(old, new, found),
         *beyond.edits,
         *_functions(old, new, policy, optimization, beyond, found),
     ]
     changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
     found.extend(premature(new, beyond, frozenset(changed)))
-    return Changes(tuple(edits), tuple(_without_repeats(found)))
+    said = _without_repeats(found)
+    return Changes(tuple(edits), tuple(map(_for_linked, said) if policy is Policy.LINKED else said))
+
+
+def _for_linked(found: Diagnostic) -> Diagnostic:
+    """A finding that does not advise what was done already."""
+    return msgspec.structs.replace(found, help=found.help.replace(", or build with --policy linked", ""))
 
 
 def _without_repeats(found: list[Diagnostic]) -> Iterator[Diagnostic]:
@@ -255,8 +263,10 @@ def _positions(before: CodeType, after: CodeType) -> Positions:
 # --- module and class bodies -----------------------------------------------------------------
 
 
-def _bodies(old: Unit, new: Unit, optimization: int, beyond: Found, found: list[Diagnostic]) -> Iterator[Edit]:
-    yield from _body(old, new, None, None, optimization, beyond, found)
+def _bodies(
+    old: Unit, new: Unit, optimization: int, policy: Policy, beyond: Found, found: list[Diagnostic]
+) -> Iterator[Edit]:
+    yield from _body(old, new, None, None, optimization, policy, beyond, found)
     waiting: dict[str, list[Class]] = {}
     for made in old.classes:
         waiting.setdefault(made.qualname, []).append(made)
@@ -268,7 +278,7 @@ def _bodies(old: Unit, new: Unit, optimization: int, beyond: Found, found: list[
             continue
         before = same.pop(0)
         found.extend(_class_findings(before, made, new))
-        yield from _body(old, new, before, made, optimization, beyond, found)
+        yield from _body(old, new, before, made, optimization, policy, beyond, found)
         if pythons.CLASS_BODY_POSITIONS:
             yield from _class_positions(before, made)
     for left in waiting.values():
@@ -295,6 +305,7 @@ def _body(
     before: Class | None,
     after: Class | None,
     optimization: int,
+    policy: Policy,
     beyond: Found,
     found: list[Diagnostic],
 ) -> Iterator[Edit]:
@@ -311,7 +322,7 @@ def _body(
         name: ast.dump(node) for name, node in now.annotations.items()
     }:
         return
-    if after is not None and (after.node.decorator_list or after.node.bases or after.node.keywords):
+    if after is not None and _may_read_annotations(after.node, policy):
         changed = next(
             (node for name, node in now.annotations.items() if _dumped(node) != _dumped(was.annotations.get(name))),
             after.node,
@@ -321,6 +332,14 @@ def _body(
         return
     code = variable_annotations(new, after, now.annotations, optimization)
     yield AnnotationsEdit(qualname, Annotations(code, is_lazy(new), True))
+
+
+def _may_read_annotations(node: ast.ClassDef, policy: Policy) -> bool:
+    """Whether something generated methods from a class's annotations, as far as the source tells.
+
+    What its bases and its metaclass do is seen in the process, which a linked patch trusts.
+    """
+    return bool(node.decorator_list) or (policy is Policy.STRICT and bool(node.bases or node.keywords))
 
 
 def _statement_findings(

@@ -182,8 +182,8 @@ RULES = {
             "use the object's public interface, or build with --policy linked",
         ),
         # BCP2xx: edits
-        Rule("BCP201", "definition added", "restart the process, or put the code into an existing function"),
-        Rule("BCP202", "definition removed", "keep the definition, or restart the process"),
+        Rule("BCP201", "definition added", "put the code into an existing function, or build with --policy linked"),
+        Rule("BCP202", "definition removed", "keep the definition, or build with --policy linked"),
         Rule(
             "BCP203",
             "signature takes fewer calls",
@@ -196,7 +196,7 @@ RULES = {
             "BCP207", "generated class changed", "restart the process: its methods were generated from the old fields"
         ),
         Rule("BCP208", "executed statement changed", "restart the process, or move the code into a function"),
-        Rule("BCP209", "value changed", "restart the process, or return the value from a function"),
+        Rule("BCP209", "value changed", "return the value from a function, or build with --policy linked"),
         Rule(
             "BCP210", "value that another statement reads", "restart the process: the statement ran with the old value"
         ),

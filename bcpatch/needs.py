@@ -14,6 +14,8 @@ from bcpatch.origins import AttributeUse, GlobalUse
 from bcpatch.reach import Frame, Scope, inner_frames, paths
 from bcpatch.sourcetext import Text
 
+_OPTIMIZED = 0x01
+
 #: What code asks before it uses a name that not every process has.
 _QUESTIONS = frozenset(
     """
@@ -34,7 +36,7 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
     asks = _asks(frame)
     for use in frame.flow.uses:
         match use:
-            case GlobalUse(action="load", name=name) if not frame.binds(use):
+            case GlobalUse(action="load", name=name) if not frame.binds(use) and not _is_of_class(name, frame):
                 yield from _global(name, frame.scope, certain)
             case AttributeUse(action="load" | "method", owner=owner, name=name) if not asks:
                 module = _module(paths(owner, frame), frame.scope, certain)
@@ -42,6 +44,13 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
                     yield Link(module, name)
     for inner in inner_frames(frame):
         yield from _links(inner, certain)
+
+
+def _is_of_class(name: str, frame: Frame) -> bool:
+    """Whether statements that are new in a class read a name of that class."""
+    scope = frame.scope
+    is_body = frame.outer is None and not frame.flow.code.flags & _OPTIMIZED
+    return is_body and bool(scope.around) and name in scope.text.bound_in_class(scope.around)
 
 
 def _global(name: str, scope: Scope, certain: frozenset[str]) -> Iterator[Link]:
