@@ -25,9 +25,9 @@ def units(text: str) -> list[tuple[int, bytes]]:
         name, _, argument = line.removeprefix("!").strip().partition(" ")
         number = NUMBERS[name] if name in NUMBERS else int(name, 0)
         value = int(argument or 0)
-        data = b"".join(
-            bytes([EXTENDED_ARG, value >> shift & 255]) for shift in (24, 16, 8) if value >> shift
-        ) + bytes([number, value & 255])
+        data = b"".join(bytes([EXTENDED_ARG, value >> shift & 255]) for shift in (24, 16, 8) if value >> shift) + bytes(
+            [number, value & 255]
+        )
         data += bytes(2 * FACTS[number].caches) if number in FACTS else b""
         found.append((offset, data))
         offset += len(data)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -430,6 +433,34 @@ def test_a_case_is_accepted_and_its_neighbour_refused(case: Case) -> None:
     assert {fault.rule for fault in found} == {case.rule}
     if marked(text) >= 0:
         assert found[0].offset == marked(text)
+
+
+def examples() -> Iterator[Any]:
+    """Code, fields, words and rule of each example in the rules' page."""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "diagnostics" / "bcp3xx.md").read_text()
+    for section in page.split("\n## ")[1:]:
+        rule = section.split()[0]
+        for words, text in re.findall(r"```assembly (.*)\n([^`]*)```", section):
+            yield pytest.param(rule, words.split(), text, id=f"{rule} {words}")
+
+
+@pytest.mark.parametrize(("rule", "words", "text"), list(examples()))
+def test_the_examples_of_the_page_are_true(rule: str, words: list[str], text: str) -> None:
+    if any(word[0] == "3" and int(word[2:]) > VERSION for word in words):
+        pytest.skip("of a later Python")
+    given = dict(word.split("=") for word in words if "=" in word)
+    fields = {
+        name: bytes.fromhex(value) if name in ("bytecode", "line_table", "exception_table") else int(value)
+        for name, value in given.items()
+    }
+    found = {fault.rule for fault in faults(assemble(text, **fields))}
+    assert found == ({rule} if words[0] == "refused" else set())
+
+
+def test_the_page_has_both_examples_of_every_rule() -> None:
+    shown = Counter((example.values[0], example.values[1][0]) for example in examples())
+    rules = {rule for rule in RULES if rule.startswith("BCP3")}
+    assert shown == Counter((rule, word) for rule in rules for word in ("refused", "accepted"))
 
 
 def test_every_structure_rule_has_a_case() -> None:
