@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeAlias
+from traceback import clear_frames
+from typing import Any, NamedTuple, TypeAlias
 
 from bcpatch import hooks, patchfile
 from bcpatch.apply import apply as swap
@@ -20,11 +22,18 @@ from bcpatch.fingerprint import this_interpreter
 from bcpatch.history import Generation, History, Record
 from bcpatch.hooks import Update
 from bcpatch.link import Plan, link
-from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit
+from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
 from bcpatch.swap import Kind
 from bcpatch.verify import verify
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch"
+
+
+class Rehearsal(NamedTuple):
+    """The sites that a patch would switch, and the notes that would go with it."""
+
+    sites: tuple[Site, ...]
+    notes: tuple[Diagnostic, ...]
 
 
 def read(source: Source) -> Patch:
@@ -48,16 +57,9 @@ def apply(
 ) -> Generation:
     """Bring the process to what a patch says, at one instant. Raises `Refused`, and then nothing has changed."""
     patch = read(source)
-    with history.exclusive():
-        plan = _plan(patch, history, pinned, scan)
-        sites = tuple(site.edit.site for site in plan.sites if isinstance(site.edit, FunctionEdit))
-        update = Update("before", len(history.records), history.current, sites)
-        touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
-        hooks.before(update, touched)
-        done = swap(plan, history, consistency=consistency, timeout=timeout, require_instant=require_instant)
-        generation = _noted(done, hooks.after(update, touched))
-        history.records[done.number] = replace(history.records[done.number], generation=generation)
-        return generation
+    with _alone(history):
+        how = {"consistency": consistency, "timeout": timeout, "require_instant": require_instant}
+        return _applied(patch, history, pinned, scan, how)
 
 
 def rollback(history: History, to: int | None = None) -> Generation:
@@ -65,23 +67,63 @@ def rollback(history: History, to: int | None = None) -> Generation:
 
     Raises `Refused`, and then nothing has changed.
     """
-    with history.exclusive():
-        number = history.records[history.current].generation.parent if to is None and history.current else to
-        if number is None or not 0 <= number < len(history.records):
-            return back(history, to)  # it refuses, with the reason
-        records = _between(history, number)
-        sites = tuple(dict.fromkeys(change.site for record in records for change in record.generation.sites))
-        update = Update("before", number, history.current, sites, rollback=True)
-        touched = _namespaces(records)
-        hooks.before(update, touched)
-        return _noted(back(history, number), hooks.after(update, touched))
+    with _alone(history):
+        return _rolled_back(history, to)
 
 
-def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Plan:
+def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Rehearsal:
     """What `apply` would do, found out without changing anything. Raises `Refused` as it would."""
     patch = read(source)
+    with _alone(history):
+        return _rehearsed(patch, history, pinned, scan)
+
+
+@contextmanager
+def _alone(history: History) -> Iterator[None]:
+    """Be the only one that links and applies, and leave no reference to what was linked.
+
+    A reference that lives on when the next one comes would have to be accounted for. So
+    plans are variables of functions that have returned by then, and a traceback, which
+    keeps the variables of its frames, is emptied.
+    """
     with history.exclusive():
-        return _plan(patch, history, pinned, scan)
+        try:
+            yield
+        except Refused as refused:
+            error: BaseException | None = refused
+            while error is not None:
+                clear_frames(error.__traceback__)
+                error = error.__cause__ or error.__context__
+            raise
+
+
+def _applied(patch: Patch, history: History, pinned: Policy | None, scan: str, how: Mapping[str, Any]) -> Generation:
+    plan = _plan(patch, history, pinned, scan)
+    sites = tuple(site.edit.site for site in plan.sites if isinstance(site.edit, FunctionEdit))
+    update = Update("before", len(history.records), history.current, sites)
+    touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
+    hooks.before(update, touched)
+    done = swap(plan, history, **how)
+    generation = _noted(done, hooks.after(update, touched))
+    history.records[done.number] = replace(history.records[done.number], generation=generation)
+    return generation
+
+
+def _rolled_back(history: History, to: int | None) -> Generation:
+    number = history.records[history.current].generation.parent if to is None and history.current else to
+    if number is None or not 0 <= number < len(history.records):
+        return back(history, to)  # it refuses, with the reason
+    records = _between(history, number)
+    sites = tuple(dict.fromkeys(change.site for record in records for change in record.generation.sites))
+    update = Update("before", number, history.current, sites, rollback=True)
+    touched = _namespaces(records)
+    hooks.before(update, touched)
+    return _noted(back(history, number), hooks.after(update, touched))
+
+
+def _rehearsed(patch: Patch, history: History, pinned: Policy | None, scan: str) -> Rehearsal:
+    plan = _plan(patch, history, pinned, scan)
+    return Rehearsal(tuple(one.edit.site for one in plan.sites), plan.notes)
 
 
 def _plan(patch: Patch, history: History, pinned: Policy | None, scan: str) -> Plan:

@@ -198,8 +198,8 @@ def _answer(request: Request, path: str | None) -> Reply:
         case Apply(dry_run=True):
             from bcpatch import load
 
-            plan = load.rehearse(request.patch, history, pinned(), scan=request.scan)
-            return Rehearsed(tuple(one.edit.site for one in plan.sites), _milliseconds(begin), plan.notes)
+            rehearsal = load.rehearse(request.patch, history, pinned(), scan=request.scan)
+            return Rehearsed(rehearsal.sites, _milliseconds(begin), rehearsal.notes)
         case Apply():
             generation = apply(
                 path or request.patch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import opcode
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 from processes import SECONDS, Process, running, supervising
 
-from bcpatch import builder, fingerprint, model, patchfile, runtime, service
+from bcpatch import builder, fingerprint, load, model, patchfile, runtime, service
 from bcpatch.channels import client, workers
 from bcpatch.channels.protocol import (
     Applied,
@@ -27,7 +28,7 @@ from bcpatch.channels.protocol import (
     StatusReply,
     StatusRequest,
 )
-from bcpatch.diagnostics import PatchFileError, Refused
+from bcpatch.diagnostics import PatchFileError, Refused, finding
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
 
@@ -277,6 +278,37 @@ def test_clients_killed_in_the_middle_of_asking_leave_the_process_whole(folder: 
         assert value(process) == "1"
         assert isinstance(ask(process, Apply(patch=file.read_bytes())), Applied)
         assert value(process) == "2"
+
+
+def test_who_applies_leaves_nothing_that_stops_the_next_one(folder: Path) -> None:
+    data = patchfile.encode(built(folder, SHOP, DEARER))
+    with shop(folder) as process:
+        peers = [client.connect(process.pid) for _ in range(3)]
+        asked = [peer.ask(request) for _ in range(40) for peer in peers for request in (Apply(patch=data), Rollback(0))]
+        replies = [answer.result(SECONDS) for answer in asked]
+        refused = {found.code for reply in replies if isinstance(reply, Refusal) for found in reply.diagnostics}
+        assert refused <= {"BCP606"}
+        assert isinstance(replies[0], Applied)
+        for peer in peers:
+            peer.close()
+
+
+def test_a_refusal_keeps_no_plan_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[weakref.ref[object]] = []
+
+    class Plan:
+        """Something that lives as long as a plan."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        plan = Plan()
+        plans.append(weakref.ref(plan))
+        raise Refused([finding("BCP501", "refused")])
+
+    monkeypatch.setattr(load, "link", refuse)
+    with pytest.raises(Refused) as refused:
+        runtime.apply(built(folder, SHOP, DEARER))
+    assert refused.value.diagnostics
+    assert [plan() for plan in plans] == [None]
 
 
 def test_an_application_killed_while_it_is_asked_is_lost_and_not_waited_for(folder: Path) -> None:
