@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -138,12 +139,12 @@ class Frame:
 
     def binds(self, use: GlobalUse) -> bool:
         """Whether the name that is loaded is surely one that a class body has bound before."""
-        return use.offset in self.local_loads and self.body_names.get(use.name, use.offset) < use.offset
+        return self.is_at(use.offset, "LOAD_NAME") and self.body_names.get(use.name, use.offset) < use.offset
 
-    @cached_property
-    def local_loads(self) -> frozenset[int]:
-        """Where names are looked up in the class body's own namespace first."""
-        return frozenset(one.offset for one in self.flow.instructions if one.name == "LOAD_NAME")
+    def is_at(self, offset: int, name: str) -> bool:
+        """Whether the instruction at an offset is the one of that name."""
+        at = bisect_left(self.flow.instructions, offset, key=lambda instruction: instruction.offset)
+        return self.flow.instructions[at].name == name
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:

@@ -107,11 +107,11 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
 
 
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
-    """``__class__`` names the class around the function; only `super` may have it."""
+    """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
     if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
-    elif use.name in frame.scope.class_names:
+    elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
         yield from access.name(use.name, use.offset, frame)
 
 

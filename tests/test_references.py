@@ -393,6 +393,28 @@ BY_NAME = [
     refused("BCP106", "__setattr__ as a value", "return «[me.__setattr__]»"),
     refused("BCP106", "__getattr__, unknown", "return «super().__getattr__(name)»"),
     refused("BCP106", "__delattr__, unknown", "«me.__delattr__(name)»"),
+    refused("BCP106", "imported in the function, as a value", "import gc\nreturn «[gc]»"),
+    refused("BCP106", "imported in the function, captured, as a value", "import gc\nreturn lambda: «[gc]»"),
+    refused(
+        "BCP106",
+        "imported in the function and captured beside others",
+        """
+        import operator
+        a = b = c = d = [other.x.y.z, other.x.y.z, other.x.y.z, other.x.y.z, other.x.y.z, other.x.y.z]
+        return lambda: (a, b, c, d, «operator.attrgetter(name)»)
+        """,
+    ),
+    refused(
+        "BCP106",
+        "imported in the function and kept in a variable that other functions store",
+        """
+        import operator
+        def store(value):
+            nonlocal operator
+            «operator» = getattr
+        return store, operator.itemgetter(0)
+        """,
+    ),
 ]
 
 FORMATS = [
@@ -537,6 +559,12 @@ TYPE_PARAMETERS = [
     header("BCP107", "bound by a quoted type of the module", "def f[T: «'Item'»](a: T): ...\n", GENERIC),
     header("BCP107", "annotations beside them", "def f[T](a: T) -> «Item»: ...\n", GENERIC),
     header("BCP101", "in a generic function", "def f[T](a: T):\n    return «RATE»\n", GENERIC),
+    header(
+        "BCP107",
+        "hidden by a name of the class, where annotations are computed in its scope",
+        "class Cart:\n    T = 1\n    def f[T](self, a: «T»): ...\n",
+        pythons.LAZY_ANNOTATIONS,
+    ),
 ]
 
 CLASSES = [
