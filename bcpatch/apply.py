@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Final
 
 from bcpatch import prepare as preparation
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.history import Generation, History, Record
 from bcpatch.instant import Swap, certainty, held_by, make
 from bcpatch.link import Plan
+from bcpatch.renew import Renewed, renewed
 from bcpatch.rollback import at, rollback
 from bcpatch.standing import sites
+
+_HURRY: Final = 0.02
+"""Seconds for which functions are waited for to be renewed, before they are changed in place."""
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
 
@@ -65,8 +70,7 @@ def _swap(
     timeout: float | None,
     require_instant: bool,
 ) -> Generation:
-    changes = (*ready.changes, *ready.loose)
-    certain = certainty(changes, require_instant)
+    certain = certainty((*ready.changes, *ready.loose), require_instant)
     generation = Generation(
         number=len(history.records),
         parent=history.current,
@@ -78,18 +82,37 @@ def _swap(
         notes=tuple(ready.notes),
         certain=certain,
     )
-    record = Record(generation, (*ready.early, *ready.changes), tuple(ready.targets), tuple(ready.caches))
-    wanted = Swap(
-        changes=changes,
-        sole=tuple(ready.sole),
-        own=_own_references(plan, ready, history),
-        caches=record.caches,
-        along=(*ready.texts, (history.files.update, ready.files), *history.remember(record, ready.codes)),
-        certain=certain,
-        still=plan.still if consistency == "quiescent" else (),
-    )
-    make(wanted, timeout)
-    return generation
+    own = _own_references(plan, ready, history)
+    plain = Renewed(tuple(ready.changes), tuple(ready.changes), tuple(ready.targets))
+    fresh = renewed(plan.sites, ready.changes, ready.targets, history, own)
+    counted = set(map(id, ready.changes))
+    more = {id(change): change for change in (*fresh.changes, *fresh.remembered, *fresh.verified)}
+    own += held_by(change for key, change in more.items() if key not in counted)
+    own.update(map(id, fresh.sole))
+    for way in (fresh, plain) if fresh.sole else (plain,):
+        record = Record(generation, (*ready.early, *way.remembered), way.targets, tuple(ready.caches))
+        wanted = Swap(
+            changes=(*way.changes, *ready.loose),
+            sole=(*ready.sole, *way.sole),
+            own=own,
+            caches=record.caches,
+            along=(
+                *ready.texts,
+                (history.files.update, ready.files),
+                *way.along,
+                *history.remember(record, ready.codes),
+            ),
+            certain=certain,
+            still=plan.still if consistency == "quiescent" else (),
+            verified=way.verified,
+        )
+        try:
+            make(wanted, timeout if way is plain else _HURRY)
+            return generation
+        except Refused:
+            if way is plain:
+                raise
+    raise AssertionError("the plain way returns or raises")
 
 
 def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -> Counter[int]:
@@ -97,7 +120,7 @@ def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -
 
     A proof that nobody else holds an object has to leave these out.
     """
-    own: Counter[int] = Counter(history.references)
+    own = history.own_references()
     for site in plan.sites:
         own.update(map(id, site.functions))
         own.update(id(closure.function) for closure in site.closures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, repeat, starmap, takewhile
 from types import FrameType
@@ -22,6 +23,18 @@ def unchanged(changes: Sequence[Change]) -> Guard:
     """Whether every slot still holds the very object that is to be replaced."""
     reads = starmap(operator.call, [reading(change.slot) for change in changes])
     return map(operator.is_, reads, map(getattr, changes, repeat("old")))
+
+
+def same_attributes(changes: Sequence[Change]) -> Guard:
+    """The same of attributes, without a reference to their owners: these may have to be unheld."""
+    owners = map(operator.attrgetter("slot.owner"), changes)
+    values = map(getattr, owners, map(operator.attrgetter("slot.name"), changes))
+    return map(operator.is_, values, map(operator.attrgetter("old"), changes))
+
+
+def not_weakly_held(objects: Sequence[object]) -> Guard:
+    """Whether no weak reference to each object exists: its holder would find it gone."""
+    return map(operator.not_, map(weakref.getweakrefcount, objects))
 
 
 def stacks() -> Iterator[FrameType]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from bcpatch.diagnostics import Diagnostic, Refused, finding
 from bcpatch.model import GenerationStatus, Policy, Site
-from bcpatch.swap import Change, Row, Slot
+from bcpatch.swap import Change, Kind, Row, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ class History:
     references: Counter[int] = field(default_factory=Counter)
     codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    successors: dict[int, FunctionType] = field(default_factory=dict)
+    stores_into: Counter[int] = field(default_factory=Counter)
     exhibits: weakref.WeakSet[FunctionType] = field(default_factory=weakref.WeakSet)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _owner: int | None = None
@@ -151,7 +153,11 @@ class History:
     @property
     def stores(self) -> list[object]:
         """What holds code objects and functions on behalf of the history: not for walks to enter."""
-        return [self.records, self.codes, *self.codes.values()]
+        return [self.records, self.successors, self.codes, *self.codes.values()]
+
+    def own_references(self) -> Counter[int]:
+        """How often the history refers to each function and code object, by id."""
+        return Counter(self.references) + Counter(map(id, self.successors.values()))
 
     def remember(self, record: Record, codes: Mapping[Site, dict[str, CodeType]]) -> list[Row]:
         """The stores that make ``record`` the newest and current generation: part of its swap.
@@ -195,11 +201,38 @@ class History:
         found: dict[tuple[object, ...], tuple[Slot, object]] = {}
         for record in self.records:
             for change in record.changes:
-                found.setdefault(change.slot.key, (change.slot, change.old))
+                slot = self.present(change.slot)
+                found.setdefault(slot.key, (slot, change.old))
         for record in self.lineage(number):
             for change in record.changes:
-                found[change.slot.key] = change.slot, change.new
+                slot = self.present(change.slot)
+                found[slot.key] = slot, change.new
         return found
+
+    def now(self, function: FunctionType) -> FunctionType:
+        """The function object that stands for a patched one now: itself, or the last of its twins."""
+        while id(function) in self.successors:
+            function = self.successors[id(function)]
+        return function
+
+    def present(self, slot: Slot) -> Slot:
+        """A slot, where its owner is a function that a twin stands for now, that of the twin."""
+        if slot.kind is not Kind.ATTRIBUTE or not isinstance(slot.owner, FunctionType):
+            return slot
+        return slot._replace(owner=self.now(slot.owner))
+
+    def set_aside(self) -> dict[int, FunctionType]:
+        """Functions that only the history and `at` keep, by id: they stay on the code that they have."""
+        found = {id(function): function for function in self.exhibits}
+        for record in self.records if self.successors else ():
+            owners = (change.slot.owner for change in record.changes)
+            found.update((id(owner), owner) for owner in owners if id(owner) in self.successors)
+        return found
+
+    def named_slots(self) -> set[tuple[Kind, int, str]]:
+        """Keys of the names in namespaces that any generation has set."""
+        changes = (change for record in self.records for change in record.changes)
+        return {change.slot.key for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
 
     def _after_fork(self) -> None:
         if self._owner != threading.get_ident():

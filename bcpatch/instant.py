@@ -55,7 +55,7 @@ class Swap:
 
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
     be inside a function of ``caches``: it would store an old result after the cache was cleared.
-    No call at all may be inside the code of ``still``.
+    No call at all may be inside the code of ``still``. Each of ``verified`` must still be the old.
     """
 
     changes: tuple[Change, ...]
@@ -65,6 +65,7 @@ class Swap:
     along: tuple[swap.Row, ...]
     certain: bool
     still: tuple[Still, ...] = ()
+    verified: tuple[Change, ...] = ()
 
 
 def make(wanted: Swap, patience: float | None = None) -> None:
@@ -76,8 +77,9 @@ def make(wanted: Swap, patience: float | None = None) -> None:
     while True:
         if not wanted.certain:
             time.sleep(_FRESH_GIL)
-        conditions = [guards.unchanged(wanted.changes)]
+        conditions = [guards.unchanged(wanted.changes), guards.same_attributes(wanted.verified)]
         if wanted.sole:
+            conditions.append(guards.not_weakly_held(wanted.sole))
             conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
         if cached:
             conditions.append(guards.nobody_inside(cached))
@@ -92,6 +94,7 @@ def make(wanted: Swap, patience: float | None = None) -> None:
         finally:
             conditions.clear()  # what they looked at may be this very call's frame
         moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
+        moved += [one.slot for one in wanted.verified if swap.held(one.slot) is not one.old]
         if moved:
             raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
         if time.monotonic() > deadline:

@@ -138,11 +138,11 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
     near = [space[name] for space, name in named if name in space]
     walk = _walk(spaces.values(), history)
-    shown = {id(function) for function in history.exhibits}
+    aside = history.set_aside()
     result = Located((), (), ())
     for look_further in _stages(near, list(spaces.values()), heap):
         look_further(walk)
-        result = _settle(wanted, walk, shown, history)
+        result = _settle(wanted, walk, aside, history)
         if not result.found:
             break
     return result
@@ -156,10 +156,11 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Mapping[int, in
     spaces = {id(site.module.namespace): site.module.namespace for site in sites}
     near = [function for site in sites for function in site.functions]
     walk = _walk(spaces.values(), history)
+    aside = history.set_aside()
     result = Located((), (), ())
     for look_further in _stages(near, list(spaces.values()), heap=False):
         look_further(walk)
-        result = _accounted(sites, (), walk, history, own)
+        result = _accounted(sites, (), walk, history, aside, own)
         if not any(one.code == "BCP506" for one in result.found):
             break
     return result
@@ -225,11 +226,11 @@ def _values(frame: FrameType, own: set[int]) -> list[object]:
 # --- matching ------------------------------------------------------------------------
 
 
-def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: History) -> Located:
+def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionType], history: History) -> Located:
     """Decide every site with what the walk has reached so far."""
     by_name: defaultdict[tuple[int, str], list[FunctionType]] = defaultdict(list)
     for function in walk.functions:
-        if id(function) not in shown:
+        if id(function) not in aside:
             by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
     sites: list[LinkedSite] = []
     satisfied: list[Site] = []
@@ -245,7 +246,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, shown: set[int], history: Hist
             satisfied.append(edit.site)
     if found:
         return Located(tuple(sites), tuple(satisfied), tuple(found))
-    return _accounted(sites, tuple(satisfied), walk, history, history.references)
+    return _accounted(sites, tuple(satisfied), walk, history, aside, history.references)
 
 
 def _choose(
@@ -332,11 +333,16 @@ def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionT
 
 
 def _accounted(
-    sites: Sequence[LinkedSite], satisfied: tuple[Site, ...], walk: Walk, history: History, own: Mapping[int, int]
+    sites: Sequence[LinkedSite],
+    satisfied: tuple[Site, ...],
+    walk: Walk,
+    history: History,
+    aside: Mapping[int, FunctionType],
+    own: Mapping[int, int],
 ) -> Located:
     """The sites with their live closures, once all references to their code are explained."""
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
-    accounts = _balanced(list(olds.values()), walk, history, own)
+    accounts = _balanced(list(olds.values()), walk, history, aside, own)
     found = [
         finding(
             "BCP506",
@@ -353,7 +359,7 @@ def _accounted(
     switched = {id(function) for site in sites for function in site.functions}
     for function in chain(walk.functions, _still_alive(walk)):
         old = olds.get(id(function.__code__))
-        if old is None or id(function) in switched or function in history.exhibits:
+        if old is None or id(function) in switched or id(function) in aside:
             continue
         reason = _obstacle(function, old) if old.pair.old else None
         if reason is not None:
@@ -404,11 +410,17 @@ def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
     )
 
 
-def _balanced(olds: Sequence[OldCode], walk: Walk, history: History, own: Mapping[int, int]) -> list[Account]:
-    shown = [function for function in history.exhibits if id(function) not in walk.seen]
-    for function in shown:
-        walk.seen[id(function)] = function
-        walk.functions.append(function)
+def _balanced(
+    olds: Sequence[OldCode],
+    walk: Walk,
+    history: History,
+    aside: Mapping[int, FunctionType],
+    own: Mapping[int, int],
+) -> list[Account]:
+    for key, function in aside.items():
+        if key not in walk.seen:
+            walk.seen[key] = function
+            walk.functions.append(function)
     accounts: list[Account] = []
     for _ in range(_LOOKS):
         accounts = account(

@@ -8,7 +8,7 @@ apply with nothing changed. The result are changes, which someone else makes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -90,11 +90,10 @@ def prepare(plan: Plan, history: History) -> Prepared:
 
 def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     brought = Brought(early=ready.early)
-    for module in plan.modules:
+    for module in _imported_first(plan.modules):
         for edit in module.part.edits:
             if isinstance(edit, ImportEdit):
                 _import(module, edit, brought)
-    for module in plan.modules:
         _bring(module, brought, ready)
     ready.changes += brought.changes
     for module in plan.modules:
@@ -112,6 +111,27 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
             _function(site, site.edit, history, ready)
         else:
             _positions(site, site.edit, history, ready)
+
+
+def _imported_first(modules: Sequence[LinkedModule]) -> list[LinkedModule]:
+    """Modules in an order in which each comes after those that it imports, as far as there is one."""
+    ordered: dict[int, LinkedModule] = {}
+    entered: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in entered:
+            return
+        entered.add(name)
+        for module in modules:
+            if module.part.module.name == name:
+                for one in module.part.imports:
+                    visit(one.submodule or one.module)
+                    visit(f"{one.module}.{one.attribute}")
+                ordered.setdefault(id(module), module)
+
+    for module in modules:
+        visit(module.part.module.name)
+    return list(ordered.values())
 
 
 def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
@@ -202,8 +222,9 @@ def _import(module: LinkedModule, edit: ImportEdit, brought: Brought) -> None:
     words = statement(binding)
     place = Place(module.file, edit.line)
     bound = _run(words, place, None, imported, binding, namespace)
+    pending = brought.pending(sys.modules.get(binding.module))
     for name, value in bound.items():
-        brought.bind(module, name, value)
+        brought.bind(module, name, pending.get(binding.attribute or "", value))
 
 
 def statement(binding: Import) -> str:
@@ -269,12 +290,10 @@ def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Pre
 
 
 def _replace(site: LinkedSite, function: FunctionType, values: dict[str, Any], ready: Prepared) -> None:
-    done = replacement(site, function, values["__code__"], {})
+    done = replacement(site, function, values, {})
     if isinstance(done, str):
         message = f"the new code captures other variables, which takes a new function object: {done}"
         raise Refused([finding("BCP212", message, Place(site.module.file), site=site.edit.site)])
-    for name, value in values.items():
-        setattr(done.function, name, value)
     ready.changes.append(done.change)
     ready.sole += done.sole
     ready.targets.append(Target(done.function, site.edit.site))

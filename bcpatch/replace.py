@@ -8,10 +8,11 @@ swap to prove it at its own instant. This module stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 from bcpatch.locate import LinkedSite
 from bcpatch.swap import ABSENT, Change, Kind, Slot, held
@@ -27,21 +28,21 @@ class Replacement:
 
 
 def replacement(
-    site: LinkedSite, function: FunctionType, code: CodeType, known: Mapping[str, CellType]
+    site: LinkedSite, function: FunctionType, values: Mapping[str, Any], known: Mapping[str, CellType]
 ) -> Replacement | str:
-    """A twin of ``function`` that runs ``code``, or the reason why there can't be one.
+    """A twin of ``function`` with other ``values``, its code above all, or the reason why there can't be one.
 
     ``known`` are cells that neither the function nor its class have, by name.
     """
-    slot = _namespace_slot(site)
+    slot = namespace_slot(site)
     value = ABSENT if slot is None else held(slot)
     if slot is None or value is ABSENT:
         return "no namespace holds it under its name"
-    cells = _cells(function, code, slot, known)
+    cells = _cells(function, values["__code__"], slot, known)
     if isinstance(cells, str):
         return f"{cells} is not captured by the running function"
-    new = twin(function, code, cells)
-    wrapped = _rewrapped(value, function, new)
+    new = twin(function, values, cells)
+    wrapped = rewrapped(value, function, new)
     if wrapped is None:
         return "something else stands in its place in its namespace"
     sole = (function,) if value is function else (function, value)
@@ -70,27 +71,66 @@ def functions_in(value: object) -> tuple[FunctionType, ...]:
     return tuple(part for part in parts if isinstance(part, FunctionType))
 
 
-def twin(function: FunctionType, code: CodeType, cells: tuple[CellType, ...]) -> FunctionType:
-    """A new function like ``function``, with other code and cells. Its attributes are the same dictionary."""
-    new = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
-    new.__kwdefaults__ = function.__kwdefaults__
-    new.__qualname__, new.__module__, new.__doc__ = function.__qualname__, function.__module__, function.__doc__
-    new.__dict__ = function.__dict__
-    _types(function, new)
-    return new
-
-
-def _types(function: Any, new: Any) -> None:
-    annotate = getattr(function, "__annotate__", None)
-    if annotate is not None:
-        new.__annotate__ = annotate
+def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:
+    """A new function like ``function``, with other values of some attributes. They share their ``__dict__``."""
+    code: CodeType = values.get("__code__", function.__code__)
+    defaults = values.get("__defaults__", function.__defaults__)
+    keywords = values.get("__kwdefaults__", function.__kwdefaults__)
+    new: Any = made(code, function.__globals__, defaults or (), keywords or {}, cells)
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__type_params__"):
+        if hasattr(function, name):
+            setattr(new, name, values.get(name, getattr(function, name)))
+    annotate = values.get("__annotate__", getattr(function, "__annotate__", None))
+    if "__annotations__" in values or annotate is None:
+        new.__annotations__ = values.get("__annotations__", function.__annotations__)
     else:
-        new.__annotations__ = function.__annotations__
-    if hasattr(function, "__type_params__"):
-        new.__type_params__ = function.__type_params__
+        new.__annotate__ = annotate
+    new.__dict__ = function.__dict__
+    return cast(FunctionType, new)
 
 
-def _namespace_slot(site: LinkedSite) -> Slot | None:
+def made(
+    code: CodeType,
+    namespace: dict[str, Any],
+    defaults: Sequence[Any],
+    keywords: Mapping[str, Any],
+    cells: Sequence[CellType],
+) -> FunctionType:
+    """A function as the interpreter's own MAKE_FUNCTION makes it.
+
+    One that ``types.FunctionType`` makes, and one whose defaults were assigned, has no
+    version, and calls of it are never specialised (3.13+, ``_PyFunction_SetVersion``).
+    """
+    pattern = _maker(len(defaults), tuple(keywords), len(cells))
+    constants = tuple(code if type(one) is CodeType else one for one in pattern.co_consts)
+    maker = FunctionType(pattern.replace(co_consts=constants), namespace, closure=tuple(cells) or None)
+    function: FunctionType = maker(*defaults, *keywords.values())
+    return function
+
+
+@functools.cache
+def _maker(defaults: int, keywords: tuple[str, ...], cells: int) -> CodeType:
+    """The code of a function that makes one with so many defaults, keyword defaults and cells."""
+    given = [f"default{number}" for number in range(defaults + len(keywords))]
+    captured = [f"cell{number:06}" for number in range(cells)]  # captured names are kept in order of their names
+    positional = [f"p{number}={given[number]}" for number in range(defaults)]
+    named = [f"{name}={given[defaults + number]}" for number, name in enumerate(keywords)]
+    parameters = ", ".join([*positional, "*", *named] if named else positional)
+    text = (
+        f"def outer({', '.join(captured)}):\n"
+        f" def maker({', '.join(given)}):\n"
+        f"  def inner({parameters}): return ({''.join(name + ', ' for name in captured)})\n"
+        f"  return inner\n"
+        f" return maker\n"
+    )
+    space: dict[str, Any] = {}
+    exec(compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0), space)
+    outer: FunctionType = space["outer"]
+    return next(one for one in outer.__code__.co_consts if type(one) is CodeType)
+
+
+def namespace_slot(site: LinkedSite) -> Slot | None:
+    """Where a site's function stands by its qualified name, if every part but the last names a class."""
     owner: object = site.module.object
     *path, name = site.edit.site.qualname.split(".")
     for part in path:
@@ -122,7 +162,7 @@ def _cells(
     return tuple(cells[name] for name in code.co_freevars)
 
 
-def _rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None:
+def rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None:
     """What stands in a namespace for a function, made anew around its twin."""
     if value is old:
         return new

@@ -7,7 +7,6 @@ current generation made are looked for as when a patch is applied.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import CodeType, FunctionType, MethodType
@@ -44,7 +43,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         to = _before(history)
     _known(history, to)
     changes = _between(history, to)
-    known = Counter(history.references) + instant.held_by(changes)
+    known = history.own_references() + instant.held_by(changes)
     located = relocate(list(_switched(history, changes)), history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
@@ -75,7 +74,7 @@ def _warning(found: Diagnostic) -> Diagnostic:
 
 def _switched(history: History, changes: Sequence[Change]) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
-    known = {id(target.function): target.site for record in history.records for target in record.targets}
+    known = {id(history.now(target.function)): target.site for record in history.records for target in record.targets}
     modules = {id(namespace_of(one)): one for one in list(sys.modules.values()) if is_module(one)}
     for change in changes:
         function, code = _function_and_code(change)

@@ -24,10 +24,10 @@ def sites(history: History) -> tuple[SiteStatus, ...]:
     """Every site that was ever patched: its generation, where its code stands, calls on older code."""
     running: dict[Site, FunctionType] = {}
     for record in history.lineage(history.current):
-        running.update((target.site, target.function) for target in record.targets)
+        running.update((target.site, history.now(target.function)) for target in record.targets)
     for record in history.records:
         for target in record.targets:
-            running.setdefault(target.site, target.function)
+            running.setdefault(target.site, history.now(target.function))
     born = _generations(history)
     older = {id(code): site for site, function in running.items() for code in _older(history, site, function)}
     flights: dict[Site, list[Flight]] = {site: [] for site in running}

@@ -94,9 +94,7 @@ def walk(tree: Any, watch: Watch) -> None:
 
 def one_by_one(changes: Sequence[Change], *, along: Sequence[swap.Row] = (), **_: object) -> bool:
     """The naive swap: a loop of assignments."""
-    for change in changes:
-        setattr(change.slot.owner, change.slot.name, change.new)
-    for call, *arguments in along:
+    for call, *arguments in [*(swap.writing(change.slot, change.new) for change in changes), *along]:
         call(*arguments)
     return True
 

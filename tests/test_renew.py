@@ -1,0 +1,124 @@
+"""Where calls of an assigned function stay slow, a twin takes its place, if nobody can tell."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import worlds
+
+from bcpatch import apply, pythons, renew
+from bcpatch.history import History
+
+pytestmark = pytest.mark.skipif(not pythons.ASSIGNED_CODE_IS_SLOWER, reason="assigned code is as fast here")
+
+TEXT = """
+def f(a=1, *, b=2):
+    return "old", a, b
+
+class C:
+    def m(self):
+        return "old"
+
+    @property
+    def p(self):
+        return "old"
+
+    @staticmethod
+    def s():
+        return "old"
+
+    @classmethod
+    def c(cls):
+        return "old"
+"""
+NEW = TEXT.replace('"old"', '"new"').replace("a=1", "a=10")
+NEWEST = NEW.replace('"new"', '"newest"')
+
+
+def functions(module: ModuleType) -> list[Any]:
+    space = vars(module.C)
+    return [module.f, space["m"], space["p"].fget, space["s"].__func__, space["c"].__func__]
+
+
+def results(module: ModuleType) -> tuple[object, ...]:
+    return module.f(), module.C().m(), module.C().p, module.C.s(), module.C.c()
+
+
+OLD_RESULTS = (("old", 1, 2), "old", "old", "old", "old")
+NEW_RESULTS = (("new", 10, 2), "new", "new", "new", "new")
+
+
+def test_unheld_functions_are_renewed_in_every_generation(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        module.f.note = "kept"
+        old = [id(one) for one in functions(module)]
+        worlds.applied(TEXT, NEW, history)
+        assert results(module) == NEW_RESULTS
+        fresh = [id(one) for one in functions(module)]
+        assert all(map(operator.ne, old, fresh))  # a twin is made while the other still lives
+        assert module.f.note == "kept"
+        worlds.applied(NEW, NEWEST, history)
+        assert all(map(operator.ne, fresh, map(id, functions(module))))
+        for number, expected in ((0, OLD_RESULTS), (1, NEW_RESULTS), (0, OLD_RESULTS)):
+            with history.exclusive():
+                apply.rollback(history, number)
+            assert results(module) == expected
+        assert apply.at(history, 1, module.f)() == ("new", 10, 2)
+        assert [one.generation for one in apply.sites(history)] == [0] * 5
+        assert [one() for one in (apply.at(history, number, module.f) for number in (0, 2))] == [
+            ("old", 1, 2),
+            ("newest", 10, 2),
+        ]
+        worlds.applied(TEXT, NEW, history)
+        assert results(module) == NEW_RESULTS
+
+
+HOLDERS = {"weak": weakref.ref, "list": lambda one: [one], "bound": lambda one: one.__get__(1)}
+
+
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_a_function_that_somebody_holds_keeps_its_identity(tmp_path: Path, hold: Callable[[Any], object]) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        held = hold(module.f)
+        before = [id(one) for one in functions(module)]
+        worlds.applied(TEXT, NEW, history)
+        after = [id(one) for one in functions(module)]
+        assert after[0] == before[0]
+        assert after[1] != before[1]
+        assert results(module) == NEW_RESULTS
+        del held
+
+
+def test_a_class_is_not_stored_into_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a thousand stores CPython looks names of a class up slowly, for good."""
+    monkeypatch.setattr(renew, "_MOST_STORES", 2)
+    history = History()
+    texts = [TEXT.replace('self):\n        return "old"', f'self):\n        return "{number}"') for number in range(4)]
+    with worlds.world(texts[0], tmp_path) as module:
+        seen = [id(vars(module.C)["m"])]
+        for old, new in pairwise(texts):
+            worlds.applied(old, new, history)
+            seen.append(id(vars(module.C)["m"]))
+        assert module.C().m() == "3"
+        assert seen[1] != seen[0]
+        assert seen[1] == seen[2] == seen[3]
+
+
+def test_moved_functions_are_renewed_too(tmp_path: Path) -> None:
+    history = History()
+    moved = "# one more line\n" + TEXT
+    with worlds.world(TEXT, tmp_path) as module:
+        Path(str(module.__file__)).write_text(moved)
+        before = [id(one) for one in functions(module)]
+        worlds.applied(TEXT, moved, history)
+        assert module.f.__code__.co_firstlineno == 3
+        assert all(map(operator.ne, before, map(id, functions(module))))
