@@ -288,7 +288,7 @@ def test_who_applies_leaves_nothing_that_stops_the_next_one(folder: Path) -> Non
         replies = [answer.result(SECONDS) for answer in asked]
         refused = {found.code for reply in replies if isinstance(reply, Refusal) for found in reply.diagnostics}
         assert refused <= {"BCP606"}
-        assert isinstance(replies[0], Applied)
+        assert any(isinstance(reply, Applied) for reply in replies)
         for peer in peers:
             peer.close()
 
