@@ -7,6 +7,7 @@ in later versions). Knows single instructions and entries, not how they work tog
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Final, NamedTuple
@@ -176,80 +177,72 @@ def handlers(code: Code, decoded: tuple[Instruction, ...]) -> tuple[Handler, ...
 # --- line table -----------------------------------------------------------------------
 
 _NO_COLUMNS: Final = 13
-_LONG: Final = 14
 _NOTHING: Final = 15
-_MOST_LINES: Final = 1 << 31
-_position: Final = partial(tuple.__new__, Position)
 
 
-class _Bytes:
-    """A line table being read; every read is bounded."""
+#: A line table: entries with one byte, two bytes, a number, four numbers or nothing behind their head.
+_LINE_TABLE: Final = re.compile(
+    rb"(?:[\x80-\xCF][\x00-\x7F]"
+    rb"|[\xD0-\xE7][\x00-\x7F]{2}"
+    rb"|[\xE8-\xEF][\x40-\x7F]{0,5}+[\x00-\x3F]"
+    rb"|[\xF0-\xF7](?:[\x40-\x7F]{0,5}+[\x00-\x3F]){4}"
+    rb"|[\xF8-\xFF])*+"
+)
+_BODIES: Final = bytes(range(128))
+_UNITS: Final = bytes(128) + bytes((head & 7) + 1 for head in range(128, 256))
 
-    def __init__(self, table: bytes) -> None:
-        self.table = table
-        self.at = 0
 
-    def broken(self) -> Broken:
-        return Broken("BCP313", f"the line table is malformed at its byte {self.at}", 0)
-
-    def number(self) -> int:
-        value = 0
-        for shift in range(0, 36, 6):
-            if self.at == len(self.table) or self.table[self.at] & 0x80:
-                raise self.broken()
-            byte = self.table[self.at]
-            self.at += 1
-            value |= (byte & 0x3F) << shift
-            if not byte & 0x40:
-                return value
-        raise self.broken()
-
-    def signed(self) -> int:
-        value = self.number()
-        return -(value >> 1) if value & 1 else value >> 1
+def check_positions(code: Code) -> None:
+    """Raises `Broken` (BCP313) where the line table doesn't decode or doesn't cover the bytecode."""
+    if not _LINE_TABLE.fullmatch(code.line_table):
+        raise Broken("BCP313", "the line table is malformed", 0)
+    covered = 2 * sum(code.line_table.translate(_UNITS, _BODIES))
+    if covered != len(code.bytecode):
+        raise Broken("BCP313", f"the line table covers {covered} bytes of {len(code.bytecode)}", 0)
 
 
 def positions(code: Code) -> tuple[list[int], list[Position]]:
     """For each range of bytecode that has one line table entry: the offset after it, and its position.
 
-    Raises `Broken` (BCP313) where the table doesn't decode or doesn't cover the bytecode.
+    Of a table that `check_positions` has let pass.
     """
-    table, raw, size = _Bytes(code.line_table), code.line_table, len(code.line_table)
+    table = iter(code.line_table)
     ends, found = [], []
     line, offset = code.first_line, 0
-    while table.at < size:
-        head = raw[table.at]
-        if not head & 0x80:
-            raise table.broken()
-        table.at += 1
+    for head in table:
         kind = head >> 3 & 15
         offset += 2 * (head & 7) + 2
         ends.append(offset)
-        if kind < _NO_COLUMNS:
-            # One byte more for a short range on the same line, two for one on this or the next two lines.
-            more = 1 if kind < 10 else 2
-            tail = raw[table.at : table.at + more]
-            if len(tail) < more or max(tail) & 0x80:
-                raise table.broken()
-            table.at += more
-            if more == 2:
-                line += kind - 10
-                found.append((line, tail[0], line, tail[1]))
-            else:
-                column = kind << 3 | tail[0] >> 4
-                found.append((line, column, line, column + (tail[0] & 15)))
+        if kind < 10:
+            column = next(table)
+            width, column = column & 15, kind << 3 | column >> 4
+            found.append(Position(line, column, line, column + width))
+        elif kind < _NO_COLUMNS:
+            line += kind - 10
+            found.append(Position(line, next(table), line, next(table)))
         elif kind == _NOTHING:
-            found.append((-1, -1, -1, -1))
+            found.append(Position(-1, -1, -1, -1))
         elif kind == _NO_COLUMNS:
-            line += table.signed()
-            found.append((line, -1, line, -1))
+            line += _signed(table)
+            found.append(Position(line, -1, line, -1))
         else:
-            line += table.signed()
-            end_line = line + table.number()
-            column, end_column = table.number() - 1, table.number() - 1
-            found.append((line, column, end_line, end_column))
-        if not -_MOST_LINES < line < _MOST_LINES:
-            raise table.broken()
-    if offset != len(code.bytecode):
-        raise Broken("BCP313", f"the line table covers {offset} bytes of {len(code.bytecode)}", 0)
-    return ends, list(map(_position, found))
+            line += _signed(table)
+            end_line = line + _number(table)
+            column, end_column = _number(table) - 1, _number(table) - 1
+            found.append(Position(line, column, end_line, end_column))
+    return ends, found
+
+
+def _number(table: Iterator[int]) -> int:
+    value = shift = 0
+    for byte in table:
+        value |= (byte & 0x3F) << shift
+        shift += 6
+        if not byte & 0x40:
+            break
+    return value
+
+
+def _signed(table: Iterator[int]) -> int:
+    value = _number(table)
+    return -(value >> 1) if value & 1 else value >> 1

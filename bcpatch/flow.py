@@ -101,9 +101,10 @@ def _at(ends: list[int], found: list[Position], offset: int) -> Position | None:
 def _place(code: Code, offset: int) -> Position | None:
     """The position of a fault in code whose line table may itself be broken."""
     try:
-        return _at(*decode.positions(code), offset)
+        decode.check_positions(code)
     except Broken:
         return None
+    return _at(*decode.positions(code), offset)
 
 
 def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
@@ -112,7 +113,7 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     if broken:
         return None, broken
     decoded = decode.instructions(code)
-    decode.positions(code)
+    decode.check_positions(code)
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
     broken += fields.arguments(code, local, decoded)
