@@ -53,22 +53,22 @@ def sole_objects(old: object, new: object) -> tuple[object, ...]:
     """What nobody but its slot may hold when ``old`` gives way to ``new`` there."""
     if type(old) is not type(new):
         return ()
-    if isinstance(old, FunctionType):
-        return (old,)
-    if isinstance(old, staticmethod | classmethod):
-        return old.__func__, old
-    if isinstance(old, property) and isinstance(new, property):
-        both = zip((old.fget, old.fset, old.fdel), (new.fget, new.fset, new.fdel), strict=True)
-        return (*(before for before, after in both if before is not after), old)
-    return ()
+    before, after = _parts(old), _parts(new)
+    given_up = [one for one, other in zip(before, after, strict=True) if one is not other and one and other]
+    return tuple({id(one): one for one in (*given_up, old)}.values()) if given_up else ()
+
+
+def _parts(value: object) -> tuple[object, ...]:
+    """The functions of a descriptor, each at its place, or None where it has none."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    return tuple(part if isinstance(part, FunctionType) else None for part in parts)
 
 
 def functions_in(value: object) -> tuple[FunctionType, ...]:
     """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
-    return tuple(part for part in parts if isinstance(part, FunctionType))
+    return tuple(part for part in _parts(value) if isinstance(part, FunctionType))
 
 
 def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:

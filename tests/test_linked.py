@@ -166,14 +166,14 @@ def test_live_equals_fresh(name: str, on_disk: bool, tmp_path: Path) -> None:
         names = set(vars(fresh)) - {"__conditional_annotations__"}
     history = History()
     with worlds.world(SHOP, tmp_path) as live:
-        before = worlds.portrait(live)
+        before = worlds.portrait(live, renewed=True)
         if on_disk:
             (tmp_path / "world.py").write_text(changed)
         apply(SHOP, changed, history)
         assert repr(eval(expression, {"world": live})) == wanted
         assert names <= set(vars(live))
         load.rollback(history, 0)
-        assert without_texts(worlds.portrait(live)) == without_texts(before)
+        assert without_texts(worlds.portrait(live, renewed=True)) == without_texts(before)
         load.rollback(history, 1)
         assert repr(eval(expression, {"world": live})) == wanted
 

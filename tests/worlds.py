@@ -64,8 +64,11 @@ def applied(old: str, new: str, history: History, name: str = "world") -> Genera
         return apply(link(patch(module_patch(old, new, name)), history), history)
 
 
-def portrait(module: ModuleType, *functions: FunctionType) -> dict[str, object]:
-    """Everything that a patch could set: what the namespaces of a module and its classes hold, and its functions."""
+def portrait(module: ModuleType, *functions: FunctionType, renewed: bool = False) -> dict[str, object]:
+    """Everything that a patch could set: what the namespaces of a module and its classes hold, and its functions.
+
+    Where functions may be ``renewed``, a twin that has all its values is as good as a function itself.
+    """
     seen: dict[str, object] = {}
     spaces: dict[str, Mapping[str, object]] = {"": vars(module)}
     for name, value in vars(module).items():
@@ -73,8 +76,11 @@ def portrait(module: ModuleType, *functions: FunctionType) -> dict[str, object]:
             spaces[name] = vars(value)
     for prefix, space in spaces.items():
         for name, value in space.items():
-            seen[f"{prefix}.{name}"] = id(value)
-            for function in _functions_in(value):
+            if name == "__annotate__" and value is None:
+                continue  # a module says so without the name as well
+            inner = _functions_in(value)
+            seen[f"{prefix}.{name}"] = type(value) if renewed and inner else id(value)
+            for function in inner:
                 seen[f"{prefix}.{name}()"] = _attributes(function)
     for number, function in enumerate(functions):
         seen[f"{number}()"] = _attributes(function)
