@@ -226,7 +226,10 @@ def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
 #: What must stand right behind an instruction: the interpreter takes it for granted, or skips it.
 _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
-_WATCHED: Final = frozenset(NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS)
+_SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
+_WATCHED: Final = (
+    frozenset(NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS) | _SOURCED
+)
 
 
 def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
@@ -247,6 +250,10 @@ def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]
             instruction.name == "PRECALL" and after and (instruction.argument != after.argument or after.argument > 255)
         ):
             yield Broken("BCP312", "PRECALL and CALL disagree", instruction.offset)
+        elif instruction.opcode in _SOURCED:
+            end = after.offset if after else len(code.bytecode)
+            if end - 2 * instruction.argument not in {one.offset for one in decoded}:
+                yield Broken("BCP312", "END_ASYNC_FOR does not say where its loop ended", instruction.offset)
         elif instruction.name in pythons.SKIPPED_AFTER_JUMP:
             follows = [one.name for one in decoded[instruction.target :][:2]]
             skipped = pythons.SKIPPED_AFTER_JUMP[instruction.name]

@@ -439,9 +439,10 @@ def _uses(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
             klass, receiver = graph.origins(work[1:3], 0, WEIGHT - 2)
             yield AttributeUse(offset, "super", Super(offset, klass, receiver), _name(graph, at))
         case "MATCH_CLASS":
-            loaded = graph.trace.decoded[min(graph.values.members(work[-1])) // RESULTS]
-            for attribute in texts_of(graph.code.constants[loaded.argument]):
-                yield AttributeUse(offset, "match", graph.origin(work[0]), attribute)
+            for loaded in graph.values.members(work[-1]):
+                constant = graph.code.constants[graph.trace.decoded[loaded // RESULTS].argument]
+                for attribute in texts_of(constant):
+                    yield AttributeUse(offset, "match", graph.origin(work[0]), attribute)
         case "IMPORT_NAME":
             yield ImportUse(offset, *_import(graph, at))
         case "CALL" | "CALL_KW" | "CALL_FUNCTION_EX":

@@ -30,7 +30,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -248,15 +248,24 @@ def _call(subject: Subject, code: CodeType, choose: random.Random) -> None:
             continue
 
 
+def _trace(frame: FrameType, event: str, argument: object) -> Any:
+    """Follows every instruction, as a debugger may."""
+    frame.f_trace_opcodes = True
+    return _trace
+
+
 def execute(subject: Subject, mutant: Code, choose: random.Random) -> str:
     """Run an accepted mutant: "ran", or "late" where time or memory ran out."""
     _armed[0] = True
     signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+    traced = choose.randrange(6) == 0
     try:
+        sys.settrace(_trace if traced else None)
         _call(subject, fingerprint.decode(mutant, "<mutant>"), choose)
     except (Late, MemoryError, RecursionError):
         return "late"
     finally:
+        sys.settrace(None)
         _armed[0] = False
         signal.setitimer(signal.ITIMER_REAL, 0)
     return "ran"
