@@ -10,7 +10,19 @@ import click
 
 from bcpatch import __version__
 from bcpatch.cli import project
-from bcpatch.cli.output import DONE, FORMATS, REFUSED, UNCHANGED, Format, Wrong, complain, report, say, status
+from bcpatch.cli.output import (
+    DONE,
+    FORMATS,
+    REFUSED,
+    UNCHANGED,
+    Format,
+    Wrong,
+    complain,
+    progress,
+    report,
+    say,
+    status,
+)
 from bcpatch.diagnostics import Diagnostic, Refused, relative
 from bcpatch.model import Patch, Policy
 
@@ -161,6 +173,30 @@ def show(patch: str, disassembled: bool, format: Answer) -> int:
         from bcpatch.cli import disassembly
 
         disassembly.show(found)
+    return DONE
+
+
+@bcpatch.command()
+@click.argument("repository", metavar="REPO")
+@click.argument("span", metavar="REV..REV")
+@_ANSWER
+def audit(repository: str, span: str, format: Answer) -> int:
+    """Say which commits of a git history could have been live patches, and why not the others.
+
+    No code of the history is run. Merges are left out, and tests, documentation and examples do not count.
+    """
+    from bcpatch import audit as auditor
+    from bcpatch.cli import tables
+
+    if ".." not in span:
+        raise Wrong(f"{span}: name a range of commits, as in v1.0..HEAD")
+    found = auditor.commits(repository, span)
+    judged = [auditor.audit(repository, *commit) for commit in progress(found, "commits")]
+    summaries = [auditor.summary(judged, policy) for policy in Policy]
+    if format == "json":
+        tables.write_audit(judged, summaries)
+    else:
+        tables.show_audit(judged, summaries)
     return DONE
 
 

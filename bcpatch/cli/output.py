@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final, Literal, TextIO, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal, TextIO, TypeAlias, TypeVar
 
 import click
 
 from bcpatch import diagnostics
 from bcpatch.diagnostics import Diagnostic, Error, Severity
 
+T = TypeVar("T")
 Format: TypeAlias = Literal["text", "json", "sarif", "github"]
 FORMATS: Final = ("text", "json", "sarif", "github")
 
@@ -106,3 +107,14 @@ def _painted_line(line: str, severity: Severity) -> str:
     if mark:
         return shade(margin + "= ", _DIM) + shade("help: ", _CYAN) + content
     return line
+
+
+def progress(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items, with a bar on standard error where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description=what, console=Console(stderr=True), transient=True)

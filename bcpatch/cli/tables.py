@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from bcpatch.channels.protocol import Hello
 from bcpatch.cli.output import colour
+from bcpatch.diagnostics import RULES
 from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
@@ -33,6 +34,9 @@ from bcpatch.model import (
     Status,
     ValueEdit,
 )
+
+if TYPE_CHECKING:  # the compiler is not needed to show what a process says
+    from bcpatch.audit import Commit, Summary, Verdict
 
 #: What a kind of edit changes.
 _KINDS: Final[dict[type[Edit], str]] = {
@@ -238,3 +242,43 @@ def _named(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
     return value.value if isinstance(value, Enum) else value
+
+
+# --- histories -----------------------------------------------------------------------
+
+
+def show_audit(judged: Sequence[Commit], summaries: Sequence[Summary]) -> None:
+    """Write a row for each commit that changes running code, and what they come to."""
+    rows = [
+        (commit.digest[:10], *(_verdict(one) for one in commit.verdicts), commit.subject[:60])
+        for commit in judged
+        if commit.verdicts
+    ]
+    table(("commit", *(one.policy.value for one in summaries), "subject"), rows)
+    for one in summaries:
+        share = f" ({100 * one.live / one.commits:.0f} %)" if one.commits else ""
+        sys.stdout.write(f"\n{one.policy.value}: {one.live} of {one.commits} commits could have gone live{share}\n")
+        for code, count in one.rules:
+            sys.stdout.write(f"  {code}  {count:4} commits  {RULES[code].title}\n")
+
+
+def _verdict(verdict: Verdict) -> str:
+    return "live" if verdict.live else " ".join(verdict.rules[:3])
+
+
+def write_audit(judged: Sequence[Commit], summaries: Sequence[Summary]) -> None:
+    """The same as a JSON object."""
+    rows = {
+        "commits": [
+            {
+                "commit": commit.digest,
+                "subject": commit.subject,
+                "policies": {one.policy.value: {"live": one.live, "rules": one.rules} for one in commit.verdicts},
+            }
+            for commit in judged
+        ],
+        "policies": {
+            one.policy.value: {"commits": one.commits, "live": one.live, "rules": dict(one.rules)} for one in summaries
+        },
+    }
+    sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
