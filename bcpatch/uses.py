@@ -447,6 +447,19 @@ def _uses(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
             yield ImportUse(offset, *_import(graph, at))
         case "CALL" | "CALL_KW" | "CALL_FUNCTION_EX":
             yield CallUse(offset, *graph.call(at, 0))
+        case "BINARY_SUBSCR" | "STORE_SUBSCR" | "DELETE_SUBSCR" | "BINARY_OP" | "BINARY_SLICE" | "STORE_SLICE":
+            yield from _subscript(graph, at, work)
+        case "LOAD_DEREF" | "STORE_DEREF" | "DELETE_DEREF" | "LOAD_CLASSDEREF" | "LOAD_FROM_DICT_OR_DEREF":
+            value = graph.origin(work[0]) if name == "STORE_DEREF" else None
+            yield FreeUse(offset, _action(name), graph.trace.slots.names[instruction.argument], value)
+        case "MAKE_FUNCTION":
+            yield graph.made(at, 0, _UNBOUNDED)
+
+
+def _subscript(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
+    instruction = graph.trace.decoded[at]
+    name, offset = instruction.name, instruction.offset
+    match name:
         case "BINARY_SUBSCR" | "STORE_SUBSCR" | "DELETE_SUBSCR":
             owner, index = graph.origins(work[-2:])
             yield SubscriptUse(offset, "load" if name == "BINARY_SUBSCR" else _action(name), owner, index)
@@ -456,11 +469,6 @@ def _uses(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
             container = work[0] if name == "BINARY_SLICE" else work[1]
             action: Action = "load" if name == "BINARY_SLICE" else "store"
             yield SubscriptUse(offset, action, graph.origin(container), Display(offset, graph.origins(work[-2:])))
-        case "LOAD_DEREF" | "STORE_DEREF" | "DELETE_DEREF" | "LOAD_CLASSDEREF" | "LOAD_FROM_DICT_OR_DEREF":
-            value = graph.origin(work[0]) if name == "STORE_DEREF" else None
-            yield FreeUse(offset, _action(name), graph.trace.slots.names[instruction.argument], value)
-        case "MAKE_FUNCTION":
-            yield graph.made(at, 0, _UNBOUNDED)
 
 
 def _attribute_action(graph: Graph, at: int) -> Literal["load", "store", "delete", "method", "import"]:
