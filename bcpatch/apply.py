@@ -57,7 +57,8 @@ def _apply(plan: Plan, history: History, consistency: str, timeout: float | None
     try:
         return _swap(plan, history, ready, started, consistency, timeout, require_instant)
     except BaseException:
-        ready.undo()
+        if history.serial == plan.serial:  # an interrupt may come when the swap is made already
+            ready.undo()
         raise
 
 
@@ -89,6 +90,7 @@ def _swap(
     more = {id(change): change for change in (*fresh.changes, *fresh.remembered, *fresh.verified)}
     own += held_by(change for key, change in more.items() if key not in counted)
     own.update(map(id, fresh.sole))
+    own.update(id(row[1]) for row in fresh.along)
     for way in (fresh, plain) if fresh.sole else (plain,):
         record = Record(generation, (*ready.early, *way.remembered), way.targets, tuple(ready.caches))
         wanted = Swap(

@@ -211,8 +211,11 @@ class History:
 
     def now(self, function: FunctionType) -> FunctionType:
         """The function object that stands for a patched one now: itself, or the last of its twins."""
+        key = id(function)
         while id(function) in self.successors:
             function = self.successors[id(function)]
+        if key in self.successors:
+            self.successors[key] = function  # the next look takes one step
         return function
 
     def present(self, slot: Slot) -> Slot:
@@ -222,12 +225,8 @@ class History:
         return slot._replace(owner=self.now(slot.owner))
 
     def set_aside(self) -> dict[int, FunctionType]:
-        """Functions that only the history and `at` keep, by id: they stay on the code that they have."""
-        found = {id(function): function for function in self.exhibits}
-        for record in self.records if self.successors else ():
-            owners = (change.slot.owner for change in record.changes)
-            found.update((id(owner), owner) for owner in owners if id(owner) in self.successors)
-        return found
+        """Functions that `at` has handed out, by id: they stay on the code that they have."""
+        return {id(function): function for function in self.exhibits}
 
     def named_slots(self) -> set[tuple[Kind, int, str]]:
         """Keys of the names in namespaces that any generation has set."""

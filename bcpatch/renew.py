@@ -18,7 +18,7 @@ from typing import Final
 from bcpatch import guards, pythons
 from bcpatch.history import History, Target
 from bcpatch.locate import LinkedSite
-from bcpatch.replace import namespace_slot, rewrapped, twin
+from bcpatch.replace import husk, namespace_slot, rewrapped, twin
 from bcpatch.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _MOST_STORES: Final = 500
@@ -43,7 +43,8 @@ class Renewal:
 class Renewed:
     """Changes as they are made, and as the history remembers them: as if the twins had always been there.
 
-    ``verified`` are values of the old functions that must not have changed since the twins were made.
+    ``verified`` are values of the old functions that must not have changed since the twins were made,
+    ``along`` what the history remembers of them.
     """
 
     changes: tuple[Change, ...]
@@ -149,9 +150,10 @@ def references_of(renewals: Iterable[Renewal]) -> Counter[int]:
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:
     stores: Counter[int] = Counter()
     for one in chosen:
-        key = id(one.changes[0].slot.owner)
-        if history.references[key]:  # older generations keep it: its id stays its own
-            yield operator.setitem, history.successors, key, one.twin
+        old = one.changes[0].slot.owner
+        if history.references[id(old)]:  # older generations keep it: its id stays its own, its code is let go
+            yield operator.setitem, history.successors, id(old), one.twin
+            yield setattr, old, "__code__", husk(old.__code__)
         stores[id(one.store.slot.owner)] += 1
     for key, count in stores.items():
         yield operator.setitem, history.stores_into, key, history.stores_into[key] + count
