@@ -3,8 +3,7 @@
     python benchmarks/stall.py --objects 0 5000000
 
 For each number of live objects the longest gap while nothing is applied, during applies of
-one function, during rollbacks, and with a scan of the heap. Prints one line of JSON;
-milliseconds.
+twenty functions, and during rollbacks. Prints one line of JSON; milliseconds.
 """
 
 from __future__ import annotations
@@ -63,9 +62,9 @@ def measure(objects: int, times: int) -> dict[str, dict[str, float]]:
     there, back = subject.patch(TEXT, NEW), subject.patch(NEW, TEXT)
     turns = [0]
 
-    def flip(scan: str = "references") -> None:
+    def flip() -> None:
         turns[0] += 1
-        load.apply(there if turns[0] % 2 else back, history, scan=scan)
+        load.apply(there if turns[0] % 2 else back, history)
 
     def roll() -> None:
         turns[0] += 1
@@ -77,7 +76,6 @@ def measure(objects: int, times: int) -> dict[str, dict[str, float]]:
             "nothing": spinner.during(lambda: time.sleep(0.1), times),
             "apply": spinner.during(flip, times - times % 2),
             "rollback": spinner.during(roll, times),
-            "apply, heap scan": spinner.during(lambda: flip("heap"), 2),
         }
     finally:
         spinner.stop()
