@@ -11,14 +11,14 @@ import time
 from collections import Counter
 from typing import Final
 
-from bcpatch import prepare as preparation
 from bcpatch.diagnostics import Refused, finding
-from bcpatch.history import Generation, History, Record
-from bcpatch.instant import Swap, certainty, held_by, make
+from bcpatch.exchange import prepare as preparation
+from bcpatch.exchange.instant import Swap, certainty, held_by, make
+from bcpatch.exchange.renew import Renewed, renewed
+from bcpatch.exchange.rollback import at, rollback
+from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
-from bcpatch.renew import Renewed, renewed
-from bcpatch.rollback import at, rollback
-from bcpatch.standing import sites
+from bcpatch.process.history import Generation, History, Record
 
 _HURRY: Final = 0.02
 """Seconds for which functions are waited for to be renewed, before they are changed in place."""

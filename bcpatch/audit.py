@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from bcpatch import builder
 from bcpatch.diagnostics import Error, errors
 from bcpatch.model import Module, Policy
-from bcpatch.outline import Source
+from bcpatch.source.outline import Source
 
 #: Folders whose modules no application runs.
 _NOT_RUN = frozenset({"test", "tests", "testing", "doc", "docs", "examples", "benchmarks", "setup.py", "conftest.py"})

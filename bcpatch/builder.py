@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from bcpatch import compile as compiler
-from bcpatch import fingerprint, patchfile, shape, verify
+from bcpatch import fingerprint, patchfile, verify
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import Interpreter, Module, ModulePatch, Patch, Policy
-from bcpatch.outline import Source, Unit, outline
+from bcpatch.source import shape
+from bcpatch.source.outline import Source, Unit, outline
 
 GIT = "git:"
 """What a base in a git repository begins with: ``git:REV``."""

@@ -17,10 +17,8 @@ from types import CodeType
 
 import msgspec
 
-from bcpatch import fingerprint, importtime, pythons, shape
-from bcpatch.additions import Found, additions, as_warning, premature
+from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, finding
-from bcpatch.header import Header, header, is_lazy, variable_annotations
 from bcpatch.model import (
     Annotations,
     AnnotationsEdit,
@@ -36,8 +34,11 @@ from bcpatch.model import (
     PositionEdit,
     Positions,
 )
-from bcpatch.outline import Class, Function, Unit, nested
-from bcpatch.signature import rejected_call, signature
+from bcpatch.source import importtime, shape
+from bcpatch.source.additions import Found, additions, as_warning, premature
+from bcpatch.source.header import Header, header, is_lazy, variable_annotations
+from bcpatch.source.outline import Class, Function, Unit, nested
+from bcpatch.source.signature import rejected_call, signature
 
 _KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _KINDS = {

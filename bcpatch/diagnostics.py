@@ -216,9 +216,7 @@ RULES = {
         Rule(
             "BCP215", "import removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
         ),
-        Rule(
-            "BCP216", "name removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
-        ),
+        Rule("BCP216", "name removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),

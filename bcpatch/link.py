@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Literal
 
-from bcpatch import patchfile, sources
-from bcpatch.bring import obstacles
+from bcpatch import patchfile
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
-from bcpatch.history import History
-from bcpatch.locate import LinkedModule, LinkedSite, Still, locate
 from bcpatch.model import AdditionEdit, Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
-from bcpatch.objects import is_module, namespace_of
+from bcpatch.process import sources
+from bcpatch.process.bring import obstacles
+from bcpatch.process.history import History
+from bcpatch.process.locate import LinkedModule, LinkedSite, Still, locate
+from bcpatch.process.objects import is_module, namespace_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

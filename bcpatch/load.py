@@ -14,16 +14,17 @@ from dataclasses import replace
 from traceback import clear_frames
 from typing import Any, NamedTuple, TypeAlias
 
-from bcpatch import hooks, patchfile
+from bcpatch import patchfile
 from bcpatch.apply import apply as swap
 from bcpatch.apply import rollback as back
 from bcpatch.diagnostics import Diagnostic, Refused, errors, finding
+from bcpatch.exchange import hooks
+from bcpatch.exchange.hooks import Update
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.history import Generation, History, Record
-from bcpatch.hooks import Update
 from bcpatch.link import Plan, link
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
-from bcpatch.swap import Kind
+from bcpatch.process.history import Generation, History, Record
+from bcpatch.process.swap import Kind
 from bcpatch.verify import verify
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch"

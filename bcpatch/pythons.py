@@ -40,7 +40,7 @@ LOCALS_ARE_KEPT: Final = sys.version_info < (3, 13)
 #: The ``__main__`` of a script has a ``__cached__``, which is None (until 3.14).
 MAIN_CACHED: Final = sys.version_info < (3, 15)
 
-#: Which rows of the table of instructions hold (`bcpatch.opcodes`): the minor version.
+#: Which rows of the table of instructions hold (`bcpatch.flow.opcodes`): the minor version.
 INSTRUCTION_SET: Final = sys.version_info[1]
 
 #: LOAD_FAST of an unbound local raises (3.11); later versions have LOAD_FAST_CHECK for that

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bcpatch.channels.protocol import Consistency, Scan
-    from bcpatch.history import Generation
-    from bcpatch.hooks import Callback
+    from bcpatch.exchange.hooks import Callback
     from bcpatch.load import Source
     from bcpatch.loops import Loop
     from bcpatch.model import Status
+    from bcpatch.process.history import Generation
 
 __all__ = ["apply", "at", "generations", "loop", "on_update", "rollback", "status"]
 
@@ -105,7 +105,7 @@ def on_update(callback: Callback) -> Callback:
     ...     if update.phase == "after":
     ...         cache.clear()
     """
-    from bcpatch import hooks
+    from bcpatch.exchange import hooks
 
     return hooks.on_update(callback)
 

@@ -32,9 +32,9 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.history import Generation, History
 from bcpatch.model import Policy, Status
-from bcpatch.sources import file_of
+from bcpatch.process.history import Generation, History
+from bcpatch.process.sources import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

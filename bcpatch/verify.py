@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from bcpatch import access, names, needs, references, structure, wellformed
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import (
     AdditionEdit,
@@ -24,8 +23,9 @@ from bcpatch.model import (
     RemovalEdit,
     ValueEdit,
 )
-from bcpatch.reach import Frame, Scope, importing
-from bcpatch.sourcetext import Text
+from bcpatch.rules import access, names, needs, references, structure, wellformed
+from bcpatch.rules.reach import Frame, Scope, importing
+from bcpatch.rules.sourcetext import Text
 
 
 def verify(patch: Patch) -> tuple[Diagnostic, ...]:

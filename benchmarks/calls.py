@@ -20,7 +20,7 @@ from types import ModuleType
 import subject
 
 from bcpatch import load
-from bcpatch.history import History
+from bcpatch.process.history import History
 
 TEXT = """
 class Base:

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS
 from bcpatch.model import Bytes, Code, Constant, Dots, FrozenSet, Tuple
-from bcpatch.opcodes import EXTENDED_ARG, FACTS
 
 _OPCODES: Final = tuple(FACTS)
 #: Opcodes that take the same room: one can stand where another stood.

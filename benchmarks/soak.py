@@ -23,9 +23,10 @@ from typing import Any
 
 import subject
 
-from bcpatch import apply, guards, load, swap
-from bcpatch.history import History
-from bcpatch.swap import Change
+from bcpatch import apply, load
+from bcpatch.process import guards, swap
+from bcpatch.process.history import History
+from bcpatch.process.swap import Change
 
 TEXT = """
 class Tree:

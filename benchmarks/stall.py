@@ -19,7 +19,7 @@ from collections.abc import Callable
 import subject
 
 from bcpatch import load
-from bcpatch.history import History
+from bcpatch.process.history import History
 
 TEXT = "\n".join(f"def f{number}(a=1):\n    return 'old', a\n" for number in range(20))
 NEW = TEXT.replace("'old'", "'new'")

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bcpatch import builder
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module, Patch
-from bcpatch.outline import Source
+from bcpatch.source.outline import Source
 
 NAME = "subject"
 

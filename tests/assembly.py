@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, NUMBERS
 from bcpatch.model import Code, Tuple
-from bcpatch.opcodes import EXTENDED_ARG, FACTS, NUMBERS
 
 OPTIMIZED, NEWLOCALS, GENERATOR = 0x1, 0x2, 0x20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bcpatch import builder
 from bcpatch.builder import Outcome
 from bcpatch.model import Edit, Module, Patch
-from bcpatch.outline import Source
+from bcpatch.source.outline import Source
 
 CART = Module("shop.cart", "shop/cart.py")
 

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import worlds
 
-from bcpatch import apply, instant, swap
+from bcpatch import apply
 from bcpatch.diagnostics import Refused
-from bcpatch.history import History
-from bcpatch.swap import Change, Kind, Slot
+from bcpatch.exchange import instant
+from bcpatch.process import swap
+from bcpatch.process.history import History
+from bcpatch.process.swap import Change, Kind, Slot
 
 SHOP = '''
     """A shop."""

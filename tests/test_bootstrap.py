@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 from running import PATIENCE, environment
 
-from bcpatch import bootstrap
+from bcpatch.running import bootstrap
 
 LOOK = """
     '''What a program can see of how it was started.'''

@@ -22,7 +22,7 @@ from bcpatch.model import (
     PositionEdit,
     Site,
 )
-from bcpatch.outline import outline
+from bcpatch.source.outline import outline
 
 needs_type_parameters = pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 695 is in CPython 3.12+")
 

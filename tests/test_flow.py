@@ -19,9 +19,9 @@ from assembly import assemble
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from bcpatch import decode, fingerprint, flow, pythons
-from bcpatch.model import Code
-from bcpatch.origins import (
+from bcpatch import fingerprint, flow, pythons
+from bcpatch.flow import decode
+from bcpatch.flow.origins import (
     WEIGHT,
     Attribute,
     AttributeUse,
@@ -47,7 +47,8 @@ from bcpatch.origins import (
     Unknown,
     Use,
 )
-from bcpatch.uses import weigh
+from bcpatch.flow.uses import weigh
+from bcpatch.model import Code
 
 HERE = Path(__file__).resolve().parent
 FEATURES = [

@@ -24,8 +24,8 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import finding
 from bcpatch.fingerprint import blake, this_interpreter
-from bcpatch.follow import Follower
 from bcpatch.model import FunctionEdit, Patch, Policy
+from bcpatch.running.follow import Follower
 from bcpatch.watch import Batch, Voice
 
 

@@ -9,12 +9,13 @@ from types import ModuleType
 import pytest
 import worlds
 
-from bcpatch import builder, hooks, load
+from bcpatch import builder, load
 from bcpatch.diagnostics import Refused, Severity
-from bcpatch.history import History
-from bcpatch.hooks import Update
+from bcpatch.exchange import hooks
+from bcpatch.exchange.hooks import Update
 from bcpatch.model import Module, Patch, Policy
-from bcpatch.outline import Source
+from bcpatch.process.history import History
+from bcpatch.source.outline import Source
 
 BEFORE = """
 import math

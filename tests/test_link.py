@@ -13,9 +13,9 @@ import worlds
 
 from bcpatch import apply
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.history import History
 from bcpatch.link import link
 from bcpatch.model import FunctionEdit, Import, Link, Patch, Policy
+from bcpatch.process.history import History
 
 OLD = """
 def f():

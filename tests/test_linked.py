@@ -12,8 +12,8 @@ from samples import source
 from bcpatch import builder, load
 from bcpatch.builder import Outcome
 from bcpatch.diagnostics import Refused
-from bcpatch.history import History
 from bcpatch.model import Module
+from bcpatch.process.history import History
 
 WORLD = Module("world", "world.py")
 

@@ -13,8 +13,8 @@ import worlds
 from samples import source
 
 from bcpatch import builder, fingerprint, load
-from bcpatch.history import History
 from bcpatch.model import Module
+from bcpatch.process.history import History
 
 WORLD = Module("world", "world.py")
 

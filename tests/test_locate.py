@@ -14,7 +14,7 @@ import worlds
 
 from bcpatch import apply
 from bcpatch.diagnostics import Refused, Severity
-from bcpatch.history import History
+from bcpatch.process.history import History
 
 
 class Kind(NamedTuple):

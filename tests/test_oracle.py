@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_references import findings
 
-from bcpatch import names
+from bcpatch.rules import names
 
 #: What the running example touched: ("attribute" or "global", name).
 SEEN: set[tuple[str, str]] = set()

@@ -12,7 +12,7 @@ import pytest
 from samples import source
 
 from bcpatch.model import Module
-from bcpatch.outline import Source, Unit, executed, nested, outline
+from bcpatch.source.outline import Source, Unit, executed, nested, outline
 
 COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 MODULES = ["argparse", "ast", "calendar", "dataclasses", "enum", "functools", "heapq", "inspect", "logging", "pathlib"]

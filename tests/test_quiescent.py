@@ -12,7 +12,7 @@ import worlds
 
 from bcpatch import apply
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.history import Generation, History
+from bcpatch.process.history import Generation, History
 
 TREE = """
 def outer(n):

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from bcpatch import compile as compiler
-from bcpatch import fingerprint, pythons, shape, verify
+from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.outline import Source, outline
+from bcpatch.source import shape
+from bcpatch.source.outline import Source, outline
 
 CART = Module("shop.cart", "shop/cart.py")
 

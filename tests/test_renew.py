@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import worlds
 
-from bcpatch import apply, pythons, renew
-from bcpatch.history import History
+from bcpatch import apply, pythons
+from bcpatch.exchange import renew
+from bcpatch.process.history import History
 
 pytestmark = pytest.mark.skipif(not pythons.ASSIGNED_CODE_IS_SLOWER, reason="assigned code is as fast here")
 

@@ -280,7 +280,7 @@ class TestPrograms:
             assert asked(running, "a") == "new a 1"
 
     def test_a_command_without_a_loop_is_told_how_to_get_one(self, project):
-        at_once = "from bcpatch import supervise; supervise.ALONE = 0.0; from bcpatch.cli import main; main()"
+        at_once = "from bcpatch.running import supervise; supervise.ALONE = 0.0; from bcpatch.cli import main; main()"
         with Started([sys.executable, "-c", at_once, "run", "--", sys.executable, "app.py"], project) as running:
             running.hear(r"no process takes patches yet: call bcpatch\.runtime\.loop\(\)")
             running.process.stdin.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcpatch.signature import rejected_call, signature
+from bcpatch.source.signature import rejected_call, signature
 
 
 @st.composite

@@ -10,7 +10,7 @@ from typing import Any
 import worlds
 
 from bcpatch import apply
-from bcpatch.history import History
+from bcpatch.process.history import History
 
 TEXT = """
 def blocked(entered, event):

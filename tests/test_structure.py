@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from assembly import GENERATOR, INNER, NEWLOCALS, OPTIMIZED, assemble, entry, marked, units, with_resume
 
-from bcpatch import flow, pythons, structure
+from bcpatch import flow, pythons
 from bcpatch.diagnostics import RULES
 from bcpatch.model import Code, Module, Tuple
-from bcpatch.sourcetext import Text
+from bcpatch.rules import structure
+from bcpatch.rules.sourcetext import Text
 
 VERSION = pythons.INSTRUCTION_SET
 END = "LOAD_CONST 0; RETURN_VALUE"

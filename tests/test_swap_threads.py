@@ -21,9 +21,10 @@ import worlds
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bcpatch import apply, swap
-from bcpatch.history import History
-from bcpatch.swap import Change, Kind, Slot
+from bcpatch import apply
+from bcpatch.process import swap
+from bcpatch.process.history import History
+from bcpatch.process.swap import Change, Kind, Slot
 
 NAMES = ("plain", "method", "accessor", "nested")
 TEXT = """

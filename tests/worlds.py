@@ -15,10 +15,10 @@ from bcpatch import compile as compiler
 from bcpatch import fingerprint
 from bcpatch.apply import apply
 from bcpatch.diagnostics import Refused, errors
-from bcpatch.history import Generation, History
 from bcpatch.link import Plan, link
 from bcpatch.model import Import, Module, ModulePatch, Patch, Policy
-from bcpatch.outline import Source, outline
+from bcpatch.process.history import Generation, History
+from bcpatch.source.outline import Source, outline
 
 
 def module_patch(old: str | None, new: str, name: str = "world", imports: tuple[Import, ...] = ()) -> ModulePatch:

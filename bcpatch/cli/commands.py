@@ -29,7 +29,7 @@ from bcpatch.model import Patch, Policy
 if TYPE_CHECKING:
     from bcpatch.builder import Outcome
     from bcpatch.channels.protocol import Consistency, Scan
-    from bcpatch.outline import Source
+    from bcpatch.source.outline import Source
 
 Answer: TypeAlias = Literal["text", "json"]
 
@@ -214,8 +214,8 @@ def run(folders: tuple[str, ...], policy: str | None, module: str | None, comman
     COMMAND is a program with its arguments, or a Python file with its arguments. What
     the command below it prints is its own; bcpatch writes to standard error.
     """
-    from bcpatch import supervise
     from bcpatch.cli import running
+    from bcpatch.running import supervise
 
     program = supervise.program(command, module)
     watched = folders or (program.folder,)

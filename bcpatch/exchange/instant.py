@@ -1,0 +1,137 @@
+"""The swap of a patch: made as soon as its conditions hold, or refused with the reason.
+
+Between what wants to change the process and `swap.exchange` stands this module: it says
+what must be true at the instant, waits a little for it, and tells who is in the way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Final
+
+from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
+from bcpatch.exchange import flights
+from bcpatch.process import guards, swap
+from bcpatch.process.history import Cache
+from bcpatch.process.locate import Still
+from bcpatch.process.swap import Change, Kind, Slot
+
+_FRESH_GIL: Final = 1e-5
+"""Seconds of sleep after which this thread has the GIL for a whole switch interval."""
+
+PATIENCE: Final = 1.0
+"""Seconds for which a swap waits for its conditions."""
+
+_PAUSE: Final = 0.0005
+"""Seconds between two looks at them."""
+
+
+def held_by(changes: Iterable[Change]) -> Counter[int]:
+    """How often changes refer to each object, by id."""
+    return Counter(id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
+
+
+def certainty(changes: Sequence[Change], required: bool) -> bool:
+    """Whether one instant is certain; refuses where it can't be had at all."""
+    if swap.runs_without_gil():
+        alone = len(changes) == 1 and changes[0].slot.kind is Kind.ATTRIBUTE and changes[0].slot.name == "__code__"
+        if changes and not alone:
+            raise Refused([finding("BCP605", f"{len(changes)} stores are one instant only where the GIL runs")])
+    certain = not swap.has_audit_hook()
+    if required and not certain:
+        raise Refused([finding("BCP604", "a Python audit hook may run in the middle of the swap")])
+    return certain
+
+
+# --- the swap -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swap:
+    """The stores of one instant, and what must be true at it.
+
+    Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
+    be inside a function of ``caches``: it would store an old result after the cache was cleared.
+    No call at all may be inside the code of ``still``. Each of ``verified`` must still be the old.
+    """
+
+    changes: tuple[Change, ...]
+    sole: tuple[object, ...]
+    own: Counter[int]
+    caches: tuple[Cache, ...]
+    along: tuple[swap.Row, ...]
+    certain: bool
+    still: tuple[Still, ...] = ()
+    verified: tuple[Change, ...] = ()
+
+
+def make(wanted: Swap, patience: float | None = None) -> None:
+    """Make a swap as soon as its conditions hold, within ``patience`` seconds."""
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
+    cached = [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
+    clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
+    while True:
+        if not wanted.certain:
+            time.sleep(_FRESH_GIL)
+        conditions = [guards.unchanged(wanted.changes), guards.same_attributes(wanted.verified)]
+        if wanted.sole:
+            conditions.append(guards.not_weakly_held(wanted.sole))
+            conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
+        if cached:
+            conditions.append(guards.nobody_inside(cached))
+        if wanted.still:
+            conditions.append(_quiet(wanted.still, own))
+        try:
+            if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
+                return
+        except swap.HalfDone as error:
+            message = f"a store raised {error}; all of them were undone"
+            raise Refused([finding("BCP610", message)]) from error.with_traceback(None)
+        finally:
+            conditions.clear()  # what they looked at may be this very call's frame
+        moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
+        moved += [one.slot for one in wanted.verified if swap.held(one.slot) is not one.old]
+        if moved:
+            raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
+        if time.monotonic() > deadline:
+            raise Refused(_held_back(wanted))
+        time.sleep(_PAUSE)
+
+
+def _quiet(still: Iterable[Still], own: Counter[int]) -> guards.Guard:
+    """Whether no call is inside code that gives way: its references are those that it has at rest."""
+    codes = [one.code() for one in still]
+    counts = [one.references + own[key] for one, key in zip(still, map(id, codes), strict=True)]
+    return guards.counted(codes, counts)
+
+
+def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
+    if change.slot.name != "__code__":
+        return False
+    return any(cache.function is change.slot.owner for cache in caches)
+
+
+def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
+    for one in wanted.sole:
+        if isinstance(one, FunctionType):
+            message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
+            yield finding("BCP611", message, Place(one.__code__.co_filename, one.__code__.co_firstlineno))
+    codes: list[Any] = [one.code() for one in wanted.still]
+    codes += [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    if codes:
+        calls = list(flights.calls_inside(codes))
+        for call in calls:
+            yield finding("BCP601", f"{call.holder} is inside {call.qualname}", Place(call.file, call.line))
+        if not calls:
+            yield finding("BCP601", "no call is left inside, but new functions were made of the code meanwhile")
+
+
+def _words(slot: Slot) -> str:
+    if slot.kind is Kind.NAMESPACE:
+        return f"{slot.owner.get('__name__')}.{slot.name}"
+    return f"{slot.owner.__module__}.{slot.owner.__qualname__}.{slot.name}"

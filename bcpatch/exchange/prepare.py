@@ -1,0 +1,515 @@
+"""Everything that a patch needs before its swap: code built, imports run, values computed.
+
+Here runs the only code of the application that a patch executes before it is live:
+import statements, changed default values and annotations. Whatever that raises ends the
+apply with nothing changed. The result are changes, which someone else makes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+import msgspec
+
+from bcpatch import fingerprint, pythons
+from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
+from bcpatch.exchange.replace import replacement
+from bcpatch.link import Plan
+from bcpatch.model import (
+    AdditionEdit,
+    AnnotationsEdit,
+    ClassPositionEdit,
+    Code,
+    Default,
+    DocstringEdit,
+    FunctionEdit,
+    Import,
+    ImportEdit,
+    Link,
+    PositionEdit,
+    Positions,
+    RemovalEdit,
+    Site,
+    ValueEdit,
+)
+from bcpatch.process import bring, nested, sources
+from bcpatch.process.bring import Brought
+from bcpatch.process.history import Cache, History, SiteChange, Target
+from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.swap import Change, Kind, Row, Slot, held
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """The stores of a swap, in order, and what they mean.
+
+    ``codes`` are code objects to keep, by site: those replaced and those brought.
+    ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
+    real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
+    ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
+    ``early`` are stores into new names, made already: `undo` takes them back.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    sites: list[SiteChange] = field(default_factory=list)
+    notes: list[Diagnostic] = field(default_factory=list)
+    codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
+    texts: list[Row] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    sole: list[object] = field(default_factory=list)
+    caches: list[Cache] = field(default_factory=list)
+    loose: list[Change] = field(default_factory=list)
+    early: list[Change] = field(default_factory=list)
+
+    def undo(self) -> None:
+        """Leave nothing behind: unbind the new names."""
+        for change in reversed(self.early):
+            change.slot.owner.pop(change.slot.name, None)
+
+
+def prepare(plan: Plan, history: History) -> Prepared:
+    """Build and compute all that ``plan`` stores.
+
+    Raises `Refused` (BCP603) where code of the application raises; a KeyboardInterrupt
+    passes. Modules that were imported until then stay imported.
+    """
+    ready = Prepared(notes=list(plan.notes))
+    try:
+        _prepare(plan, history, ready)
+    except BaseException:
+        ready.undo()
+        raise
+    return ready
+
+
+def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
+    brought = Brought(early=ready.early)
+    for module in _imported_first(plan.modules):
+        for edit in module.part.edits:
+            if isinstance(edit, ImportEdit):
+                _import(module, edit, brought)
+        _bring(module, brought, ready)
+    ready.changes += brought.changes
+    for module in plan.modules:
+        for needed in module.part.links:
+            _reach(module, needed)
+        for edit in module.part.edits:
+            if isinstance(edit, DocstringEdit):
+                _docstring(module, edit, ready)
+            elif isinstance(edit, AnnotationsEdit):
+                _annotations_of_owner(module, edit, ready)
+            elif isinstance(edit, ClassPositionEdit) and module.on_disk:
+                _class_positions(module, edit, ready)
+    for site in plan.sites:
+        if isinstance(site.edit, FunctionEdit):
+            _function(site, site.edit, history, ready)
+        else:
+            _positions(site, site.edit, history, ready)
+
+
+def _imported_first(modules: Sequence[LinkedModule]) -> list[LinkedModule]:
+    """Modules in an order in which each comes after those that it imports, as far as there is one."""
+    ordered: dict[int, LinkedModule] = {}
+    entered: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in entered:
+            return
+        entered.add(name)
+        for module in modules:
+            if module.part.module.name == name:
+                for one in module.part.imports:
+                    visit(one.submodule or one.module)
+                    visit(f"{one.module}.{one.attribute}")
+                ordered.setdefault(id(module), module)
+
+    for module in modules:
+        visit(module.part.module.name)
+    return list(ordered.values())
+
+
+def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
+    """What the linked policy adds, changes and removes around functions."""
+    for edit in module.part.edits:
+        if isinstance(edit, AdditionEdit):
+            bring.add(module, edit, _own_filename(module, ready), _run, brought)
+        elif isinstance(edit, ValueEdit):
+            bring.change_value(module, edit, _own_filename(module, ready), _run, brought)
+        elif isinstance(edit, RemovalEdit):
+            bring.remove(module, edit, brought)
+
+
+def _change(ready: Prepared, slot: Slot, new: object) -> None:
+    old = held(slot)
+    if old is not new:
+        ready.changes.append(Change(slot, old, new))
+
+
+# --- code of the application --------------------------------------------------------
+
+
+def _run(what: str, place: Place, site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
+    """Call code of the application; what it raises is a refusal."""
+    before = set(sys.modules)
+    try:
+        return call(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        imported = sorted(set(sys.modules) - before)
+        effects = f"; modules imported meanwhile: {', '.join(imported)}" if imported else ""
+        message = f"{what} raised {type(error).__name__}: {_words(error)}{effects}"
+        raise Refused([finding("BCP603", message, place, site=site)]) from error
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001 (a text that can't be had must not hide what was raised)
+        return f"(its text raised {type(worse).__name__})"
+
+
+def _reach(module: LinkedModule, needed: Link) -> None:
+    """Find a linked name the way the code will: its module may have just been imported, or make names itself."""
+    found = sys.modules.get(needed.module)
+    if found is not None and f"{needed.module}.{needed.name}" in sys.modules:
+        return
+    if found is None or not _run("a linked name", Place(module.file), None, hasattr, found, needed.name):
+        message = f"module {needed.module} has no {needed.name} in this process"
+        raise Refused([finding("BCP505", message, Place(module.file))])
+
+
+def _value(code: Code, module: LinkedModule, what: str, site: Site | None, qualname: str = "") -> Any:
+    """What an expression of the patch gives in the module's namespace.
+
+    ``qualname`` is what it belongs to: type parameters of the classes around that are known to it.
+    """
+    name = sources.name_for(module.part.module.path, module.part.source)
+    known = _type_parameters_around(module, qualname) if code.freevars else {}
+    missing = [free for free in code.freevars if free not in known]
+    if missing:
+        message = f"{what} needs {', '.join(missing)} of the code around it, which has run already"
+        raise Refused([finding("BCP212", message, Place(module.file, code.first_line), site=site)])
+    cells = tuple(CellType(known[free]) for free in code.freevars)
+    function = FunctionType(fingerprint.decode(code, name), vars(module.object), code.name, None, cells)
+    return _run(what, Place(module.file, code.first_line), site, function)
+
+
+def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, object]:
+    """The type parameters (PEP 695) of the running classes around a function, by name."""
+    found: dict[str, object] = {}
+    owner: object = module.object
+    for name in qualname.split(".")[:-1]:
+        owner = vars(owner).get(name)
+        if not isinstance(owner, type):
+            break
+        found.update({one.__name__: one for one in vars(owner).get("__type_params__", ())})
+    return found
+
+
+# --- imports ------------------------------------------------------------------------
+
+
+def _import(module: LinkedModule, edit: ImportEdit, brought: Brought) -> None:
+    binding = edit.binding
+    namespace = vars(module.object)
+    words = statement(binding)
+    place = Place(module.file, edit.line)
+    bound = _run(words, place, None, imported, binding, namespace)
+    pending = brought.pending(sys.modules.get(binding.module))
+    for name, value in bound.items():
+        brought.bind(module, name, pending.get(binding.attribute or "", value))
+
+
+def statement(binding: Import) -> str:
+    """An import as the statement that makes it."""
+    if binding.attribute is None:
+        whole = binding.submodule or binding.module
+        return f"import {whole}" if binding.submodule or binding.name == whole else f"import {whole} as {binding.name}"
+    alias = "" if binding.name == binding.attribute else f" as {binding.name}"
+    return f"from {binding.module} import {binding.attribute}{alias}"
+
+
+def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
+    """Execute one import and return what it would bind (Language Reference, "The import statement")."""
+    if binding.attribute is None:
+        whole = binding.submodule or binding.module
+        top = __import__(whole, namespace)
+        return {binding.name: top if binding.submodule or "." not in whole else sys.modules[whole]}
+    module = __import__(binding.module, namespace, None, [binding.attribute])
+    if binding.attribute == "*":
+        public = getattr(module, "__all__", None)
+        names = [name for name in vars(module) if not name.startswith("_")] if public is None else public
+        return {name: getattr(module, name) for name in names}
+    try:
+        return {binding.name: getattr(module, binding.attribute)}
+    except AttributeError:
+        whole = f"{binding.module}.{binding.attribute}"
+        if whole in sys.modules:
+            return {binding.name: sys.modules[whole]}
+        raise ImportError(f"cannot import name {binding.attribute!r} from {binding.module!r}") from None
+
+
+# --- functions ----------------------------------------------------------------------
+
+
+def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Prepared) -> None:
+    code = _code(site, edit.code, history, ready)
+    changed = {
+        one.parameter: _value(
+            one.expression, site.module, f"the default of {one.parameter}", edit.site, edit.site.qualname
+        )
+        for one in (*edit.positional, *edit.keywords)
+        if one.changed
+    }
+    replaced = fingerprint.of(site.functions[0].__code__)
+    for function in site.functions:
+        _keep(edit.site, function.__code__, history, ready)
+        values = {
+            "__code__": code,
+            **_new_defaults(site, edit, function, changed),
+            **_new_docstring(function, code),
+            **_new_types(site, edit, function),
+        }
+        if function.__code__.co_freevars == code.co_freevars:
+            for name, value in values.items():
+                _change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
+            ready.targets.append(Target(function, edit.site))
+        else:
+            _replace(site, function, values, ready)
+    for closure in site.closures:
+        ready.loose += closure_changes(closure.function, nested.at(code, closure.path))
+    ready.sites.append(SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures)))
+    ready.caches += site.caches
+
+
+def _replace(site: LinkedSite, function: FunctionType, values: dict[str, Any], ready: Prepared) -> None:
+    done = replacement(site, function, values, {})
+    if isinstance(done, str):
+        message = f"the new code captures other variables, which takes a new function object: {done}"
+        raise Refused([finding("BCP212", message, Place(site.module.file), site=site.edit.site)])
+    ready.changes.append(done.change)
+    ready.sole += done.sole
+    ready.targets.append(Target(done.function, site.edit.site))
+
+
+def closure_changes(function: FunctionType, code: CodeType) -> list[Change]:
+    """The stores that let a live closure go on with other code."""
+    values = {"__code__": code, **_new_docstring(function, code)}
+    slots = [(Slot(Kind.ATTRIBUTE, function, name), value) for name, value in values.items()]
+    return [Change(slot, held(slot), value) for slot, value in slots]
+
+
+def _new_defaults(
+    site: LinkedSite, edit: FunctionEdit, function: FunctionType, changed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The default values that differ: unchanged ones keep their running objects, by parameter."""
+    running = _defaults(function)
+    positional = tuple(_default(one, changed, running, site) for one in edit.positional) or None
+    keywords = {one.parameter: _default(one, changed, running, site) for one in edit.keywords} or None
+    found: dict[str, Any] = {}
+    if not _same_items(function.__defaults__, positional):
+        found["__defaults__"] = positional
+    if not _same_keywords(function.__kwdefaults__, keywords):
+        found["__kwdefaults__"] = keywords
+    return found
+
+
+def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
+    """``__doc__`` follows the code, unless the application has set it to something else."""
+    old, new = _docstring_in(function.__code__), _docstring_in(code)
+    return {"__doc__": new} if old != new and function.__doc__ == old else {}
+
+
+def _new_types(site: LinkedSite, edit: FunctionEdit, function: FunctionType) -> dict[str, Any]:
+    """The annotations, and of a generic function the type parameters that they name, where these changed."""
+    new = edit.annotations
+    around = edit.site.qualname
+    if edit.type_parameters is not None:
+        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, around)
+        annotations = "__annotate__" if new.lazy else "__annotations__"
+        return {"__type_params__": made.__type_params__, annotations: getattr(made, annotations)}
+    if not new.changed:
+        return {}
+    if new.lazy:
+        return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function)}
+    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around)
+    return {"__annotations__": value}
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    """The running default values, by parameter."""
+    code = function.__code__
+    positional = function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    found = dict(zip(names[len(names) - len(positional) :], positional, strict=True))
+    return {**found, **(function.__kwdefaults__ or {})}
+
+
+def _default(one: Default, changed: Mapping[str, Any], running: Mapping[str, Any], site: LinkedSite) -> Any:
+    if one.changed:
+        return changed[one.parameter]
+    if one.parameter not in running:
+        message = f"parameter {one.parameter} has lost its default value in the running process"
+        raise Refused([finding("BCP510", message, Place(site.module.file), site=site.edit.site)])
+    return running[one.parameter]
+
+
+def _same_items(old: tuple[Any, ...] | None, new: tuple[Any, ...] | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return len(old) == len(new) and all(a is b for a, b in zip(old, new, strict=True))
+
+
+def _same_keywords(old: dict[str, Any] | None, new: dict[str, Any] | None) -> bool:
+    if old is None or new is None:
+        return not old and not new
+    return old.keys() == new.keys() and all(old[name] is new[name] for name in old)
+
+
+def _docstring_in(code: CodeType) -> str | None:
+    if pythons.DOCSTRING_FLAG is not None and not code.co_flags & pythons.DOCSTRING_FLAG:
+        return None
+    first = code.co_consts[0] if code.co_consts else None
+    return first if isinstance(first, str) else None
+
+
+# --- code objects -------------------------------------------------------------------
+
+
+def _code(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> CodeType:
+    """The code object of a patch: the very one that an earlier generation brought, where one did."""
+    filename = _filename(site, ready, history)
+    key = fingerprint.blake(_encoder.encode((fields, filename)))
+    stores = (history.codes.get(site.edit.site, {}), ready.codes.setdefault(site.edit.site, {}))
+    for store in stores:
+        if key in store:
+            return store[key]
+    code = fingerprint.decode(fields, filename)
+    stores[1][key] = code
+    return code
+
+
+def _keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
+    """Let a code object that is replaced be found again when a later patch brings it back."""
+    key = fingerprint.blake(_encoder.encode((fingerprint.encode(code), code.co_filename)))
+    if key not in history.codes.get(site, {}):
+        ready.codes.setdefault(site, {}).setdefault(key, code)
+
+
+def _filename(site: LinkedSite, ready: Prepared, history: History) -> str:
+    running = site.functions[0].__code__.co_filename
+    original = history.files.get(running, running)
+    if site.module.on_disk:
+        return original
+    own = sources.name_for(original, site.module.part.source)
+    if own not in ready.files:
+        ready.files[own] = original
+        ready.texts.append(sources.published(own, site.module.part.source))
+    return own
+
+
+def _own_filename(module: LinkedModule, ready: Prepared) -> str:
+    """The file name of code that replaces none."""
+    if module.on_disk:
+        return module.file
+    own = sources.name_for(module.file, module.part.source)
+    if own not in ready.files:
+        ready.files[own] = module.file
+        ready.texts.append(sources.published(own, module.part.source))
+    return own
+
+
+def _positions(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
+    for function in site.functions:
+        moved = _moved(function.__code__, edit.positions, _filename(site, ready, history))
+        key = fingerprint.blake(_encoder.encode((fingerprint.encode(moved), moved.co_filename)))
+        _keep(edit.site, function.__code__, history, ready)
+        stores = (history.codes.get(edit.site, {}), ready.codes.setdefault(edit.site, {}))
+        moved = next((store[key] for store in stores if key in store), moved)
+        if moved is not function.__code__:
+            stores[1].setdefault(key, moved)
+            _change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
+            ready.targets.append(Target(function, edit.site))
+
+
+def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
+    """The same code on other lines."""
+    inner = iter(positions.nested)
+    constants = tuple(_moved(one, next(inner), filename) if type(one) is CodeType else one for one in code.co_consts)
+    return code.replace(
+        co_consts=constants,
+        co_filename=filename,
+        co_firstlineno=positions.first_line,
+        co_linetable=code.co_linetable if positions.line_table is None else positions.line_table,
+    )
+
+
+# --- annotations, docstrings, positions of classes -----------------------------------
+
+
+def _annotate(module: LinkedModule, code: Code, owner: object) -> FunctionType:
+    """The function that computes annotations when they are asked for (PEP 649)."""
+    old = getattr(owner, "__annotate__", None)
+    known = {}
+    if type(old) is FunctionType:
+        known = dict(zip(old.__code__.co_freevars, old.__closure__ or (), strict=True))
+    if type(owner) is FunctionType:
+        known.update(zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True))
+    missing = [name for name in code.freevars if name not in known]
+    if missing:
+        message = f"the new annotations need {', '.join(missing)} of the class that they stand in"
+        raise Refused([finding("BCP212", message, Place(module.file, code.first_line))])
+    name = sources.name_for(module.part.module.path, module.part.source)
+    cells = tuple(known[name] for name in code.freevars)
+    return FunctionType(fingerprint.decode(code, name), vars(module.object), "__annotate__", None, cells)
+
+
+def _owner(module: LinkedModule, qualname: str) -> object:
+    """The module itself, or a class in it."""
+    found: object = module.object
+    for name in qualname.split(".") if qualname else ():
+        found = vars(found).get(name)
+        if not isinstance(found, type):
+            message = f"{module.object.__name__} holds no class {qualname}"
+            raise Refused([finding("BCP502", message, Place(module.file))])
+    return found
+
+
+def _slot(owner: object, name: str) -> Slot:
+    if isinstance(owner, type):
+        return Slot(Kind.CLASS, owner, name)
+    return Slot(Kind.NAMESPACE, vars(owner), name)
+
+
+def _docstring(module: LinkedModule, edit: DocstringEdit, ready: Prepared) -> None:
+    slot = _slot(_owner(module, edit.qualname), "__doc__")
+    if held(slot) == edit.replaces:
+        _change(ready, slot, edit.text)
+
+
+def _annotations_of_owner(module: LinkedModule, edit: AnnotationsEdit, ready: Prepared) -> None:
+    new = edit.annotations
+    owner = _owner(module, edit.qualname)
+    if new.lazy:
+        kind, target = (Kind.ATTRIBUTE, owner)
+        annotate = None if new.code is None else _annotate(module, new.code, owner)
+        _change(ready, Slot(kind, target, "__annotate__"), annotate)
+        return
+    value = {} if new.code is None else _value(new.code, module, "an annotation", None)
+    _change(ready, _slot(owner, "__annotations__"), value)
+
+
+def _class_positions(module: LinkedModule, edit: ClassPositionEdit, ready: Prepared) -> None:
+    owner = _owner(module, edit.qualname)
+    _change(ready, _slot(owner, "__firstlineno__"), edit.first_line)
+    slot = _slot(owner, "__static_attributes__")
+    if held(slot) != edit.static_attributes:
+        _change(ready, slot, edit.static_attributes)

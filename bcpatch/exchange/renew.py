@@ -1,0 +1,160 @@
+"""A fresh function object for each one that changes, where nobody can tell the difference.
+
+From CPython 3.13 on, calls of a function whose ``__code__`` was assigned are never
+specialised again. So where a namespace is a function's one holder, a twin with the new
+values takes its place, and from then on stands for it in every generation. The proof
+belongs to the swap; without it the function is changed in place. Stores nothing itself.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Final
+
+from bcpatch import pythons
+from bcpatch.exchange.replace import husk, namespace_slot, rewrapped, twin
+from bcpatch.process import guards
+from bcpatch.process.history import History, Target
+from bcpatch.process.locate import LinkedSite
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
+
+_MOST_STORES: Final = 500
+"""Stores into one class: after 1,000 its look-ups are slow for good (3.13+), and others store too."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Renewal:
+    """One function that gives way to a twin: the store into its namespace, and what nobody else may hold.
+
+    ``changes`` are the stores that it would take otherwise, ``copied`` values that the twin has taken over.
+    """
+
+    twin: FunctionType
+    store: Change
+    sole: tuple[object, ...]
+    changes: tuple[Change, ...]
+    copied: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Renewed:
+    """Changes as they are made, and as the history remembers them: as if the twins had always been there.
+
+    ``verified`` are values of the old functions that must not have changed since the twins were made,
+    ``along`` what the history remembers of them.
+    """
+
+    changes: tuple[Change, ...]
+    remembered: tuple[Change, ...]
+    targets: tuple[Target, ...]
+    sole: tuple[object, ...] = ()
+    verified: tuple[Change, ...] = ()
+    along: tuple[Row, ...] = ()
+
+
+def renewed(
+    sites: Sequence[LinkedSite],
+    changes: Sequence[Change],
+    targets: Sequence[Target],
+    history: History,
+    own: Counter[int],
+) -> Renewed:
+    """The changes, with every function renewed that has no other holder now. ``own`` are bcpatch's references."""
+    plain = Renewed(tuple(changes), tuple(changes), tuple(targets))
+    if not pythons.ASSIGNED_CODE_IS_SLOWER:
+        return plain
+    chosen = _unheld(list(_renewals(sites, changes, history)), own)
+    if not chosen:
+        return plain
+    twins = {id(one.changes[0].slot.owner): one for one in chosen}
+    kept = [change for change in changes if id(change.slot.owner) not in twins]
+    moved = [
+        Change(Slot(Kind.ATTRIBUTE, one.twin, change.slot.name), change.old, getattr(one.twin, change.slot.name))
+        for one in chosen
+        for change in (*one.changes, *one.copied)
+    ]
+    return Renewed(
+        changes=(*kept, *(one.store for one in chosen)),
+        remembered=(*kept, *moved),
+        targets=tuple(
+            Target(twins[id(one.function)].twin, one.site) if id(one.function) in twins else one for one in targets
+        ),
+        sole=tuple(one for renewal in chosen for one in renewal.sole),
+        verified=tuple(change for one in chosen for change in (*one.changes, *one.copied)),
+        along=tuple(_along(chosen, history)),
+    )
+
+
+def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Renewal]:
+    taken = {change.slot.key for change in changes} | history.named_slots()
+    for site in sites:
+        own = [change for change in changes if change.slot.owner is site.functions[0]]
+        slot = namespace_slot(site)
+        code = next((change.new for change in own if change.slot.name == "__code__"), None)
+        if len(site.functions) > 1 or slot is None or code is None or slot.key in taken:
+            continue
+        if slot.kind is Kind.CLASS and history.stores_into[id(slot.owner)] >= _MOST_STORES:
+            continue
+        renewal = _renewal(site.functions[0], slot, own)
+        if renewal is not None:
+            taken.add(slot.key)
+            yield renewal
+
+
+def _renewal(function: FunctionType, slot: Slot, changes: Sequence[Change]) -> Renewal | None:
+    value = held(slot)
+    if value is ABSENT:
+        return None
+    fresh = twin(function, {change.slot.name: change.new for change in changes}, function.__closure__ or ())
+    wrapped = rewrapped(value, function, fresh)
+    if wrapped is None:
+        return None
+    sole = (function,) if value is function else (function, value)
+    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes), tuple(_copied(function, changes)))
+
+
+def _copied(function: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
+    """Defaults that a twin has in a tuple and a dictionary of its own: stores that are to be remembered."""
+    changing = {change.slot.name for change in changes}
+    for name in ("__defaults__", "__kwdefaults__"):
+        value = getattr(function, name)
+        if value and name not in changing:
+            yield Change(Slot(Kind.ATTRIBUTE, function, name), value, value)
+
+
+def _unheld(renewals: list[Renewal], own: Counter[int]) -> list[Renewal]:
+    """Those whose functions nobody else holds at this moment; the swap proves it again."""
+    ids = [id(one) for renewal in renewals for one in renewal.sole]
+    references = own + references_of(renewals)
+    objects = [one for renewal in renewals for one in renewal.sole]
+    counted = guards.counted(objects, [1 + references[key] for key in ids])
+    free = list(map(operator.and_, counted, guards.not_weakly_held(objects)))
+    objects.clear()
+    alone = dict(zip(ids, free, strict=True))
+    return [renewal for renewal in renewals if all(alone[id(one)] for one in renewal.sole)]
+
+
+def references_of(renewals: Iterable[Renewal]) -> Counter[int]:
+    """How often renewals refer to each object, by id, but for the changes that they are about."""
+    found: Counter[int] = Counter()
+    for one in renewals:
+        found.update(map(id, one.sole))
+        found[id(one.store.old)] += 1
+        found.update(id(change.slot.owner) for change in one.copied)
+    return found
+
+
+def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:
+    stores: Counter[int] = Counter()
+    for one in chosen:
+        old = one.changes[0].slot.owner
+        if history.references[id(old)]:  # older generations keep it: its id stays its own, its code is let go
+            yield operator.setitem, history.successors, id(old), one.twin
+            yield setattr, old, "__code__", husk(old.__code__)
+        stores[id(one.store.slot.owner)] += 1
+    for key, count in stores.items():
+        yield operator.setitem, history.stores_into, key, history.stores_into[key] + count

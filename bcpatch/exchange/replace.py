@@ -1,0 +1,194 @@
+"""A new function object in the place of an old one.
+
+Needed where the new code captures other variables: CPython can't give a function other
+cells. It is right only where the namespace is the function's one holder, because
+everybody else would keep the old one; what has to be proved is handed back, for the
+swap to prove it at its own instant. This module stores nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
+from types import CellType, CodeType, FunctionType
+from typing import Any, Final, cast
+
+from bcpatch.process.locate import LinkedSite
+from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """A new function, the store that puts it in, and the objects that nobody else may hold."""
+
+    function: FunctionType
+    change: Change
+    sole: tuple[object, ...]
+
+
+def replacement(
+    site: LinkedSite, function: FunctionType, values: Mapping[str, Any], known: Mapping[str, CellType]
+) -> Replacement | str:
+    """A twin of ``function`` with other ``values``, its code above all, or the reason why there can't be one.
+
+    ``known`` are cells that neither the function nor its class have, by name.
+    """
+    slot = namespace_slot(site)
+    value = ABSENT if slot is None else held(slot)
+    if slot is None or value is ABSENT:
+        return "no namespace holds it under its name"
+    cells = _cells(function, values["__code__"], slot, known)
+    if isinstance(cells, str):
+        return f"{cells} is not captured by the running function"
+    new = twin(function, values, cells)
+    wrapped = rewrapped(value, function, new)
+    if wrapped is None:
+        return "something else stands in its place in its namespace"
+    sole = (function,) if value is function else (function, value)
+    return Replacement(new, Change(slot, value, wrapped), sole)
+
+
+def sole_objects(old: object, new: object) -> tuple[object, ...]:
+    """What nobody but its slot may hold when ``old`` gives way to ``new`` there."""
+    if type(old) is not type(new):
+        return ()
+    before, after = _parts(old), _parts(new)
+    given_up = [one for one, other in zip(before, after, strict=True) if one is not other and one and other]
+    return tuple({id(one): one for one in (*given_up, old)}.values()) if given_up else ()
+
+
+def _parts(value: object) -> tuple[object, ...]:
+    """The functions of a descriptor, each at its place, or None where it has none."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    return tuple(part if isinstance(part, FunctionType) else None for part in parts)
+
+
+def functions_in(value: object) -> tuple[FunctionType, ...]:
+    """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
+    return tuple(part for part in _parts(value) if isinstance(part, FunctionType))
+
+
+def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:
+    """A new function like ``function``, with other values of some attributes. They share their ``__dict__``."""
+    code: CodeType = values.get("__code__", function.__code__)
+    defaults = values.get("__defaults__", function.__defaults__)
+    keywords = values.get("__kwdefaults__", function.__kwdefaults__)
+    new: Any = made(code, function.__globals__, defaults or (), keywords or {}, cells)
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__type_params__"):
+        if hasattr(function, name):
+            setattr(new, name, values.get(name, getattr(function, name)))
+    annotate = values.get("__annotate__", getattr(function, "__annotate__", None))
+    if "__annotations__" in values or annotate is None:
+        new.__annotations__ = values.get("__annotations__", function.__annotations__)
+    else:
+        new.__annotate__ = annotate
+    new.__dict__ = function.__dict__
+    return cast(FunctionType, new)
+
+
+def made(
+    code: CodeType,
+    namespace: dict[str, Any],
+    defaults: Sequence[Any],
+    keywords: Mapping[str, Any],
+    cells: Sequence[CellType],
+) -> FunctionType:
+    """A function as the interpreter's own MAKE_FUNCTION makes it.
+
+    One that ``types.FunctionType`` makes, and one whose defaults were assigned, has no
+    version, and calls of it are never specialised (3.13+, ``_PyFunction_SetVersion``).
+    """
+    pattern = _maker(len(defaults), tuple(keywords), len(cells))
+    constants = tuple(code if type(one) is CodeType else one for one in pattern.co_consts)
+    maker = FunctionType(pattern.replace(co_consts=constants), namespace, closure=tuple(cells) or None)
+    function: FunctionType = maker(*defaults, *keywords.values())
+    return function
+
+
+_KINDS: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE
+
+
+def husk(code: CodeType) -> CodeType:
+    """Code for a function that nobody can call any more, so that it holds no other.
+
+    It says to be of the same kind: CPython warns where a function changes its kind (3.13+).
+    """
+    empty = next(one for one in _maker(0, (), len(code.co_freevars)).co_consts if type(one) is CodeType)
+    return empty.replace(co_flags=empty.co_flags | code.co_flags & _KINDS)
+
+
+@functools.cache
+def _maker(defaults: int, keywords: tuple[str, ...], cells: int) -> CodeType:
+    """The code of a function that makes one with so many defaults, keyword defaults and cells."""
+    given = [f"default{number}" for number in range(defaults + len(keywords))]
+    captured = [f"cell{number:06}" for number in range(cells)]  # captured names are kept in order of their names
+    positional = [f"p{number}={given[number]}" for number in range(defaults)]
+    named = [f"{name}={given[defaults + number]}" for number, name in enumerate(keywords)]
+    parameters = ", ".join([*positional, "*", *named] if named else positional)
+    text = (
+        f"def outer({', '.join(captured)}):\n"
+        f" def maker({', '.join(given)}):\n"
+        f"  def inner({parameters}): return ({''.join(name + ', ' for name in captured)})\n"
+        f"  return inner\n"
+        f" return maker\n"
+    )
+    space: dict[str, Any] = {}
+    exec(compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0), space)
+    outer: FunctionType = space["outer"]
+    return next(one for one in outer.__code__.co_consts if type(one) is CodeType)
+
+
+def namespace_slot(site: LinkedSite) -> Slot | None:
+    """Where a site's function stands by its qualified name, if every part but the last names a class."""
+    owner: object = site.module.object
+    *path, name = site.edit.site.qualname.split(".")
+    for part in path:
+        owner = vars(owner).get(part)
+        if not isinstance(owner, type):
+            return None
+    if isinstance(owner, type):
+        return Slot(Kind.CLASS, owner, _mangled(owner, name))
+    return Slot(Kind.NAMESPACE, vars(owner), name)
+
+
+def _mangled(owner: type, name: str) -> str:
+    """The name under which a class body stores ``name`` (Language Reference, "Private name mangling")."""
+    bare = owner.__name__.lstrip("_")
+    private = name.startswith("__") and not name.endswith("__") and bare
+    return f"_{bare}{name}" if private else name
+
+
+def _cells(
+    function: FunctionType, code: CodeType, slot: Slot, known: Mapping[str, CellType]
+) -> tuple[CellType, ...] | str:
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    if slot.kind is Kind.CLASS:
+        cells.setdefault("__class__", CellType(slot.owner))
+    cells = {**known, **cells}
+    missing = [name for name in code.co_freevars if name not in cells]
+    if missing:
+        return ", ".join(missing)
+    return tuple(cells[name] for name in code.co_freevars)
+
+
+def rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None:
+    """What stands in a namespace for a function, made anew around its twin."""
+    if value is old:
+        return new
+    if type(value) is staticmethod and value.__func__ is old:
+        return staticmethod(new)
+    if type(value) is classmethod and value.__func__ is old:
+        return classmethod(new)
+    if type(value) is property:
+        parts: list[Any] = [value.fget, value.fset, value.fdel]
+        if any(part is old for part in parts):
+            getter: Any
+            setter: Any
+            deleter: Any
+            getter, setter, deleter = (new if part is old else part for part in parts)
+            return property(getter, setter, deleter, value.__doc__)
+    return None

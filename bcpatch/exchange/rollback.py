@@ -1,0 +1,170 @@
+"""To what another generation made of this process, and what functions were in it.
+
+Going back is a swap like any other. Its values come from the history; closures that the
+current generation made are looked for as when a patch is applied.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import msgspec
+
+from bcpatch import fingerprint
+from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
+from bcpatch.exchange import instant
+from bcpatch.exchange.prepare import closure_changes
+from bcpatch.exchange.replace import functions_in, sole_objects
+from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
+from bcpatch.process import nested
+from bcpatch.process.history import Generation, History
+from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
+from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.swap import Change, Kind, Slot
+
+
+def rollback(history: History, to: int | None = None, *, require_instant: bool = False) -> Generation:
+    """Swap to what any generation made of the process, an older or a newer one.
+
+    None is the generation that the current one was applied to. The caller is `History.exclusive`.
+    Raises `Refused`: BCP607 where there is no such generation, BCP608 where a value is no
+    longer what bcpatch had set, and what `apply` refuses of a swap.
+    """
+    try:
+        return _rollback(history, to, require_instant)
+    except Refused as refused:
+        raise refused.with_traceback(None) from refused.__cause__
+
+
+def _rollback(history: History, to: int | None, require_instant: bool) -> Generation:
+    if to is None:
+        to = _before(history)
+    _known(history, to)
+    changes = _between(history, to)
+    known = history.own_references() + instant.held_by(changes)
+    located = relocate(list(_switched(history, changes)), history, known)
+    loose = tuple(_loose(located, changes))
+    sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
+    touched = {id(change.slot.owner) for change in changes}
+    caches = {id(cache.wrapper): cache for record in history.records for cache in record.caches}
+    certain = instant.certainty((*changes, *loose), require_instant)
+    own = known + instant.held_by(loose)
+    for site in located.sites:
+        own.update(map(id, site.functions))
+    own.update(id(one.store) for one in located.still)
+    wanted = instant.Swap(
+        changes=(*changes, *loose),
+        sole=sole,
+        own=own,
+        caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
+        along=tuple(history.point_at(to)),
+        certain=certain,
+    )
+    instant.make(wanted)
+    generation = history.records[to].generation
+    return replace(generation, notes=(*generation.notes, *map(_warning, located.found)))
+
+
+def _warning(found: Diagnostic) -> Diagnostic:
+    """What would refuse a patch is told of a rollback: the way back must not be barred by a closure."""
+    return msgspec.structs.replace(found, severity=Severity.WARNING)
+
+
+def _switched(history: History, changes: Sequence[Change]) -> Iterator[LinkedSite]:
+    """The sites whose code changes, as if a patch brought what they go back to."""
+    known = {id(history.now(target.function)): target.site for record in history.records for target in record.targets}
+    modules = {id(namespace_of(one)): one for one in list(sys.modules.values()) if is_module(one)}
+    for change in changes:
+        function, code = _function_and_code(change)
+        if function is None or code is None or id(function) not in known:
+            continue
+        module = modules.get(id(function.__globals__))
+        if module is not None:
+            edit = _edit(known[id(function)], function.__code__, code)
+            part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"")
+            yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
+
+
+def _function_and_code(change: Change) -> tuple[FunctionType | None, CodeType | None]:
+    """The function that gives its code up, and the code that comes."""
+    if change.slot.name == "__code__" and isinstance(change.new, CodeType):
+        return change.slot.owner, change.new
+    old, new = (functions_in(one) for one in (change.old, change.new))
+    return next(((a, b.__code__) for a, b in zip(old, new, strict=False) if a is not b), (None, None))
+
+
+def _edit(site: Site, old: CodeType, new: CodeType) -> FunctionEdit:
+    return FunctionEdit(
+        site=site,
+        replaces=fingerprint.of(old),
+        brings=fingerprint.of(new),
+        code=fingerprint.encode(new),
+        positional=(),
+        keywords=(),
+        annotations=Annotations(None, False, False),
+        type_parameters=None,
+    )
+
+
+def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
+    """The stores into closures and copies that the history knows nothing of."""
+    codes = {id(function): code for function, code in map(_function_and_code, changes) if function is not None}
+    for site in located.sites:
+        code = codes[id(site.functions[0])]
+        assert code is not None
+        for closure in site.closures:
+            yield from closure_changes(closure.function, nested.at(code, closure.path))
+        for copy in site.functions[1:]:
+            if id(copy) not in codes:
+                yield from closure_changes(copy, code)
+
+
+def _between(history: History, to: int) -> tuple[Change, ...]:
+    """The stores that lead from the current generation to another."""
+    now = history.values(history.current)
+    then = history.values(to)
+    return tuple(Change(slot, now[key][1], value) for key, (slot, value) in then.items() if now[key][1] is not value)
+
+
+def _before(history: History) -> int:
+    if not history.current:
+        raise Refused([finding("BCP607", "generation 0 is the process as started: nothing was before it")])
+    return history.records[history.current].generation.parent
+
+
+def _known(history: History, number: int) -> None:
+    if not 0 <= number < len(history.records):
+        message = f"generation {number} is not one of 0 to {len(history.records) - 1}"
+        raise Refused([finding("BCP607", message)])
+
+
+def at(history: History, generation: int, function: Any) -> Any:
+    """A function that runs the code, with the defaults, that ``function`` had in a generation.
+
+    A bound method gives a bound method. Raises TypeError for what is no Python function,
+    `Refused` (BCP607) where there is no such generation.
+    """
+    _known(history, generation)
+    if isinstance(function, MethodType):
+        return MethodType(at(history, generation, function.__func__), function.__self__)
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"a function or bound method is needed, not {type(function).__name__}")
+    values = history.values(generation)
+
+    def then(name: str) -> Any:
+        slot = Slot(Kind.ATTRIBUTE, function, name)
+        return values[slot.key][1] if slot.key in values else getattr(function, name)
+
+    shown = FunctionType(
+        then("__code__"), function.__globals__, function.__name__, then("__defaults__"), function.__closure__
+    )
+    shown.__kwdefaults__ = then("__kwdefaults__")
+    shown.__doc__ = then("__doc__")
+    shown.__qualname__, shown.__module__ = function.__qualname__, function.__module__
+    shown.__dict__.update(function.__dict__)
+    history.exhibits.add(shown)
+    return shown

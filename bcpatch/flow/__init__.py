@@ -1,0 +1,176 @@
+"""Abstract interpretation of a code object: shape of the stack, kind and origin of every value.
+
+Works on `model.Code`, raw fields decoded from an untrusted file, never on a live code
+object. Knows what an instruction needs and leaves behind, not which references a
+policy allows, and it words no finding.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from bcpatch.flow import decode, fields, uses
+from bcpatch.flow.decode import Broken, Instruction, Position
+from bcpatch.flow.interpret import Trace
+from bcpatch.flow.kinds import Kinds
+from bcpatch.flow.origins import Origin, Use
+from bcpatch.flow.uses import Graph
+from bcpatch.flow.values import slots
+from bcpatch.model import Code
+
+__all__ = ["Fault", "Flow", "Instruction", "Malformed", "Position", "analyze"]
+
+#: Code nested deeper than this (a lambda in a lambda in ...) is refused.
+DEEPEST: Final = 60
+
+
+class Fault(NamedTuple):
+    """One structural fault. ``code_path`` are constant indices from the outermost code to the faulty one."""
+
+    rule: str
+    message: str
+    offset: int
+    code_path: tuple[int, ...]
+    qualname: str
+    position: Position | None
+
+
+class Malformed(Exception):
+    """The structure is broken: nothing can be said of what the code would do."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        super().__init__(
+            "; ".join(f"{fault.rule} {fault.qualname}+{fault.offset}: {fault.message}" for fault in faults)
+        )
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is known of one code object.
+
+    ``nested`` maps the index of a constant to the flow of the code that it is.
+    ``demands`` are the kinds that its arguments must be of, unchecked; empty where any will do.
+    """
+
+    code: Code
+    instructions: tuple[Instruction, ...]
+    max_depth: int
+    nested: Mapping[int, Flow]
+    demands: tuple[int, ...]
+    trace: Trace = field(repr=False)
+
+    @cached_property
+    def uses(self) -> tuple[Use, ...]:
+        """What the reachable instructions do with names, in their order."""
+        return uses.uses(self.graph)
+
+    @cached_property
+    def operands(self) -> Mapping[int, tuple[Origin, ...]]:
+        """By offset of each reachable instruction: the origins of the values that it works on, deepest first."""
+        return uses.operands(self.graph)
+
+    @cached_property
+    def stored_captures(self) -> frozenset[str]:
+        """The free variables that this code, or code nested in it, assigns."""
+        return uses.stored_captures(self.code, self.trace, {at: one.stored_captures for at, one in self.nested.items()})
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The origins of all values, as they are asked for."""
+        return Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
+
+    @cached_property
+    def _positions(self) -> tuple[list[int], list[Position]]:
+        return decode.positions(self.code)
+
+    def position(self, offset: int) -> Position | None:
+        """Where in the source the instruction at ``offset`` stands; None where the line table doesn't say."""
+        return _at(*self._positions, offset)
+
+
+def _at(ends: list[int], found: list[Position], offset: int) -> Position | None:
+    place = bisect_right(ends, offset)
+    return found[place] if offset >= 0 and place < len(found) and found[place].line >= 0 else None
+
+
+def _place(code: Code, offset: int) -> Position | None:
+    """The position of a fault in code whose line table may itself be broken."""
+    try:
+        decode.check_positions(code)
+    except Broken:
+        return None
+    return _at(*decode.positions(code), offset)
+
+
+def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
+    """All that is looked at before any path is followed."""
+    broken = list(fields.check(code))
+    if broken:
+        return None, broken
+    decoded = decode.instructions(code)
+    decode.check_positions(code)
+    table = decode.handlers(code, decoded)
+    local = slots(code, fields.parameters(code))
+    broken += fields.arguments(code, local, decoded)
+    if not broken:
+        broken += fields.prologue(code, local, decoded)
+        broken += fields.neighbours(code, decoded)
+    return (None, broken) if broken else (Trace(code, decoded, table, local), [])
+
+
+def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | None:
+    """The flow of ``code``; None, and at least one more fault, where it has none."""
+    before = len(faults)
+
+    def fault(broken: Broken) -> None:
+        faults.append(
+            Fault(broken.rule, broken.message, broken.offset, path, code.qualname, _place(code, broken.offset))
+        )
+
+    if len(path) > DEEPEST:
+        fault(Broken("BCP310", f"code nested more than {DEEPEST} deep", 0))
+        return None
+    nested = {}
+    for index, constant in enumerate(code.constants):
+        if isinstance(constant, Code):
+            inner = _analyze(constant, (*path, index), faults)
+            if inner:
+                nested[index] = inner
+    trace: Trace | None = None
+    kinds: Kinds | None = None
+    try:
+        trace, broken = _straight(code)
+        if trace and len(faults) == before:
+            trace.follow()
+            kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
+            found = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
+            broken = sorted(found, key=lambda one: one.offset)[:1]
+    except Broken as found:
+        broken = [found]
+    for one in broken:
+        fault(one)
+    if len(faults) > before or trace is None or kinds is None:
+        return None
+    return Flow(code, trace.decoded, trace.max_depth, nested, kinds.demands, trace)
+
+
+def analyze(code: Code) -> Flow:
+    """Follow every path through ``code`` and the code nested in it.
+
+    Total and bounded on any input. Raises `Malformed` with the faults found: all that stand
+    in single fields and instructions, else the first on a path.
+    """
+    faults: list[Fault] = []
+    flow = _analyze(code, (), faults)
+    if flow and flow.demands:
+        faults.append(
+            Fault("BCP306", "only the code around it may call this with what it needs", 0, (), code.qualname, None)
+        )
+    if flow is None or faults:
+        raise Malformed(tuple(faults))
+    return flow

@@ -1,0 +1,265 @@
+"""Fields of a code object that must agree, and arguments that must be in range: all that needs no path.
+
+Knows each instruction by itself and the prologue, which is a straight line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from bcpatch import pythons
+from bcpatch.flow.decode import Broken, Instruction
+from bcpatch.flow.opcodes import FACTS, INTRINSICS_1, INTRINSICS_2, NUMBERS
+from bcpatch.flow.values import Slots
+from bcpatch.model import Code, FrozenSet, Slice, Text, Tuple
+
+VARARGS: Final = 0x04
+VARKEYWORDS: Final = 0x08
+OPTIMIZED: Final = 0x01
+GENERATOR: Final = 0x20
+COROUTINE: Final = 0x80
+ITERABLE_COROUTINE: Final = 0x100
+ASYNC_GENERATOR: Final = 0x200
+SUSPENDS: Final = GENERATOR | COROUTINE | ASYNC_GENERATOR
+
+#: Deeper stacks, more variables and deeper constants than any source gives; the time and
+#: memory to look at a code object grow with them.
+MOST_STACK: Final = 1 << 16
+MOST_NAMES: Final = 1 << 16
+MOST_CONSTANTS: Final = 1 << 20
+DEEPEST: Final = 60
+
+_NUMBERS_END: Final = 1 << 31
+
+
+def parameters(code: Code) -> int:
+    """How many of ``varnames`` a call binds."""
+    return code.argcount + code.kwonlyargcount + (code.flags & VARARGS != 0) + (code.flags & VARKEYWORDS != 0)
+
+
+def check(code: Code) -> Iterator[Broken]:
+    """Limits and fields (BCP310, BCP314)."""
+    sizes = (code.varnames, code.cellvars, code.freevars, code.names)
+    if not 0 <= code.stacksize <= MOST_STACK or sum(map(len, sizes)) > MOST_NAMES:
+        yield Broken("BCP310", f"a stack of {code.stacksize}, {sum(map(len, sizes))} names: beyond any source", 0)
+        return
+    if len(code.constants) > MOST_CONSTANTS:
+        yield Broken("BCP310", f"{len(code.constants)} constants: beyond any source", 0)
+        return
+    numbers = (code.argcount, code.posonlyargcount, code.kwonlyargcount, code.flags, code.first_line)
+    if not all(-1 <= number < _NUMBERS_END for number in numbers) or min(numbers[:4]) < 0:
+        yield Broken("BCP314", f"a negative or huge number among {numbers}", 0)
+        return
+    if code.posonlyargcount > code.argcount or parameters(code) > len(code.varnames):
+        yield Broken("BCP314", f"{parameters(code)} parameters, but {len(code.varnames)} variables", 0)
+    for kind, names in zip(("local", "cell", "free"), sizes, strict=False):
+        if len(set(names)) != len(names):
+            yield Broken("BCP314", f"a {kind} variable stands twice in the code's list of them", 0)
+    if code.flags & ~pythons.CODE_FLAGS:
+        yield Broken("BCP314", f"unknown flags {code.flags & ~pythons.CODE_FLAGS:#x}", 0)
+    if (code.flags & SUSPENDS).bit_count() > 1 or (code.flags & ITERABLE_COROUTINE and not code.flags & GENERATOR):
+        yield Broken("BCP314", "flags of more than one of generator, coroutine and asynchronous generator", 0)
+    flag = pythons.DOCSTRING_FLAG
+    if flag and code.flags & flag and not (code.constants and isinstance(code.constants[0], str | Text)):
+        yield Broken("BCP314", "the flags promise a docstring, but the first constant is none", 0)
+    if _too_deep(code):
+        yield Broken("BCP310", f"constants nested more than {DEEPEST} deep, or code in a container", 0)
+
+
+def _too_deep(code: Code) -> bool:
+    """Whether a container among the constants is nested too deep or holds code (which no compiler does)."""
+    level: list[object] = [one for one in code.constants if isinstance(one, Tuple | FrozenSet | Slice)]
+    for _ in range(DEEPEST):
+        inner: list[object] = []
+        for container in level:
+            match container:
+                case Tuple(items) | FrozenSet(items):
+                    inner += items
+                case Slice(start, stop, step):
+                    inner += (start, stop, step)
+        if any(isinstance(one, Code) for one in inner):
+            return True
+        level = [one for one in inner if isinstance(one, Tuple | FrozenSet | Slice)]
+        if not level:
+            return False
+    return True
+
+
+# --- arguments ------------------------------------------------------------------------
+
+
+@cache
+def _range(meaning: str) -> tuple[int, int, frozenset[int] | None]:
+    """Lowest and highest argument of a row's ``0-3``, ``1-`` or ``one of 1 2 4``."""
+    if meaning.startswith("one of "):
+        allowed = frozenset(map(int, meaning.removeprefix("one of ").split()))
+        return min(allowed), max(allowed), allowed
+    low, _, high = meaning.partition("-")
+    return int(low), int(high) if high else _NUMBERS_END, None
+
+
+def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> str | None:
+    """What is wrong with an argument; None where nothing is."""
+    match meaning:
+        case "unused" | "target" | "count" | "source":
+            return None
+        case "local":
+            return None if argument < len(slots.names) else f"slot {argument} of {len(slots.names)}"
+        case "pair":
+            worst = max(argument >> 4, argument & 15)
+            return None if worst < len(slots.names) else f"slot {worst} of {len(slots.names)}"
+        case "constant":
+            return None if argument < len(code.constants) else f"constant {argument} of {len(code.constants)}"
+        case "name" | "name>>1" | "name>>2":
+            index = argument >> int(meaning[6:] or 0)
+            return None if index < len(code.names) else f"name {index} of {len(code.names)}"
+        case "texts":
+            constant = code.constants[argument] if argument < len(code.constants) else None
+            fits = isinstance(constant, Tuple) and all(isinstance(item, str) for item in constant.items)
+            return None if fits else f"constant {argument} is no tuple of names"
+        case "free variables":
+            return (
+                None if argument == len(code.freevars) else f"{argument} cells for {len(code.freevars)} free variables"
+            )
+        case "resume":
+            fits = argument & pythons.RESUME_PLACE in pythons.RESUME_PLACES and argument <= pythons.RESUME_MOST
+            return None if fits else f"{argument} is no place to resume at"
+        case "comparison>>4" | "comparison>>5":
+            return None if argument >> int(meaning[-1]) <= 5 else f"comparison {argument >> int(meaning[-1])} of 6"
+        case "intrinsic 1" | "intrinsic 2":
+            table = INTRINSICS_1 if meaning[-1] == "1" else INTRINSICS_2
+            return None if argument in table else f"intrinsic function {argument} doesn't exist"
+    low, high, allowed = _range(meaning)
+    if low <= argument <= high and (allowed is None or argument in allowed):
+        return None
+    return f"argument {argument}, allowed: {meaning}"
+
+
+def arguments(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+    """Every argument out of its range (BCP307)."""
+    seen = {(number, argument) for _, number, _, argument, _ in decoded}
+    wrong = {}
+    for number, argument in seen:
+        fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
+        if fault:
+            wrong[number, argument] = fault
+    for offset, number, name, argument, _ in decoded if wrong else ():
+        if (number, argument) in wrong:
+            yield Broken("BCP307", f"{name}: {wrong[number, argument]}", offset)
+
+
+# --- neighbours and prologue ------------------------------------------------------------
+
+
+def prologue(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+    """COPY_FREE_VARS, MAKE_CELL and RETURN_GENERATOR as flags and kinds of variables demand (BCP312)."""
+    names = [instruction.name for instruction in decoded[: len(slots.names) + 12]]
+    at = 0
+    copies = names[:1] == ["COPY_FREE_VARS"]
+    at += copies
+    if copies != bool(code.freevars):
+        yield Broken("BCP312", "free variables need one COPY_FREE_VARS as the first instruction", 0)
+    made = set()
+    while names[at : at + 1] == ["MAKE_CELL"]:
+        made.add(decoded[at].argument)
+        at += 1
+    for slot in slots.cells - made:
+        if slot < slots.parameters:
+            yield Broken("BCP312", f"the captured parameter {slots.names[slot]!r} gets no cell at the start", 0)
+    suspends = code.flags & SUSPENDS != 0
+    if suspends:
+        for start in pythons.GENERATOR_STARTS:
+            if names[at : at + len(start)] == list(start):
+                at += len(start)
+                break
+        else:
+            yield Broken("BCP312", "the flags promise a generator or coroutine, but the code does not start as one", 0)
+            return
+    if names[at : at + 1] != ["RESUME"] or decoded[at].argument != 0:
+        yield Broken("BCP312", "the code does not start with RESUME 0 after its prologue", 0)
+        return
+    yield from _after_prologue(code, decoded, at)
+
+
+_ONCE: Final = frozenset(NUMBERS[name] for name in ("RETURN_GENERATOR", "COPY_FREE_VARS"))
+_SUSPENDING: Final = frozenset(NUMBERS[name] for name in ("YIELD_VALUE", "SEND"))
+_PLACED: Final = _ONCE | _SUSPENDING | {NUMBERS["RESUME"]}
+
+
+def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) -> Iterator[Broken]:
+    """What may only stand in the prologue, in a generator, or beside a certain other instruction."""
+    resume, yields = NUMBERS["RESUME"], NUMBERS["YIELD_VALUE"]
+    for at in range(start + 1, len(decoded)):
+        number, offset = decoded[at].opcode, decoded[at].offset
+        if number not in _PLACED:
+            continue
+        if number in _ONCE:
+            yield Broken("BCP312", f"{decoded[at].name} after the prologue", offset)
+        elif number in _SUSPENDING and not code.flags & SUSPENDS:
+            yield Broken("BCP312", f"{decoded[at].name} in code whose flags promise no generator or coroutine", offset)
+        if number == resume and (decoded[at - 1].opcode != yields or not decoded[at].argument & pythons.RESUME_PLACE):
+            yield Broken("BCP312", "RESUME stands only at the start and after YIELD_VALUE", offset)
+        if number == yields:
+            yield from _suspension(decoded, at)
+    for offset, _, name, _, target in decoded:
+        if 0 <= target <= start:
+            yield Broken("BCP312", f"{name} jumps into the prologue", offset)
+
+
+def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
+    """What stands around the YIELD_VALUE at ``at``: closing and throwing read it."""
+    offset = decoded[at].offset
+    if at + 1 == len(decoded) or decoded[at + 1].name != "RESUME":
+        yield Broken("BCP312", "YIELD_VALUE without RESUME after it", offset)
+        return
+    delegates = decoded[at + 1].argument & pythons.RESUME_PLACE > 1
+    if pythons.YIELD_TELLS_DELEGATION and delegates != bool(decoded[at].argument):
+        yield Broken("BCP312", "YIELD_VALUE and RESUME disagree on what is delegated to", offset)
+    if pythons.THROW_READS_SEND and delegates:
+        before = decoded[at - 1]
+        if before.name != "SEND" or before.offset != offset - 2 or before.argument > 255:
+            yield Broken("BCP312", "YIELD_VALUE of a delegation without SEND before it", offset)
+
+
+#: What must stand right behind an instruction: the interpreter takes it for granted, or skips it.
+_FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
+
+_SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
+_WATCHED: Final = (
+    frozenset(NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS) | _SOURCED
+)
+
+
+def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+    """Instructions that the interpreter reads ahead of, skips, or jumps to as one (BCP312)."""
+    watched = [at for at, instruction in enumerate(decoded) if instruction.opcode in _WATCHED]
+    targets = {instruction.target for instruction in decoded} if watched else set()
+    for at in watched:
+        instruction = decoded[at]
+        after = decoded[at + 1] if at + 1 < len(decoded) else None
+        wanted = _FOLLOWERS.get(instruction.name)
+        if wanted and (after is None or after.name not in wanted or at + 1 in targets):
+            yield Broken("BCP312", f"{instruction.name} without {wanted[-1]} after it", instruction.offset)
+        elif instruction.name == "KW_NAMES" and after:
+            names = code.constants[instruction.argument]
+            if isinstance(names, Tuple) and len(names.items) > after.argument:
+                yield Broken("BCP312", f"{len(names.items)} names for {after.argument} arguments", instruction.offset)
+        elif (
+            instruction.name == "PRECALL" and after and (instruction.argument != after.argument or after.argument > 255)
+        ):
+            yield Broken("BCP312", "PRECALL and CALL disagree", instruction.offset)
+        elif instruction.opcode in _SOURCED:
+            end = after.offset if after else len(code.bytecode)
+            if end - 2 * instruction.argument not in {one.offset for one in decoded}:
+                yield Broken("BCP312", "END_ASYNC_FOR does not say where its loop ended", instruction.offset)
+        elif instruction.name in pythons.SKIPPED_AFTER_JUMP:
+            follows = [one.name for one in decoded[instruction.target :][:2]]
+            skipped = pythons.SKIPPED_AFTER_JUMP[instruction.name]
+            if follows[: len(skipped)] != list(skipped):
+                yield Broken(
+                    "BCP312", f"{instruction.name} jumps to {follows[:1]}, not to {skipped}", instruction.offset
+                )
+            elif decoded[instruction.target].offset - instruction.offset > 2 * 0xFFFF:
+                yield Broken("BCP310", f"{instruction.name} jumps further than 65535 units", instruction.offset)

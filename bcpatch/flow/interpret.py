@@ -1,0 +1,394 @@
+"""The abstract interpreter: which values may stand where, on every path through the instructions.
+
+Blocks are followed until nothing new flows anywhere; the sets of values (`bcpatch.flow.values`) only
+grow, so that ends. Knows depths and moves; whether an operand is of the kind that its
+instruction needs is asked afterwards, of what was recorded here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+from bcpatch import pythons
+from bcpatch.flow.decode import Broken, Handler, Instruction
+from bcpatch.flow.opcodes import (
+    BORROWED,
+    CELL,
+    EXCEPTION,
+    FACTS,
+    INDEX,
+    ITERATED,
+    LASTI,
+    NUMBERS,
+    OBJECT,
+    SPENT,
+    Effect,
+    effect,
+)
+from bcpatch.flow.values import PRESENT, RESULTS, Slots, Values, constant_kind
+from bcpatch.model import Code
+
+#: How much following may cost, in values looked at: real code of any size stays far below.
+BUDGET: Final = 20_000_000
+
+
+class Block(NamedTuple):
+    """Instructions ``start`` to before ``end``: entered at the first, left after the last, one handler."""
+
+    start: int
+    end: int
+    handler: Handler | None
+    handler_number: int
+
+
+def blocks(decoded: tuple[Instruction, ...], table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
+    """The basic blocks in order, and the number of the block that starts at an instruction."""
+    leaders = {0}
+    for number, instruction in enumerate(decoded):
+        if FACTS[instruction.opcode].row.flow != (True, False):
+            leaders.add(number + 1)
+            if instruction.target >= 0:
+                leaders.add(instruction.target)
+    for handler in table:
+        leaders.update((handler.start, handler.end, handler.target))
+    leaders.discard(len(decoded))
+    starts = sorted(leaders)
+    found = []
+    entries = iter(enumerate(table))
+    current = next(entries, None)
+    for start, end in zip(starts, [*starts[1:], len(decoded)], strict=True):
+        while current is not None and current[1].end <= start:
+            current = next(entries, None)
+        if current is not None and current[1].start <= start:
+            found.append(Block(start, end, current[1], current[0]))
+        else:
+            found.append(Block(start, end, None, -1))
+    return found, {block.start: number for number, block in enumerate(found)}
+
+
+(
+    _PLAIN, _COPY, _SWAP, _LOAD, _LOAD_CHECKED, _TAKE, _LOAD_TWO, _BORROW, _BORROW_TWO, _STORE, _STORE_LOAD,
+    _STORE_TWO, _DELETE, _MAKE_CELL, _COPY_CELLS, _CELL, _TEST, _END_SEND, _PUSH_EXCEPTION, _PASS,
+) = range(20)  # fmt: skip
+
+_MOVES: Final = {
+    "": _PLAIN, "copy": _COPY, "swap": _SWAP, "load": _LOAD_CHECKED if pythons.LOAD_FAST_CHECKS else _LOAD,
+    "load checked": _LOAD_CHECKED, "take": _TAKE, "load load": _LOAD_TWO, "borrow": _BORROW,
+    "borrow borrow": _BORROW_TWO, "store": _STORE, "store load": _STORE_LOAD, "store store": _STORE_TWO,
+    "delete": _DELETE, "make cell": _MAKE_CELL, "copy cells": _COPY_CELLS, "load cell": _LOAD, "cell": _CELL,
+    "test": _TEST, "end send": _END_SEND, "push exception": _PUSH_EXCEPTION,
+}  # fmt: skip
+
+#: Instructions whose result may be their operand itself, borrowed as it was: which result.
+_PASSING: Final = pythons.PASSES_BORROWED
+
+_MOVE_OF: Final = {
+    number: _PASS if facts.row.name in _PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
+}
+
+#: Instructions in which no exception arises, and the one whose operand is there again when one does.
+_CALM: Final = frozenset(
+    NUMBERS[name]
+    for name in (
+        "PUSH_EXC_INFO", "POP_EXCEPT", "POP_TOP", "POP_ITER", "END_FOR", "END_SEND", "PUSH_NULL", "COPY", "SWAP",
+        "STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "LOAD_FAST_AND_CLEAR", "MAKE_CELL",
+        "LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST", "LOAD_CONST",
+        "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "NOP", "NOT_TAKEN", "JUMP_FORWARD", "RETURN_VALUE", "RETURN_CONST",
+    )
+    if name in NUMBERS
+)  # fmt: skip
+#: Instructions whose exceptions may be looked up at the code unit before them.
+_CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if name in NUMBERS)
+_KEEPING: Final = NUMBERS["YIELD_VALUE"]
+_TWIN: Final = frozenset(
+    NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
+)
+#: Moves that make a value beside those on the stack: a cell, or what is left of a separated pair.
+_MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
+_LOAD_CONST: Final = NUMBERS["LOAD_CONST"]
+
+
+class Trace:
+    """Follows one code object's instructions and records, for each, the values that it works on.
+
+    ``operands`` is None where an instruction is never reached. Slots that an instruction reads stand in ``operands``
+    as if they were on the stack.
+    """
+
+    def __init__(self, code: Code, decoded: tuple[Instruction, ...], table: tuple[Handler, ...], slots: Slots) -> None:
+        self.code = code
+        self.decoded = decoded
+        self.table = table
+        self.slots = slots
+        self.blocks, self.block_at = blocks(decoded, table)
+        self._starts = [block.start for block in self.blocks]
+        self.values = Values(len(decoded), len(slots.names), len(table))
+        self.operands: list[list[int] | None] = [None] * len(decoded)
+        self.effects: list[Effect] = []
+        self.max_depth = 0
+        self.entered: dict[int, tuple[list[int], list[int]]] = {}
+        self.left: dict[int, list[int]] = {}
+        self.spent = 0
+        self._covered = False
+        self._waiting: list[int] = []
+        self._queued: set[int] = set()
+        self._prepare()
+
+    def block_of(self, at: int) -> int:
+        """The number of the block that holds an instruction."""
+        return bisect_right(self._starts, at) - 1
+
+    # --- setting out ---------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        kinds = self.values.kinds
+        known: dict[int, Effect] = {}
+        for number, (offset, opcode, name, argument, _) in enumerate(self.decoded):
+            facts = known.get(argument << 8 | opcode) or effect(opcode, argument)
+            if facts is None or len(facts.gives) > self.code.stacksize + 1:
+                raise Broken("BCP305", f"{name} {argument} needs more than the stack of {self.code.stacksize}", offset)
+            known[argument << 8 | opcode] = facts
+            self.effects.append(facts)
+            first, gives = RESULTS * number, facts.gives
+            if len(gives) == 1:
+                kinds[first] = gives[0] if opcode != _LOAD_CONST else constant_kind(self.code.constants[argument])
+            elif gives:
+                kinds[first : first + 3] = (*gives, OBJECT, OBJECT, OBJECT)[:3]
+            if opcode in _TWIN:
+                kinds[first + PRESENT] = EXCEPTION
+            elif opcode in _MADE:
+                kinds[first] = _MADE[opcode]
+        for number in range(len(self.table)):
+            kinds[self.values.first_handler + 2 * number] = LASTI
+            kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
+        for slot in range(self.slots.first_free, len(self.slots.names)):
+            kinds[self.values.first_slot + slot] = CELL
+
+    def _given(self, at: int) -> list[int]:
+        """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
+        return [RESULTS * at + min(result, 2) for result in range(len(self.effects[at].gives))]
+
+    def _fault(self, rule: str, message: str, number: int) -> Broken:
+        return Broken(rule, message, self.decoded[number].offset)
+
+    # --- following -----------------------------------------------------------------
+
+    def follow(self) -> None:
+        """To the end. Raises `Broken` (BCP303, BCP304, BCP305, BCP309, BCP310, BCP312, BCP315)."""
+        slots = self.slots
+        local = [self.values.unbound] * len(slots.names)
+        local[: slots.parameters] = range(self.values.first_slot, self.values.first_slot + slots.parameters)
+        self._enter(0, [], local, 0)
+        while self._waiting:
+            number = heappop(self._waiting)
+            self._queued.discard(number)
+            stack, local = self.entered[number]
+            self.spent += len(stack) + len(local) + self.blocks[number].end - self.blocks[number].start
+            if self.spent > BUDGET:
+                raise self._fault("BCP310", "the code is too tangled to follow", self.blocks[number].start)
+            self._block(number, stack.copy(), local.copy())
+
+    def _enter(self, start: int, stack: list[int], local: list[int], source: int) -> None:
+        """Join what flows into the block at instruction ``start``."""
+        if start == len(self.decoded):
+            raise self._fault("BCP309", "control falls off the end of the code", source)
+        number = self.block_at[start]
+        known = self.entered.get(number)
+        if known is None:
+            if len(stack) > self.code.stacksize:
+                raise self._fault("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
+            self.max_depth = max(self.max_depth, len(stack))
+            self.entered[number] = (stack.copy(), local.copy())
+        else:
+            if len(known[0]) != len(stack):
+                raise self._fault(
+                    "BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start
+                )
+            changed = self._join(known[0], stack)
+            if not self._join(known[1], local) and not changed:
+                return
+        if number not in self._queued:
+            self._queued.add(number)
+            heappush(self._waiting, number)
+
+    def _join(self, known: list[int], new: list[int]) -> bool:
+        if known == new:
+            return False
+        changed = False
+        union = self.values.union
+        for place, value in enumerate(new):
+            old = known[place]
+            if old != value:
+                both = union(old, value)
+                if both != old:
+                    known[place] = both
+                    changed = True
+        return changed
+
+    def _unwind(self, block: Block, stack: list[int], local: list[int], source: int) -> None:
+        """What an instruction that raises brings to the block's handler."""
+        handler = block.handler
+        assert handler is not None
+        raised = self.values.first_handler + 2 * block.handler_number
+        pushed = [raised, raised + 1] if handler.lasti else [raised + 1]
+        self._enter(handler.target, stack[: handler.depth] + pushed, local, source)
+
+    def _raises(self, block: Block, at: int, stack: list[int], local: list[int]) -> None:
+        """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
+        assert block.handler is not None
+        floor = block.handler.depth
+        gone = 0 if self.decoded[at].opcode == _KEEPING else self.effects[at].removes
+        if len(stack) - gone < floor:
+            raise self._fault("BCP308", f"where {self.decoded[at].name} raises, its handler expects {floor} values", at)
+        if not self._covered:
+            self._covered = True
+            self._unwind(block, stack, local, at)
+
+    def _raises_before(self, number: int, stack: list[int], local: list[int]) -> None:
+        """The same, for the handler of the instruction before the block, where that may be asked instead."""
+        block, before = self.blocks[number], self.blocks[number - 1]
+        if number and before.handler and before.handler is not block.handler:
+            if self.decoded[block.start].opcode in _CALLING:
+                self._raises(before, block.start, stack, local)
+                self._covered = False
+
+    def _block(self, number: int, stack: list[int], local: list[int]) -> None:
+        block = self.blocks[number]
+        self._covered = False
+        if _CALLING:
+            self._raises_before(number, stack, local)
+        decoded, effects, operands, limit = self.decoded, self.effects, self.operands, self.code.stacksize
+        for at in range(block.start, block.end):
+            opcode = decoded[at].opcode
+            if block.handler and opcode not in _CALM:
+                self._raises(block, at, stack, local)
+            needs, removes, gives, _, _ = effects[at]
+            wanted = len(needs)
+            if wanted > len(stack):
+                raise self._fault("BCP303", f"{decoded[at].name} needs {wanted} values, {len(stack)} are there", at)
+            work = stack[-wanted:] if wanted else []
+            operands[at] = work
+            if removes:
+                del stack[-removes:]
+            move = _MOVE_OF[opcode]
+            if move == _PLAIN:
+                if len(gives) == 1:
+                    stack.append(RESULTS * at)
+                elif gives:
+                    stack += self._given(at)
+            elif move != _TEST:
+                self._move(move, at, stack, local, work)
+            depth = len(stack)
+            if depth > self.max_depth:
+                self.max_depth = depth
+                if depth > limit:
+                    raise self._fault("BCP305", f"{depth} values on a stack of {limit}", at)
+        self.left[number] = stack
+        self._leave(block.end - 1, stack, local)
+
+    def _leave(self, at: int, stack: list[int], local: list[int]) -> None:
+        """To the blocks after the one whose last instruction is ``at``."""
+        instruction, work = self.decoded[at], self.operands[at] or []
+        row = FACTS[instruction.opcode].row
+        falling, jumping = (stack, local), (stack, local)
+        if row.jump:
+            before = stack[: len(stack) - len(self.effects[at].gives)] + work[len(work) - self.effects[at].removes :]
+            del before[len(before) - self.effects[at].jump_removes :]
+            jumping = (before + [RESULTS * at + 2] * len(self.effects[at].jump_gives), local)
+        elif row.move == "test":
+            known = self.values.present(work[0])
+            if known != work[0]:
+                narrowed = (
+                    [known if v == work[0] else v for v in stack],
+                    [known if v == work[0] else v for v in local],
+                )
+                falling, jumping = (falling, narrowed) if "NOT_NONE" in row.name else (narrowed, jumping)
+        if row.flow.falls:
+            self._enter(at + 1, *falling, at)
+        if row.flow.jumps:
+            self._enter(instruction.target, *jumping, at)
+
+    # --- moves ---------------------------------------------------------------------
+
+    def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
+        argument, made = self.decoded[at].argument, RESULTS * at
+        if move in (_LOAD, _LOAD_CHECKED):
+            if move == _LOAD_CHECKED:
+                local[argument] = self.values.bound(local[argument], made)
+            self.operands[at] = [local[argument]]
+            stack.append(local[argument])
+        elif move == _BORROW:
+            self.operands[at] = [local[argument]]
+            stack.append(self.values.borrowed(local[argument], argument))
+        elif move == _STORE:
+            self._store(at, stack, local, argument, work[0])
+        elif move == _PASS:
+            self._pass(at, stack, work[-1])
+        elif move == _CELL:
+            self.operands[at] = [*work, local[argument]]
+            stack += self._given(at)
+        elif move == _COPY:
+            stack.append(work[0])
+        elif move == _SWAP:
+            self._swap(at, stack, work)
+        elif move == _END_SEND:
+            stack.append(work[-1])
+        elif move == _PUSH_EXCEPTION:
+            stack += (made, work[0])
+        else:
+            self._move_locals(move, at, stack, local, work)
+
+    def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
+        argument = self.decoded[at].argument
+        first, second = argument >> 4, argument & 15
+        if move == _STORE_LOAD:
+            self._store(at, stack, local, first, work[0])
+            self.operands[at] = [work[0], local[second]]
+            stack.append(local[second])
+        elif move == _STORE_TWO:
+            self._store(at, stack, local, first, work[1])
+            self._store(at, stack, local, second, work[0])
+        elif move in (_LOAD_TWO, _BORROW_TWO):
+            self.operands[at] = [local[first], local[second]]
+            borrowed = self.values.borrowed
+            pair = ((local[slot], slot) for slot in (first, second))
+            stack += [value if move == _LOAD_TWO else borrowed(value, slot) for value, slot in pair]
+        elif move == _TAKE:
+            value = local[argument]
+            self.operands[at] = [value]
+            self._store(at, stack, local, argument, self.values.unbound)
+            stack.append(value)
+        elif move == _DELETE:
+            self.operands[at] = [local[argument]]
+            self._store(at, stack, local, argument, self.values.unbound)
+        elif move == _MAKE_CELL:
+            self.operands[at] = [local[argument]]
+            self._store(at, stack, local, argument, RESULTS * at)
+        else:
+            assert move == _COPY_CELLS
+            for slot in range(self.slots.first_free, len(self.slots.names)):
+                self._store(at, stack, local, slot, self.values.first_slot + slot)
+
+    def _store(self, at: int, stack: list[int], local: list[int], slot: int, value: int) -> None:
+        if pythons.BORROWS and any(slot in self.values.parts(lent)[1] for lent in stack if lent >= self.values.single):
+            name = self.slots.names[slot]
+            raise self._fault("BCP315", f"{name!r} changes while a reference borrowed from it is on the stack", at)
+        local[slot] = value
+        self._covered = False
+
+    def _pass(self, at: int, stack: list[int], operand: int) -> None:
+        given = self._given(at)
+        stack += given
+        result = _PASSING[self.decoded[at].name]
+        if len(given) > result and self.values.kinds[operand] & BORROWED:
+            place = len(stack) - len(given) + result
+            stack[place] = self.values.lent(stack[place], operand)
+
+    def _swap(self, at: int, stack: list[int], work: list[int]) -> None:
+        deep, top = work[0], work[-1]
+        kinds = self.values.kinds
+        stack[-1] = RESULTS * at if kinds[deep] & (ITERATED | INDEX) else deep
+        stack[-len(work)] = RESULTS * at if kinds[top] & (ITERATED | INDEX) else top
+        self._covered = False

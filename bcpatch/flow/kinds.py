@@ -1,0 +1,534 @@
+"""Whether every operand is of the kind that its instruction needs, on every path.
+
+Asks of a finished `interpret.Trace`: kinds of operands, what constants they are where that
+matters, functions and their cells, and that loops can be interrupted. Knows nothing of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from bcpatch import pythons
+from bcpatch.flow.decode import Broken, Instruction
+from bcpatch.flow.fields import ASYNC_GENERATOR, GENERATOR, OPTIMIZED
+from bcpatch.flow.interpret import Trace
+from bcpatch.flow.opcodes import (
+    ANYTHING,
+    AWAITABLE,
+    BORROWED,
+    CELL,
+    DEMANDING,
+    DICT,
+    EXCEPTIONS,
+    FACTS,
+    FUNCTION,
+    INTRINSICS_1,
+    INTRINSICS_2,
+    ITERATOR,
+    KIND_NAMES,
+    NULL,
+    NUMBERS,
+    SET,
+    TEXT,
+    TEXTS,
+    TUPLE,
+    UNBOUND,
+    UNCLOSED,
+    VALUE,
+)
+from bcpatch.flow.values import RESULTS
+from bcpatch.model import Code, Constant, Dots, Tuple
+
+_CLOSURE: Final = 8
+_ANNOTATIONS: Final = 4
+
+
+def words(kind: int) -> str:
+    """A kind for people."""
+    return " or ".join(name for bit, name in KIND_NAMES.items() if kind & bit) or "nothing"
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
+
+
+_MAKE: Final = NUMBERS["MAKE_FUNCTION"]
+_ATTRIBUTE: Final = NUMBERS.get("SET_FUNCTION_ATTRIBUTE", -1)
+_FOR_ITER: Final = NUMBERS["FOR_ITER"]
+_CALL: Final = NUMBERS["CALL"]
+_DEREF: Final = _numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
+_CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
+#: Parameters that only the compiler can name, and what it fills them with.
+_PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
+_PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
+_UNCHECKED: Final = (
+    "LOAD_FAST",
+    "LOAD_FAST_LOAD_FAST",
+    "LOAD_FAST_BORROW",
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW",
+    "STORE_FAST_LOAD_FAST",
+)
+#: Instructions that run no other code, so that a loop of them alone never ends and can't be ended.
+_IDLE: Final = frozenset(
+    number
+    for number, facts in FACTS.items()
+    if facts.row.move or facts.row.flow.jumps
+    or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
+    or facts.row.name in ("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_EXCEPT", "TO_BOOL", "IS_OP", "NOT_TAKEN")
+) - _numbers("FOR_ITER", "SEND")  # fmt: skip
+_UNINTERRUPTED: Final = NUMBERS["JUMP_BACKWARD_NO_INTERRUPT"]
+_INTERRUPTIBLE: Final = frozenset(
+    number for number, facts in FACTS.items() if facts.backward and number != _UNINTERRUPTED
+)
+
+
+class Kinds:
+    """One finished trace being asked. ``demands`` are the kinds that its arguments must be of (`Flow.demands`),
+    ``nested`` those of the code constants. ``made`` maps a function value to its constant and closure.
+    """
+
+    def __init__(self, trace: Trace, nested: Mapping[int, tuple[int, ...]]) -> None:
+        self.trace = trace
+        self.code = trace.code
+        self.values = trace.values
+        self.nested = nested
+        self.demands: tuple[int, ...] = ()
+        self.made: dict[int, tuple[int, int | None]] = {}
+
+    # --- kinds that only the whole shows -----------------------------------------------
+
+    def narrow(self) -> Iterator[Broken]:
+        """Set the kinds that depend on what else is done with a value."""
+        self.values.rekind(self._parameters())
+        kinds: dict[int, int] = {}
+        for at, instruction in enumerate(self.trace.decoded):
+            work = self.trace.operands[at]
+            if work is None:
+                continue
+            if instruction.opcode in _PREPARES_STAR and self._prepares(instruction.opcode, instruction.argument):
+                kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
+            elif instruction.opcode == _MAKE:
+                flags = instruction.argument if len(work) > 1 else 0  # nothing reads the argument from 3.13 on
+                yield from self._make(at, flags, work, kinds)
+            elif instruction.opcode == _ATTRIBUTE:
+                yield from self._set_attribute(at, instruction.argument, work, kinds)
+            elif instruction.opcode == _CALL and self._makes_generator(work[0], kinds):
+                kinds[RESULTS * at] = ITERATOR
+            elif instruction.opcode in _DEREF and self.trace.slots.names[instruction.argument] == ".type_params":
+                kinds[RESULTS * at] = TUPLE
+            elif instruction.opcode in _CLASS_LOADS and self._conditional_annotations(instruction):
+                kinds[RESULTS * at] = SET
+        self.values.rekind(kinds)
+
+    def _parameters(self) -> dict[int, int]:
+        """The kinds of parameters that only the compiler can name, and which only it fills."""
+        names = self.trace.slots.names[: self.trace.slots.parameters]
+        wanted = {slot: _PARAMETERS[name] for slot, name in enumerate(names) if name in _PARAMETERS}
+        if names[:1] == (".0",) and not self._iterates(self.values.first_slot):
+            del wanted[0]
+        if wanted:
+            self.demands = tuple(wanted.get(slot, VALUE) for slot in range(len(names)))
+        return {self.values.first_slot + slot: kind for slot, kind in wanted.items()}
+
+    def _iterates(self, value: int) -> bool:
+        """Whether a value goes to FOR_ITER as it is."""
+        return not pythons.ITERATES_ANYTHING and any(
+            work is not None and instruction.opcode == _FOR_ITER and value in self.values.members(work[0])
+            for instruction, work in zip(self.trace.decoded, self.trace.operands, strict=True)
+        )
+
+    def _makes_generator(self, callee: int, kinds: dict[int, int]) -> bool:
+        """Whether a call makes the generator of a generator expression, which FOR_ITER may take."""
+        made = self.single(callee)
+        known = self.made.get(RESULTS * made[0]) if made else None
+        if made is None or known is None or not kinds[RESULTS * made[0]] & (DEMANDING | FUNCTION):
+            return False
+        code = self.code.constants[known[0]]
+        return isinstance(code, Code) and code.flags & GENERATOR != 0
+
+    def _conditional_annotations(self, instruction: Instruction) -> bool:
+        """The compiler keeps a set in the namespace of a module or class that has annotations in branches (3.14+).
+        Nothing but hostile Python code replaces it.
+        """
+        if self.code.flags & OPTIMIZED:
+            return False
+        names = self.code.names if instruction.name == "LOAD_NAME" else self.trace.slots.names
+        return names[instruction.argument] == "__conditional_annotations__"
+
+    def _prepares(self, opcode: int, argument: int) -> bool:
+        return opcode != NUMBERS.get("CALL_INTRINSIC_2") or INTRINSICS_2[argument][0] == "INTRINSIC_PREP_RERAISE_STAR"
+
+    def _lists(self, value: int) -> Iterator[int]:
+        for member in self.values.members(value):
+            at = member // RESULTS
+            if (
+                member < self.values.entry
+                and self.trace.decoded[at].name == "BUILD_LIST"
+                and not self.trace.effects[at].needs
+            ):
+                yield member
+
+    def _broken(self, rule: str, message: str, at: int) -> Broken:
+        return Broken(rule, message, self.trace.decoded[at].offset)
+
+    def single(self, value: int) -> tuple[int, int] | None:
+        """(instruction, result) that made a value; None where it is not one instruction's."""
+        members = self.values.members(value)
+        member = next(iter(members))
+        return divmod(member, RESULTS) if len(members) == 1 and member < self.values.entry else None
+
+    def made_by(self, value: int) -> str | None:
+        """The name of the only instruction that a value may come from."""
+        made = self.single(value)
+        return self.trace.decoded[made[0]].name if made else None
+
+    def constant(self, value: int) -> int | None:
+        """The index of the constant that a value is."""
+        made = self.single(value)
+        return self.trace.decoded[made[0]].argument if made and self.made_by(value) == "LOAD_CONST" else None
+
+    def constant_or_number(self, value: int) -> Constant:
+        """The constant that a value is, however it was loaded; ``...`` where it is none."""
+        made, by = self.single(value), self.made_by(value)
+        if made and by == "LOAD_CONST":
+            return self.code.constants[self.trace.decoded[made[0]].argument]
+        if made and by == "LOAD_SMALL_INT":
+            return self.trace.decoded[made[0]].argument
+        if made and by == "LOAD_COMMON_CONSTANT":
+            common = pythons.common_constant(self.trace.decoded[made[0]].argument)
+            return common if common is None or isinstance(common, int | str) else Dots()
+        return Dots()
+
+    def _make(self, at: int, flags: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+        index = self.constant(work[-1])
+        code = self.code.constants[index] if index is not None else None
+        if index is None or not isinstance(code, Code):
+            yield self._broken("BCP306", "MAKE_FUNCTION takes a code constant, loaded just for it", at)
+            return
+        closure = work[-2] if flags & _CLOSURE else None
+        yield from self._complete(at, index, code, closure, kinds)
+        if flags & _ANNOTATIONS and not self._is_even(work[-3 if flags & _CLOSURE else -2]):
+            yield self._broken("BCP306", "MAKE_FUNCTION takes annotations as a tuple of names and values", at)
+
+    def _complete(
+        self, at: int, index: int, code: Code, closure: int | None, kinds: dict[int, int]
+    ) -> Iterator[Broken]:
+        """The kind of the function made at ``at``, once its cells are given or known to be none."""
+        self.made[RESULTS * at] = (index, closure)
+        if closure is not None and not self._is_closure(closure, code):
+            yield self._broken("BCP306", f"the closure of {code.qualname!r} must be {len(code.freevars)} cells", at)
+        if closure is None and code.freevars:
+            kinds[RESULTS * at] = UNCLOSED
+        else:
+            kinds[RESULTS * at] = DEMANDING if self.nested[index] else FUNCTION
+
+    def _set_attribute(self, at: int, flag: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+        value, function = work
+        made = self.single(function)
+        known = self.made.get(RESULTS * made[0]) if made else None
+        if made is None or known is None:
+            yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes a function that was just made", at)
+            return
+        code = self.code.constants[known[0]]
+        assert isinstance(code, Code)
+        if flag == _CLOSURE:
+            yield from self._complete(at, known[0], code, value, kinds)
+        else:
+            self.made[RESULTS * at] = known
+            kinds[RESULTS * at] = kinds[RESULTS * made[0]]
+        wanted = {1: TUPLE | TEXTS, 2: DICT, 4: TUPLE | TEXTS}.get(flag)
+        if wanted is not None and self.values.kinds[value] & ~(wanted | BORROWED):
+            yield self._broken("BCP306", f"SET_FUNCTION_ATTRIBUTE {flag} takes {words(wanted)}", at)
+        if flag == _ANNOTATIONS and not self._is_even(value):
+            yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes annotations as a tuple of names and values", at)
+
+    def tuple_items(self, value: int) -> list[int] | None:
+        made = self.single(value)
+        if made is None or self.made_by(value) != "BUILD_TUPLE":
+            return None
+        return self.trace.operands[made[0]]
+
+    def _is_closure(self, value: int, code: Code) -> bool:
+        """Whether a value is a tuple of exactly the cells that ``code`` needs. Variables that only the compiler
+        can name keep their names.
+        """
+        items = self.tuple_items(value)
+        if items is None or len(items) != len(code.freevars):
+            return False
+        if any(self.values.kinds[item] & ~(CELL | BORROWED) for item in items):
+            return False
+        pairs = zip(code.freevars, items, strict=True)
+        return all(self._cell_name(item) == name for name, item in pairs if name.startswith("."))
+
+    def _cell_name(self, value: int) -> str | None:
+        """The variable whose cell a value is."""
+        members = self.values.members(value)
+        member = next(iter(members))
+        slots = self.trace.slots
+        if len(members) == 1 and member < self.values.entry:
+            return slots.names[self.trace.decoded[member // RESULTS].argument]
+        first = self.values.first_slot
+        return (
+            slots.names[member - first] if len(members) == 1 and first <= member < self.values.first_handler else None
+        )
+
+    def _is_even(self, value: int) -> bool:
+        items = self.tuple_items(value)
+        if items is not None:
+            return len(items) % 2 == 0
+        index = self.constant(value)
+        constant = self.code.constants[index] if index is not None else None
+        return isinstance(constant, Tuple) and len(constant.items) % 2 == 0
+
+    # --- operands ----------------------------------------------------------------------
+
+    def check(self) -> Iterator[Broken]:
+        """Every operand of a wrong kind (BCP306), unbound local (BCP314), borrowed reference (BCP315)."""
+        kinds, effects = self.values.kinds, self.trace.effects
+        for at, instruction in enumerate(self.trace.decoded):
+            work = self.trace.operands[at]
+            if not work:
+                if work is not None and instruction.opcode in _SPECIAL:
+                    yield from self._special(at, [])
+                continue
+            for value, mask in zip(work, effects[at].needs, strict=False):
+                if kinds[value] & ~mask:
+                    yield from self._wrong(at, value, mask)
+            if instruction.opcode in _SPECIAL:
+                yield from self._special(at, work)
+
+    def _wrong(self, at: int, value: int, mask: int) -> Iterator[Broken]:
+        extra = self.values.kinds[value] & ~mask
+        name = self.trace.decoded[at].name
+        if extra == BORROWED:
+            yield self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
+        else:
+            yield self._broken("BCP306", f"{name} can't take {words(extra)}", at)
+
+    def _special(self, at: int, work: list[int]) -> Iterator[Broken]:
+        for look in _SPECIAL[self.trace.decoded[at].opcode]:
+            fault = look(self, at, work)
+            if fault:
+                yield self._broken(fault[0], fault[1], at)
+
+    def loops(self) -> Iterator[Broken]:
+        """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""
+        trace = self.trace
+        if not any(one.target < one.end for one in trace.table):
+            if not any(one.opcode == _UNINTERRUPTED for one in trace.decoded):
+                return  # every way back asks
+        edges = {
+            number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered
+        }
+        state = dict.fromkeys(edges, 0)
+        for root in edges:
+            path = [(root, iter(edges[root]))] if not state[root] else []
+            state[root] = state[root] or 1
+            while path:
+                number, rest = path[-1]
+                for follower in rest:
+                    if state[follower] == 1:
+                        yield self._broken("BCP317", "a loop that nothing can interrupt", trace.blocks[follower].start)
+                        return
+                    if not state[follower]:
+                        state[follower] = 1
+                        path.append((follower, iter(edges[follower])))
+                        break
+                else:
+                    state[number] = 2
+                    path.pop()
+
+    def _uninterrupted(self, number: int) -> Iterator[int]:
+        trace, block = self.trace, self.trace.blocks[number]
+        if block.handler:
+            yield trace.block_at[block.handler.target]
+        inside = trace.decoded[block.start : block.end]
+        if not all(instruction.opcode in _IDLE for instruction in inside):
+            return
+        last = inside[-1]
+        flow = FACTS[last.opcode].row.flow
+        if flow.falls:
+            yield trace.block_at[block.end]
+        if flow.jumps and last.opcode not in _INTERRUPTIBLE:
+            yield trace.block_at[last.target]
+
+
+# --- what single instructions ask ------------------------------------------------------
+
+Fault = tuple[str, str]
+Look = Callable[[Kinds, int, list[int]], Fault | None]
+
+
+def _bound(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    loaded = work[-1:] if kinds.trace.decoded[at].name == "STORE_FAST_LOAD_FAST" else work
+    if any(kinds.values.kinds[value] & UNBOUND for value in loaded):
+        return "BCP316", f"{kinds.trace.decoded[at].name} of a local variable that may be unbound"
+    return None
+
+
+def _is_cell(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    kind = kinds.values.kinds[work[-1]]
+    if kind & ~BORROWED != CELL:
+        slot = kinds.trace.slots.names[kinds.trace.decoded[at].argument]
+        return "BCP306", f"{kinds.trace.decoded[at].name} needs a cell in {slot!r}, which may hold {words(kind)}"
+    return None
+
+
+def _stored(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    instruction = kinds.trace.decoded[at]
+    first, second = instruction.argument >> 4, instruction.argument & 15
+    targets = {
+        "STORE_FAST": [(instruction.argument, work[0])],
+        "STORE_FAST_LOAD_FAST": [(first, work[0])],
+        "STORE_FAST_STORE_FAST": [(first, work[-1]), (second, work[0])],
+    }[instruction.name]
+    slots = kinds.trace.slots
+    for slot, value in targets:
+        allowed = ANYTHING
+        if slot >= slots.first_free:
+            allowed = CELL
+        elif slot == 0 and slot in slots.cells:  # where super() looks for the receiver, unchecked
+            allowed = CELL | UNBOUND
+        if kinds.values.kinds[value] & ~allowed:
+            what = words(kinds.values.kinds[value])
+            return "BCP306", f"{instruction.name} puts {what} where the cell of {slots.names[slot]!r} is"
+    return None
+
+
+def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
+    return (
+        ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away")
+        if slot >= slots.first_free
+        else None
+    )
+
+
+def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    if kinds.code.flags & OPTIMIZED:
+        return "BCP312", f"{kinds.trace.decoded[at].name} in a function: it has no local namespace"
+    return None
+
+
+def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
+    if slots.names[slot] == ".type_params" and (
+        slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)
+    ):
+        return "BCP306", "'.type_params' holds the tuple that the compiler stored in it, and nothing else"
+    return None
+
+
+def _demanded(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    """A call of a function that takes its arguments unchecked."""
+    has = [kinds.values.kinds[value] for value in work]
+    place = next((place for place in (0, 1) if has[place] & DEMANDING), None)
+    if place is None:
+        return None
+    made = kinds.single(work[place])
+    known = kinds.made.get(RESULTS * made[0]) if made else None
+    arguments = [kind for kind in has[:2] if kind != NULL and not kind & DEMANDING] + has[2:]
+    if known and has[place] == DEMANDING and len(arguments) == len(kinds.nested[known[0]]):
+        if not any(kind & ~(mask | BORROWED) for kind, mask in zip(arguments, kinds.nested[known[0]], strict=True)):
+            return None
+    return "BCP306", "a function that takes its arguments unchecked is called with others than it needs"
+
+
+def _keywords(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    for member in kinds.values.members(work[-1]):
+        index = kinds.constant(member)
+        constant = kinds.code.constants[index] if index is not None else None
+        if not isinstance(constant, Tuple) or len(constant.items) > kinds.trace.decoded[at].argument:
+            return "BCP306", "the names of keyword arguments must be a constant, no longer than the arguments"
+    return None
+
+
+def _keys(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    keys, values = kinds.constant_or_number(work[-1]), len(work) - 1
+    if isinstance(keys, Tuple) and len(keys.items) == values:
+        return None
+    return "BCP306", f"the keys of a dictionary of {values} values must be a constant tuple of as many"
+
+
+def _import(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    level, names = (kinds.constant_or_number(value) for value in work)
+    if isinstance(level, int) and 0 <= level < 1 << 15 and (names is None or isinstance(names, Tuple)):
+        if names is None or all(isinstance(item, str) for item in names.items):
+            return None
+    return "BCP306", "IMPORT_NAME takes a constant level and constant names"
+
+
+def _wrap(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    instruction = kinds.trace.decoded[at]
+    wraps = instruction.name == "ASYNC_GEN_WRAP" or INTRINSICS_1[instruction.argument][0] == "INTRINSIC_ASYNC_GEN_WRAP"
+    if wraps and not kinds.code.flags & ASYNC_GENERATOR:
+        return "BCP312", "a value is wrapped for an asynchronous generator, which the flags do not promise"
+    return None
+
+
+def _type_alias(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    if INTRINSICS_1[kinds.trace.decoded[at].argument][0] != "INTRINSIC_TYPEALIAS":
+        return None
+    items = kinds.tuple_items(work[0]) or []
+    of = [kinds.values.kinds[item] for item in items]
+    if len(of) == 3 and of[0] == TEXT and not of[2] & ~(FUNCTION | BORROWED):
+        if not of[1] & ~(TUPLE | TEXTS | BORROWED) or kinds.constant_or_number(items[1]) is None:
+            return None
+    return "BCP306", "a type alias is made of a name, a tuple of type parameters or None, and a function"
+
+
+def _template(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    index, items = kinds.constant(work[0]), kinds.tuple_items(work[1])
+    texts = kinds.code.constants[index] if index is not None else None
+    if items is None and (other := kinds.constant(work[1])) is not None:
+        empty = kinds.code.constants[other]
+        items = [] if isinstance(empty, Tuple) and not empty.items else None
+    if isinstance(texts, Tuple) and items is not None and len(texts.items) == len(items) + 1:
+        if all(kinds.made_by(item) == "BUILD_INTERPOLATION" for item in items):
+            return None
+    return "BCP306", "BUILD_TEMPLATE takes constant texts and a tuple of one interpolation fewer"
+
+
+def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    """The halves of what GET_ITER left belong together; beside an awaitable stands NULL."""
+    iterated, index = kinds.single(work[0]), kinds.single(work[1])
+    if iterated and index and iterated[0] == index[0]:
+        return None
+    if kinds.values.kinds[work[0]] & ~BORROWED in (AWAITABLE, ITERATOR) and kinds.values.kinds[work[1]] == NULL:
+        return None
+    return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
+
+
+def _returns(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    left = kinds.trace.left[kinds.trace.block_of(at)]
+    return ("BCP304", f"{len(left)} values are left on the stack at the end") if left else None
+
+
+def _special() -> dict[int, tuple[Look, ...]]:
+    rows: tuple[tuple[Look, tuple[str, ...]], ...] = (
+        (_bound, () if pythons.LOAD_FAST_CHECKS else _UNCHECKED),
+        (_is_cell, (*(facts.row.name for facts in FACTS.values() if facts.row.move == "cell"), "LOAD_CLOSURE")),
+        (_stored, ("STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST")),
+        (_cleared, ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")),
+        (_compilers_own, ("STORE_DEREF", "DELETE_DEREF")),
+        (_namespace, ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_CLASSDEREF", "SETUP_ANNOTATIONS", "IMPORT_STAR")),
+        (_demanded, ("CALL",)),
+        (_keywords, ("CALL_KW",)),
+        (_keys, ("BUILD_CONST_KEY_MAP",)),
+        (_import, ("IMPORT_NAME",)),
+        (_wrap, ("ASYNC_GEN_WRAP", "CALL_INTRINSIC_1")),
+        (_type_alias, ("CALL_INTRINSIC_1",)),
+        (_template, ("BUILD_TEMPLATE",)),
+        (_paired, ("FOR_ITER", "SEND") if pythons.ITERATES_ANYTHING else ()),
+        (_returns, ("RETURN_VALUE", "RETURN_CONST")),
+    )
+    table: dict[int, tuple[Look, ...]] = {}
+    for look, names in rows:
+        for name in names:
+            if name in NUMBERS:
+                table[NUMBERS[name]] = (*table.get(NUMBERS[name], ()), look)
+    return table
+
+
+_SPECIAL: Final = _special()

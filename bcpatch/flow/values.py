@@ -1,0 +1,136 @@
+"""Numbers for the values that the abstract interpreter moves about.
+
+A value is known by where it was made: a number that stands for one result of one
+instruction, or for a set of such with the local variables that it may be borrowed from.
+Each has a kind (`bcpatch.flow.opcodes`). Knows nothing of control flow.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from bcpatch.flow.opcodes import BOOL, BORROWED, CODE, INTEGER, OBJECT, REST, TEXT, TEXTS, TUPLE, UNBOUND
+from bcpatch.model import Code, Constant, Integer, Text, Tuple
+
+#: Results of one instruction that are told apart.
+RESULTS: Final = 4
+#: The result that stands for result 0 where a test has shown that it isn't None.
+PRESENT: Final = 3
+
+
+class Slots(NamedTuple):
+    """The local variables of a frame in their order: ``varnames``, then cells, then free variables."""
+
+    names: tuple[str, ...]
+    parameters: int
+    cells: frozenset[int]
+    first_free: int
+
+
+def slots(code: Code, parameters: int) -> Slots:
+    """A captured parameter or local shares its slot; a free variable never does (PEP 695 names can be all three)."""
+    own = set(code.varnames)
+    names = (*code.varnames, *(name for name in code.cellvars if name not in own))
+    place = {name: slot for slot, name in enumerate(names)}
+    cells = frozenset(place[name] for name in code.cellvars)
+    return Slots((*names, *code.freevars), parameters, cells, len(names))
+
+
+class Values:
+    """Numbers for values: single ones are given, sets are made as they are needed."""
+
+    def __init__(self, instructions: int, slot_count: int, handler_count: int) -> None:
+        self.entry = RESULTS * instructions
+        self.unbound = self.entry
+        self.first_slot = self.entry + 1
+        self.first_handler = self.first_slot + slot_count
+        self.single = self.first_handler + 2 * handler_count
+        self.kinds = [OBJECT] * self.single
+        self.kinds[self.unbound] = UNBOUND
+        self._parts: list[tuple[frozenset[int], frozenset[int]]] = []
+        self._numbers: dict[tuple[frozenset[int], frozenset[int]], int] = {}
+        self._unions: dict[tuple[int, int], int] = {}
+        self._borrowed: dict[tuple[int, int], int] = {}
+
+    def parts(self, value: int) -> tuple[frozenset[int], frozenset[int]]:
+        """The single values that ``value`` may be, and the slots that it may be borrowed from."""
+        return self._parts[value - self.single] if value >= self.single else (frozenset((value,)), frozenset())
+
+    def members(self, value: int) -> frozenset[int]:
+        return self.parts(value)[0]
+
+    def _number(self, members: frozenset[int], lenders: frozenset[int]) -> int:
+        if len(members) == 1 and not lenders:
+            return next(iter(members))
+        number = self._numbers.get((members, lenders))
+        if number is None:
+            number = self.single + len(self._parts)
+            self._numbers[members, lenders] = number
+            self._parts.append((members, lenders))
+            self.kinds.append(self._kind(members, lenders))
+        return number
+
+    def _kind(self, members: frozenset[int], lenders: frozenset[int]) -> int:
+        kind = BORROWED if lenders else 0
+        for member in members:
+            kind |= self.kinds[member]
+        return kind
+
+    def union(self, one: int, other: int) -> int:
+        both = self._unions.get((one, other))
+        if both is None:
+            members, lenders = self.parts(one)
+            more_members, more_lenders = self.parts(other)
+            both = self._unions[one, other] = self._number(members | more_members, lenders | more_lenders)
+        return both
+
+    def borrowed(self, value: int, slot: int) -> int:
+        number = self._borrowed.get((value, slot))
+        if number is None:
+            members, lenders = self.parts(value)
+            number = self._borrowed[value, slot] = self._number(members, lenders | {slot})
+        return number
+
+    def lent(self, value: int, source: int) -> int:
+        """``value``, borrowed from the slots that ``source`` is borrowed from."""
+        members, lenders = self.parts(value)
+        return self._number(members, lenders | self.parts(source)[1])
+
+    def bound(self, value: int, otherwise: int) -> int:
+        """``value`` where it is not unbound; ``otherwise`` where it can't be bound."""
+        if not self.kinds[value] & UNBOUND:
+            return value
+        members, lenders = self.parts(value)
+        rest = members - {self.unbound}
+        return self._number(rest, lenders) if rest else otherwise
+
+    def present(self, value: int) -> int:
+        """``value`` where it is not None: what was an exception or None is an exception."""
+        if not self.kinds[value] & REST:
+            return value
+        members, lenders = self.parts(value)
+        narrowed = (m + PRESENT if m < self.entry and self.kinds[m] == REST else m for m in members)
+        return self._number(frozenset(narrowed), lenders)
+
+    def rekind(self, kinds: dict[int, int]) -> None:
+        """Give single values other kinds, and the sets that hold them too."""
+        for value, kind in kinds.items():
+            self.kinds[value] = kind
+        for number, (members, lenders) in enumerate(self._parts):
+            self.kinds[self.single + number] = self._kind(members, lenders)
+
+
+def constant_kind(constant: Constant) -> int:
+    """The kind of what LOAD_CONST pushes."""
+    match constant:
+        case bool():
+            return BOOL
+        case int() | Integer():
+            return INTEGER
+        case str() | Text():
+            return TEXT
+        case Tuple(items):
+            return TEXTS if all(isinstance(item, str | Text) for item in items) else TUPLE
+        case Code():
+            return CODE
+    return OBJECT

@@ -1,0 +1,1 @@
+"""The running process: what is found in it, counted, exchanged and remembered."""

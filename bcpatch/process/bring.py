@@ -1,0 +1,312 @@
+"""Additions, changed values and removals of the linked policy, as changes of this process.
+
+Statements that are new run here, before the swap, in the namespace of their module or
+class. Names that the module did not have are bound at once, so that what is added can
+call what is added; all else becomes visible in the swap. Nothing here makes a swap.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from abc import ABCMeta
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, Final
+
+from bcpatch import fingerprint
+from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
+from bcpatch.model import AdditionEdit, AnnotationsEdit, Import, Module, RemovalEdit, ValueEdit
+from bcpatch.process.locate import LinkedModule
+from bcpatch.process.objects import class_namespace, is_module, namespace_of
+from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
+from bcpatch.source import shape
+
+Run = Callable[..., Any]
+
+_IMPLICIT_CLASS_METHODS: Final = frozenset({"__init_subclass__", "__class_getitem__"})
+_QUIET_INITIALIZERS: Final = frozenset({"builtins", "typing", "typing_extensions", "abc", "collections.abc"})
+
+
+@dataclass(slots=True, eq=False)
+class Brought:
+    """What additions come to.
+
+    ``changes`` are stores of the swap, ``early`` stores that are made already and must be
+    undone if the patch does not go live. ``values`` are names that the swap rebinds.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    early: list[Change] = field(default_factory=list)
+    values: dict[int, dict[str, object]] = field(default_factory=dict)
+
+    def pending(self, owner: object) -> dict[str, object]:
+        """Names of a module or class as they will be after the swap, as far as these differ."""
+        return self.values.setdefault(id(owner), {})
+
+    def in_class(self, owner: type, name: str, value: object) -> None:
+        """Bind a class's name in the swap."""
+        slot = Slot(Kind.CLASS, owner, name)
+        self.changes = [change for change in self.changes if change.slot.key != slot.key]
+        self.changes.append(Change(slot, held(slot), value))
+        self.pending(owner)[name] = value
+
+    def bind(self, module: LinkedModule, name: str, value: object) -> None:
+        """Bind a module's name: at once where it is new, in the swap where something may read it."""
+        slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
+        old = held(slot)
+        if old is value:
+            return
+        change = Change(slot, old, value)
+        if old is ABSENT:
+            namespace_of(module.object)[name] = value
+            self.early.append(change)
+            return
+        self.changes.append(change)
+        self.pending(module.object)[name] = value
+        self.changes += (Change(one, old, value) for one in importers(module.object, name, old))
+
+
+# --- what can be known before anything runs ------------------------------------------------
+
+
+def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
+    """Why additions, values and removals of a module can't be made in this process."""
+    for edit in module.part.edits:
+        if isinstance(edit, AnnotationsEdit) and edit.qualname:
+            owner = owner_of(module, edit.qualname)
+            reason = None if owner is None else _reader_of_classes(owner)
+            if reason:
+                message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
+                yield finding("BCP207", message, Place(module.file))
+        if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
+            continue
+        if not edit.owner:
+            if isinstance(edit, AdditionEdit) and not edit.extends and edit.names[0] in namespace_of(module.object):
+                message = f"`{module.object.__name__}.{edit.names[0]}` is there already"
+                yield finding("BCP513", message, Place(module.file, edit.line))
+            continue
+        owner = owner_of(module, edit.owner)
+        line = 0 if isinstance(edit, RemovalEdit) else edit.line
+        place = Place(module.file, line)
+        if owner is None:
+            yield finding("BCP502", f"{module.object.__name__} holds no class {edit.owner}", place)
+        elif isinstance(edit, AdditionEdit) and not edit.extends and edit.names[0] in class_namespace(owner):
+            yield finding("BCP513", f"`{edit.owner}.{edit.names[0]}` is there already", place)
+        elif isinstance(edit, ValueEdit | RemovalEdit) or _has_values(edit):
+            reason = _reader_of_classes(owner)
+            if reason:
+                yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", place)
+
+
+def owner_of(module: LinkedModule, qualname: str) -> type | None:
+    """A running class of a module; None where there is none of that name."""
+    found: object = module.object
+    for name in qualname.split("."):
+        space = class_namespace(found) if isinstance(found, type) else namespace_of(module.object)
+        found = space.get(name)
+        if not isinstance(found, type):
+            return None
+    return found if isinstance(found, type) else None
+
+
+def _has_values(edit: AdditionEdit) -> bool:
+    made = {constant.name for constant in edit.code.constants if isinstance(constant, type(edit.code))}
+    return any(name not in made for name in edit.names)
+
+
+def _reader_of_classes(owner: type) -> str | None:
+    """What looks at a class's attributes when the class is made: a metaclass, or a base."""
+    if type(owner) not in (type, ABCMeta):
+        return f"its metaclass `{type(owner).__qualname__}`"
+    for base in owner.__mro__[1:]:
+        if "__init_subclass__" in class_namespace(base) and base.__module__ not in _QUIET_INITIALIZERS:
+            return f"`{base.__qualname__}.__init_subclass__`"
+    return None
+
+
+# --- additions -------------------------------------------------------------------------------
+
+
+def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, brought: Brought) -> None:
+    """Execute statements that are new, and bind what they define. ``run`` calls code of the application."""
+    code = fingerprint.decode(edit.code, filename)
+    what = f"an addition to {edit.owner or module.object.__name__}"
+    place = Place(module.file, edit.line)
+    if not edit.owner:
+        scratch = _ModuleNamespace(module, edit.names, brought)
+        run(what, place, None, exec, code, namespace_of(module.object), scratch)
+        return
+    owner = owner_of(module, edit.owner)
+    assert owner is not None
+    namespace = _ClassNamespace(owner, brought.pending(owner))
+    cells = tuple(map(CellType, _captured(code, owner, what, place)))
+    run(what, place, None, _execute, code, namespace_of(module.object), namespace, cells)
+    for name in ("__classcell__", "__classdictcell__"):
+        cell = namespace.pop(name, None)
+        if isinstance(cell, CellType):
+            cell.cell_contents = owner if name == "__classcell__" else class_namespace(owner)
+    for name in edit.names:
+        value = _as_class_attribute(name, namespace[name])
+        named = getattr(type(value), "__set_name__", None)
+        if named is not None:
+            run(f"__set_name__ of {name}", place, None, named, value, owner, name)
+        brought.in_class(owner, name, value)
+    if "__eq__" in edit.names and "__hash__" not in {*brought.pending(owner), *class_namespace(owner)}:
+        brought.in_class(owner, "__hash__", None)
+
+
+class _ModuleNamespace(dict[str, object]):
+    """Where added statements of a module store: what they define is bound as soon as it is there."""
+
+    def __init__(self, module: LinkedModule, names: tuple[str, ...], to: Brought) -> None:
+        super().__init__(to.pending(module.object))
+        self._module, self._names, self._to = module, names, to
+
+    def __setitem__(self, name: str, value: object) -> None:
+        super().__setitem__(name, value)
+        if name in self._names:
+            self._to.bind(self._module, name, value)
+
+
+class _ClassNamespace(dict[str, Any]):
+    """Where added statements of a class store; they read what the class has."""
+
+    def __init__(self, owner: type, pending: Mapping[str, object]) -> None:
+        super().__init__()
+        self._owner, self._pending = owner, pending
+
+    def __missing__(self, name: str) -> object:
+        return self._pending[name] if name in self._pending else class_namespace(self._owner)[name]
+
+
+def _execute(code: CodeType, space: dict[str, Any], namespace: dict[str, Any], cells: tuple[CellType, ...]) -> None:
+    if cells:
+        exec(code, space, namespace, closure=cells)
+    else:
+        exec(code, space, namespace)
+
+
+def _captured(code: CodeType, owner: type, what: str, place: Place) -> Iterator[object]:
+    """What the body of a generic class captures: its type parameters (PEP 695)."""
+    known = {one.__name__: one for one in getattr(owner, "__type_params__", ())}
+    known[".type_params"] = getattr(owner, "__type_params__", ())
+    for name in code.co_freevars:
+        if name not in known:
+            raise Refused([finding("BCP212", f"{what} needs {name} of the code around the class", place)])
+        yield known[name]
+
+
+def _as_class_attribute(name: str, value: object) -> object:
+    """What ``type`` makes of a function in a class body (``type_new_impl`` in ``Objects/typeobject.c``)."""
+    if isinstance(value, FunctionType):
+        if name in _IMPLICIT_CLASS_METHODS:
+            return classmethod(value)
+        if name == "__new__":
+            return staticmethod(value)
+    return value
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run, brought: Brought) -> None:
+    """Rebind a module's or a class's attribute, if it still holds what its old expression gives."""
+    place = Place(module.file, edit.line)
+    space = {**namespace_of(module.object), **brought.pending(module.object)}
+    old = run(
+        f"the old value of {edit.name}", place, None, _function(edit.replaces, filename, namespace_of(module.object))
+    )
+    new = run(f"the value of {edit.name}", place, None, _function(edit.code, filename, space))
+    owner = owner_of(module, edit.owner) if edit.owner else None
+    slot = (
+        Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
+        if owner is None
+        else Slot(Kind.CLASS, owner, edit.name)
+    )
+    running = held(slot)
+    if not same(running, old):
+        if same(running, new):
+            return
+        message = f"`{edit.name}` no longer is what its old expression gives: the process has changed it"
+        raise Refused([finding("BCP512", message, place)])
+    if owner is None:
+        brought.bind(module, edit.name, new)
+    else:
+        brought.in_class(owner, edit.name, new)
+
+
+def _function(code: Any, filename: str, space: dict[str, Any]) -> FunctionType:
+    return FunctionType(fingerprint.decode(code, filename), space)
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are of one type and content; objects that are not data must be one object."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    match one, other:
+        case ((tuple() | list()), (tuple() | list())):
+            return len(one) == len(other) and all(map(same, one, other))
+        case dict(), dict():
+            return len(one) == len(other) and all(
+                same(key, twin) and same(one[key], other[twin]) for key, twin in zip(one, other, strict=True)
+            )
+        case ((set() | frozenset()), (set() | frozenset())):
+            return one == other and {(type(item), repr(item)) for item in one} == {
+                (type(item), repr(item)) for item in other
+            }
+        case re.Pattern(), re.Pattern():
+            return one.flags == other.flags and same(one.pattern, other.pattern)
+    # by text, which tells 0.0 from -0.0 and takes one NaN for another
+    return type(one) in (int, str, bytes, float, complex, slice) and repr(one) == repr(other)
+
+
+def importers(module: ModuleType, name: str, value: object) -> Iterator[Slot]:
+    """The names of other modules that ``from module import name`` bound to a value."""
+    for other in list(sys.modules.values()):
+        if not is_module(other) or other is module:
+            continue
+        space = namespace_of(other)
+        aliases = [alias for alias, bound in list(space.items()) if bound is value]
+        if aliases:
+            imported = _imported_as(other, module.__name__, name)
+            yield from (Slot(Kind.NAMESPACE, space, alias) for alias in aliases if alias in imported)
+
+
+def _imported_as(importer: ModuleType, module: str, name: str) -> set[str]:
+    """The names under which a module's source imports a name of another module."""
+    file = namespace_of(importer).get("__file__")
+    if not isinstance(file, str) or not file.endswith(".py"):
+        return set()
+    try:
+        with open(file, "rb") as source:
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    own = Module(importer.__name__, "__init__.py" if hasattr(importer, "__path__") else "module.py")
+    bound: set[Import] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            bound.update(shape.bindings(node, own))
+    found = {one.name for one in bound if one.module == module and one.attribute == name}
+    return found | ({name} if any(one.module == module and one.name == "*" for one in bound) else set())
+
+
+# --- removals --------------------------------------------------------------------------------
+
+
+def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
+    """Delete a name in the swap, where it still is there."""
+    if edit.owner:
+        owner = owner_of(module, edit.owner)
+        assert owner is not None
+        slot = Slot(Kind.CLASS, owner, edit.name)
+    else:
+        slot = Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
+    old = held(slot)
+    if old is not ABSENT:
+        brought.changes.append(Change(slot, old, ABSENT))

@@ -1,0 +1,62 @@
+"""Conditions of a swap, each evaluated in the swap's own C call.
+
+A guard is an iterator of truth values that runs no Python. It is looked at when no
+other thread can run any more, so what it proves holds at the instant of the stores.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, repeat, starmap, takewhile
+from types import FrameType
+from typing import Any, TypeAlias
+
+from bcpatch.process.swap import Change, reading
+
+Guard: TypeAlias = Iterator[bool]
+
+
+def unchanged(changes: Sequence[Change]) -> Guard:
+    """Whether every slot still holds the very object that is to be replaced."""
+    reads = starmap(operator.call, [reading(change.slot) for change in changes])
+    return map(operator.is_, reads, map(getattr, changes, repeat("old")))
+
+
+def same_attributes(changes: Sequence[Change]) -> Guard:
+    """The same of attributes, without a reference to their owners: these may have to be unheld."""
+    owners = map(operator.attrgetter("slot.owner"), changes)
+    values = map(getattr, owners, map(operator.attrgetter("slot.name"), changes))
+    return map(operator.is_, values, map(operator.attrgetter("old"), changes))
+
+
+def not_weakly_held(objects: Sequence[object]) -> Guard:
+    """Whether no weak reference to each object exists: its holder would find it gone."""
+    return map(operator.not_, map(weakref.getweakrefcount, objects))
+
+
+def stacks() -> Iterator[FrameType]:
+    """The frames of all threads, innermost first: taken when iterated, without a line of Python."""
+    threads = chain.from_iterable(map(dict.values, starmap(sys._current_frames, [()])))
+    upward = map(accumulate, map(chain, zip(threads), repeat(repeat("f_back"))), repeat(getattr))
+    until_none: Any = takewhile
+    return chain.from_iterable(map(until_none, repeat(bool), upward))
+
+
+def nobody_inside(codes: Iterable[object]) -> Guard:
+    """Whether no thread's stack has a frame of these code objects."""
+    inside = frozenset(map(id, codes))
+    running = map(id, map(getattr, stacks(), repeat("f_code")))
+    return map(operator.not_, map(inside.__contains__, running))
+
+
+def counted(objects: Sequence[object], counts: Sequence[int]) -> Guard:
+    """Whether each object has exactly so many references, those of ``objects`` aside."""
+    return map(operator.eq, map(sys.getrefcount, objects), [count + _listed() for count in counts])
+
+
+def _listed() -> int:
+    """What ``sys.getrefcount`` gives within a pipeline for an object that only a list holds."""
+    return next(map(sys.getrefcount, [object()]))

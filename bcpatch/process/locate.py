@@ -1,0 +1,481 @@
+"""Every function of every site of a patch, or the reason why not.
+
+Looks where a site's name leads first, then through its module, then through all
+modules, and only on request through the whole heap; it stops as soon as every
+reference to the code that is to be replaced is accounted for.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import CO_OPTIMIZED
+from itertools import chain, repeat
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, Final, TypeAlias
+
+from bcpatch import fingerprint, pythons
+from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
+from bcpatch.process import nested
+from bcpatch.process.accounting import Account, Walk, account
+from bcpatch.process.guards import stacks
+from bcpatch.process.history import Cache, History
+from bcpatch.process.objects import is_module, namespace_of
+
+SiteEdit: TypeAlias = FunctionEdit | PositionEdit
+Store: TypeAlias = FunctionType | dict[str, CodeType]
+
+_NEAR: Final = 5_000
+_MODULE: Final = 200_000
+_EVERYWHERE: Final = 2_000_000
+_LOOKS: Final = 25
+"""How often a count is repeated: another thread may hold a code object for a moment (as ``logging`` does)."""
+_PAUSE: Final = 0.0002  # seconds: lets other threads run on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedModule:
+    """One module object that a part of a patch goes into.
+
+    ``on_disk`` says whether its file holds the new text now; ``file`` is that file.
+    """
+
+    part: ModulePatch
+    object: ModuleType
+    file: str
+    on_disk: bool
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        return namespace_of(self.object)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedClosure:
+    """A live function made by a site's code: ``path`` leads through constants to its new code."""
+
+    function: FunctionType
+    path: nested.Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedSite:
+    """A site found in one module object: every function that shares its code."""
+
+    edit: SiteEdit
+    module: LinkedModule
+    functions: tuple[FunctionType, ...]
+    closures: tuple[LinkedClosure, ...] = ()
+    caches: tuple[Cache, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldCode:
+    """Code to be replaced: says where it is, and holds no reference to it.
+
+    It is the code of a function, or one that the history keeps under a key, or nested in
+    either; ``pair`` says where, and what continues it.
+    """
+
+    site: LinkedSite
+    store: Store
+    key: str
+    pair: nested.Pair
+
+    def code(self) -> CodeType:
+        return _stored(self.store, self.key, self.pair.old)
+
+
+def _stored(store: Store, key: str, path: nested.Path) -> CodeType:
+    return nested.at(store.__code__ if isinstance(store, FunctionType) else store[key], path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """Old code, and how many references it has while no call is inside it, those of bcpatch aside.
+
+    The code is that of a function, or one that the history keeps under a key, or at a path in it.
+    """
+
+    store: Store
+    key: str
+    path: nested.Path
+    references: int
+
+    def code(self) -> CodeType:
+        return _stored(self.store, self.key, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What was found: sites to switch, sites that run the new code already, and findings.
+
+    ``still`` tells of each code object that gives way when nobody is inside.
+    """
+
+    sites: tuple[LinkedSite, ...]
+    satisfied: tuple[Site, ...]
+    found: tuple[Diagnostic, ...]
+    still: tuple[Still, ...] = ()
+
+
+def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, positions: bool) -> Located:
+    """Find and account for every site of ``modules``.
+
+    ``positions`` asks for sites that only moved too, where the disk has the new text.
+    """
+    wanted = [
+        (module, edit)
+        for module in modules
+        for edit in module.part.edits
+        if isinstance(edit, FunctionEdit) or (isinstance(edit, PositionEdit) and positions and module.on_disk)
+    ]
+    spaces = {id(module.namespace): module.namespace for module in modules}
+    named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
+    near = [space[name] for space, name in named if name in space]
+    walk = _walk(spaces.values(), history)
+    aside = history.set_aside()
+    result = Located((), (), ())
+    for look_further in _stages(near, list(spaces.values()), heap):
+        look_further(walk)
+        result = _settle(wanted, walk, aside, history)
+        if not result.found:
+            break
+    return result
+
+
+def relocate(sites: Sequence[LinkedSite], history: History, own: Mapping[int, int]) -> Located:
+    """Find what else runs the code of known functions: closures that it made, and copies.
+
+    ``own`` are the references of the history and of the caller, by id.
+    """
+    spaces = {id(site.module.namespace): site.module.namespace for site in sites}
+    near = [function for site in sites for function in site.functions]
+    walk = _walk(spaces.values(), history)
+    aside = history.set_aside()
+    result = Located((), (), ())
+    for look_further in _stages(near, list(spaces.values()), heap=False):
+        look_further(walk)
+        result = _accounted(sites, (), walk, history, aside, own)
+        if not any(one.code == "BCP506" for one in result.found):
+            break
+    return result
+
+
+# --- where to look, nearest first ----------------------------------------------------
+
+Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]
+Stage: TypeAlias = Callable[[Walk], None]
+
+
+def _walk(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
+    """A walk that enters no module's namespace by itself, nor what bcpatch keeps."""
+    beyond = [*map(namespace_of, _all_modules()), history, *history.stores]
+    return Walk(frozenset(str(space.get("__name__")) for space in spaces), frozenset(map(id, beyond)))
+
+
+def _all_modules() -> list[ModuleType]:
+    return [one for one in list(sys.modules.values()) if is_module(one)]  # programs put other objects there too
+
+
+def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], heap: bool) -> Iterator[Stage]:
+    def nearby(walk: Walk) -> None:
+        walk.enter(near, _NEAR, narrow=True)
+
+    def in_modules(walk: Walk) -> None:
+        walk.enter(spaces, _MODULE, narrow=True)
+
+    def everywhere(walk: Walk) -> None:
+        loaded = list(map(namespace_of, _all_modules()))
+        own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == "bcpatch"]
+        for space in own:
+            walk.seen[id(space)] = space
+        walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
+
+    def in_heap(walk: Walk) -> None:
+        walk.add(gc.get_objects())
+
+    yield nearby
+    yield in_modules
+    yield everywhere
+    if heap:
+        yield in_heap
+
+
+def _locals(own: set[int]) -> Iterator[object]:
+    """What the local variables of all threads' frames refer to, bcpatch's own frames excepted."""
+    # no variable keeps a frame: this call's own is among them, and would become a cycle
+    for values in map(_values, stacks(), repeat(own)):
+        yield from values
+
+
+def _values(frame: FrameType, own: set[int]) -> list[object]:
+    if id(frame.f_globals) in own or not frame.f_code.co_flags & CO_OPTIMIZED:
+        return []
+    found = frame.f_locals
+    values = list(found.values())
+    if pythons.LOCALS_ARE_KEPT:
+        found.clear()
+    return values
+
+
+# --- matching ------------------------------------------------------------------------
+
+
+def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionType], history: History) -> Located:
+    """Decide every site with what the walk has reached so far."""
+    by_name: defaultdict[tuple[int, str], list[FunctionType]] = defaultdict(list)
+    for function in walk.functions:
+        if id(function) not in aside:
+            by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
+    sites: list[LinkedSite] = []
+    satisfied: list[Site] = []
+    found: list[Diagnostic] = []
+    for module, edit in wanted:
+        candidates = by_name[id(module.namespace), edit.site.qualname]
+        chosen = _choose(module, edit, candidates, history)
+        if isinstance(chosen, Diagnostic):
+            found.append(chosen)
+        elif chosen:
+            sites.append(LinkedSite(edit, module, tuple(chosen)))
+        else:
+            satisfied.append(edit.site)
+    if found:
+        return Located(tuple(sites), tuple(satisfied), tuple(found))
+    return _accounted(sites, tuple(satisfied), walk, history, aside, history.references)
+
+
+def _choose(
+    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], history: History
+) -> list[FunctionType] | Diagnostic:
+    """The functions of a site among those of its name; none where all run the new code already."""
+    prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
+    matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
+    brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
+    if not matching:
+        if any(print_ == brings for print_ in prints.values()):
+            return []
+        return _mismatch(module, edit, candidates)
+    lines = sorted({one.__code__.co_firstlineno for one in matching})
+    return matching if len(lines) == 1 else _twin(module, edit, matching, lines, history)
+
+
+def _twin(
+    module: LinkedModule, edit: SiteEdit, matching: Sequence[FunctionType], lines: Sequence[int], history: History
+) -> list[FunctionType] | Diagnostic:
+    """The functions of a site where others of its name run the same code on other lines.
+
+    A line alone tells nothing: the base may stand some lines off what the process loaded.
+    Their order does, where the patch knows as many of them as there are.
+    """
+    brought = set(map(id, history.codes.get(edit.site, {}).values()))
+    known = [one for one in matching if id(one.__code__) in brought]
+    if len({id(one.__code__) for one in known}) == 1:
+        return known
+    twins = [
+        other
+        for other in module.part.edits
+        if isinstance(other, FunctionEdit | PositionEdit)
+        and other.site.qualname == edit.site.qualname
+        and other.replaces == edit.replaces
+    ]
+    if len(twins) != len(lines):
+        shown = ", ".join(map(str, lines))
+        message = f"{len(lines)} functions named {edit.site.qualname} run the same code, at lines {shown}"
+        return finding("BCP503", message, Place(module.file), site=edit.site)
+    line = lines[sorted(other.site.ordinal for other in twins).index(edit.site.ordinal)]
+    return [one for one in matching if one.__code__.co_firstlineno == line]
+
+
+def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:
+    if not candidates:
+        message = f"{module.object.__name__} holds no function {edit.site.qualname}"
+        return finding("BCP502", message, Place(module.file), site=edit.site)
+    other = candidates[0].__code__
+    place = Place(other.co_filename, other.co_firstlineno)
+    if any(name.startswith("@py") for name in (*other.co_names, *other.co_varnames)):
+        return finding("BCP507", "its assertions were rewritten by pytest", place, site=edit.site)
+    running = ", ".join(sorted({fingerprint.of(one.__code__) for one in candidates}))
+    return finding("BCP504", f"it runs {running}, the patch replaces {edit.replaces}", place, site=edit.site)
+
+
+# --- accounting ----------------------------------------------------------------------
+
+
+_ITSELF_CODE: Final = (lambda: None).__code__
+_ITSELF: Final = nested.Pair((), (), True)
+
+
+def _olds(site: LinkedSite, history: History) -> Iterator[OldCode]:
+    """The code that runs at a site, and all changed code nested in what its generations had."""
+    edit = site.edit
+    for function in _first_of_each_code(site.functions):
+        yield OldCode(site, function, "", _ITSELF)
+        if isinstance(edit, FunctionEdit):
+            for pair in nested.pairs(function.__code__, edit.code):
+                if pair.changed:
+                    yield OldCode(site, function, "", pair)
+    running = {id(function.__code__) for function in site.functions}
+    store = history.codes.get(edit.site, {})
+    for key in store:
+        if isinstance(edit, FunctionEdit) and id(store[key]) not in running:
+            for pair in nested.pairs(store[key], edit.code):
+                if pair.changed:
+                    yield OldCode(site, store, key, pair)
+
+
+def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionType]:
+    return {id(function.__code__): function for function in functions}.values()
+
+
+def _accounted(
+    sites: Sequence[LinkedSite],
+    satisfied: tuple[Site, ...],
+    walk: Walk,
+    history: History,
+    aside: Mapping[int, FunctionType],
+    own: Mapping[int, int],
+) -> Located:
+    """The sites with their live closures, once all references to their code are explained."""
+    olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
+    accounts = _balanced(list(olds.values()), walk, history, aside, own)
+    found = [
+        finding(
+            "BCP506",
+            f"{one.unexplained} of {one.references} references to {old.code().co_qualname} have no known holder"
+            " (a function out of sight, or a generator in a running loop)",
+            Place(old.site.module.file, old.code().co_firstlineno),
+            site=old.site.edit.site,
+        )
+        for old, one in zip(olds.values(), accounts, strict=True)
+        if one.unexplained
+    ]
+    copies: defaultdict[int, list[FunctionType]] = defaultdict(list)
+    closures: defaultdict[int, list[LinkedClosure]] = defaultdict(list)
+    switched = {id(function) for site in sites for function in site.functions}
+    for function in chain(walk.functions, _still_alive(walk)):
+        old = olds.get(id(function.__code__))
+        if old is None or id(function) in switched or id(function) in aside:
+            continue
+        reason = _obstacle(function, old) if old.pair.old else None
+        if reason is not None:
+            found.append(finding("BCP508", reason, _place(function), site=old.site.edit.site))
+        elif not old.pair.old:
+            copies[id(old.site)].append(function)
+        elif old.pair.new is not None:
+            closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
+    linked = tuple(
+        LinkedSite(
+            site.edit,
+            site.module,
+            (*site.functions, *copies[id(site)]),
+            tuple(closures[id(site)]),
+            _caches(site, walk),
+        )
+        for site in sites
+    )
+    still = tuple(
+        Still(
+            old.store,
+            old.key,
+            old.pair.old,
+            one.functions + one.constants + one.others - own.get(key, 0),
+        )
+        for (key, old), one in zip(olds.items(), accounts, strict=True)
+    )
+    return Located(linked, satisfied, tuple(found), still)
+
+
+def _still_alive(walk: Walk) -> Iterable[FunctionType]:
+    """Of the functions that calls under way had just made, those that somebody still holds."""
+    made = walk.made
+    made.append(FunctionType(_ITSELF_CODE, {}))
+    counts = list(map(sys.getrefcount, made))
+    made.pop()
+    return [function for function, count in zip(made, counts[:-1], strict=True) if count > counts[-1]]
+
+
+def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
+    """The ``lru_cache`` wrappers that keep results of a site's functions."""
+    functions = {id(function): function for function in site.functions}
+    return tuple(
+        Cache(wrapper, functions[id(inner)])
+        for wrapper in walk.caches
+        for inner in gc.get_referents(wrapper)
+        if id(inner) in functions
+    )
+
+
+def _balanced(
+    olds: Sequence[OldCode],
+    walk: Walk,
+    history: History,
+    aside: Mapping[int, FunctionType],
+    own: Mapping[int, int],
+) -> list[Account]:
+    for key, function in aside.items():
+        if key not in walk.seen:
+            walk.seen[key] = function
+            walk.functions.append(function)
+    accounts: list[Account] = []
+    for _ in range(_LOOKS):
+        accounts = account(
+            [old.code() for old in olds],
+            walk,
+            own,
+            more=(code for store in history.codes.values() for code in store.values()),
+        )
+        if not any(one.unexplained for one in accounts):
+            break
+        time.sleep(_PAUSE)
+    return accounts
+
+
+_SHAPE_FLAGS: Final = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
+"""``*args``, ``**kwargs``, generator, coroutine, iterable coroutine, asynchronous generator."""
+
+
+def _obstacle(function: FunctionType, old: OldCode) -> str | None:
+    """Why a live closure can't go on with the new code, or None."""
+    edit = old.site.edit
+    name = function.__code__.co_qualname
+    if not isinstance(edit, FunctionEdit) or old.pair.new is None:
+        return f"{name} is alive, and which function of the new code continues it is not certain"
+    new = nested.fields_at(edit.code, old.pair.new)
+    code = function.__code__
+    if code.co_freevars != new.freevars:
+        differing = sorted(set(code.co_freevars) ^ set(new.freevars)) or list(new.freevars)
+        return f"{name} is alive, and captures other variables in the new code: {', '.join(differing)}"
+    if (code.co_flags ^ new.flags) & _SHAPE_FLAGS or _parameters(code) != _parameters_of(new):
+        return f"{name} is alive, and takes other arguments or is of another kind in the new code"
+    takes = code.co_argcount + code.co_kwonlyargcount
+    if takes and not _same_maker(old, edit):
+        return f"{name} is alive, and its default values are made by code that changed too"
+    return None
+
+
+def _parameters(code: CodeType) -> tuple[object, ...]:
+    total = code.co_argcount + code.co_kwonlyargcount
+    return code.co_argcount, code.co_posonlyargcount, code.co_varnames[:total]
+
+
+def _parameters_of(code: Code) -> tuple[object, ...]:
+    total = code.argcount + code.kwonlyargcount
+    return code.argcount, code.posonlyargcount, code.varnames[:total]
+
+
+def _same_maker(old: OldCode, edit: FunctionEdit) -> bool:
+    """Whether the code around nested code is the old one's but for the code nested in it."""
+    assert old.pair.new is not None
+    outer = OldCode(old.site, old.store, old.key, nested.Pair(old.pair.old[:-1], (), True)).code()
+    before = nested.shell(fingerprint.encode(outer))
+    return before == nested.shell(nested.fields_at(edit.code, old.pair.new[:-1]))
+
+
+def _place(function: FunctionType) -> Place:
+    return Place(function.__code__.co_filename, function.__code__.co_firstlineno)

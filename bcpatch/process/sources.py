@@ -1,0 +1,65 @@
+"""Which file and which lines a traceback shows for code that a patch brought.
+
+Where the process's disk has the new text, patched code keeps the file name of the code
+that it replaces. Elsewhere the file would show other lines than those that run: then
+the code gets a file name of its own, under which ``linecache`` finds the text that the
+patch carried.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import linecache
+import operator
+import tokenize
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from bcpatch.fingerprint import blake
+from bcpatch.process.objects import namespace_of
+from bcpatch.process.swap import Row
+
+_MARK: Final = "bcpatch "
+_DIGITS: Final = 8
+
+
+def file_of(module: ModuleType) -> str:
+    """The source file that a module was loaded from, or an empty string."""
+    found = namespace_of(module).get("__file__")
+    if not isinstance(found, str):
+        return ""
+    if found.endswith(".pyc"):
+        try:
+            return importlib.util.source_from_cache(found)
+        except ValueError:  # a .pyc that stands beside its source, or alone
+            return found[:-1]
+    return found
+
+
+def is_on_disk(module: ModuleType, source: bytes) -> bool:
+    """Whether a module's file holds exactly this text now."""
+    try:
+        return Path(file_of(module)).read_bytes() == source
+    except (OSError, ValueError):
+        return False
+
+
+def name_for(path: str, source: bytes) -> str:
+    """A file name that no file has, the same for the same text of the same module."""
+    return f"<{_MARK}{blake(source)[:_DIGITS]} {path}>"
+
+
+def is_own_name(filename: str) -> bool:
+    """Whether `name_for` made this file name."""
+    return filename.startswith(f"<{_MARK}")
+
+
+def published(filename: str, source: bytes) -> Row:
+    """The store that lets tracebacks, debuggers and ``inspect.getsource`` find a text under a file name."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    text = io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).read()
+    # no modification time: linecache then takes the entry as it is and never looks for a file
+    entry = (len(source), None, text.splitlines(keepends=True), filename)
+    return operator.setitem, linecache.cache, filename, entry

@@ -1,0 +1,194 @@
+"""One instant: many stores, or none, in a single call into C.
+
+A `Slot` is a place that holds a value, a `Change` one store into it. `exchange` makes
+all stores of a list while no other thread can run Python, after guards that are
+evaluated within the same call. It knows nothing of patches, sites or generations.
+
+Why it holds: CPython looks for a request to give up the GIL between bytecodes only;
+``deque``, ``starmap`` and the setters used here run none.
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import starmap
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from bcpatch import pythons
+from bcpatch.process.objects import class_namespace
+
+Row: TypeAlias = tuple[Any, ...]
+"""A callable that runs no Python, and its arguments."""
+
+
+class Absent(Enum):
+    """The value of a slot that holds nothing."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+class Kind(Enum):
+    """What a slot's owner is, which decides how it is read and written."""
+
+    ATTRIBUTE = "attribute"  # of a function: its getters and setters are C
+    CLASS = "class"  # name in a class: the metaclass has no say
+    NAMESPACE = "namespace"  # key of a dictionary
+
+
+class Slot(NamedTuple):
+    """A place that holds a value: an attribute of a function or class, or a key of a namespace."""
+
+    kind: Kind
+    owner: Any
+    name: str
+
+    @property
+    def key(self) -> tuple[Kind, int, str]:
+        """Equal for slots that are one place; valid while the owner lives."""
+        return self.kind, id(self.owner), self.name
+
+
+class _Verbs(NamedTuple):
+    read: Callable[[Slot], Row]
+    write: Callable[[Slot, object], Row]
+    delete: Callable[[Slot], Row]
+
+
+_VERBS: Final = {
+    Kind.ATTRIBUTE: _Verbs(
+        read=lambda slot: (getattr, slot.owner, slot.name),
+        write=lambda slot, value: (setattr, slot.owner, slot.name, value),
+        delete=lambda slot: (delattr, slot.owner, slot.name),
+    ),
+    Kind.CLASS: _Verbs(
+        read=lambda slot: (class_namespace(slot.owner).get, slot.name, ABSENT),
+        write=lambda slot, value: (type.__setattr__, slot.owner, slot.name, value),
+        delete=lambda slot: (type.__delattr__, slot.owner, slot.name),
+    ),
+    Kind.NAMESPACE: _Verbs(
+        read=lambda slot: (dict.get, slot.owner, slot.name, ABSENT),
+        write=lambda slot, value: (operator.setitem, slot.owner, slot.name, value),
+        delete=lambda slot: (operator.delitem, slot.owner, slot.name),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One store: what the slot holds, and what it shall hold. Keeps both alive."""
+
+    slot: Slot
+    old: object
+    new: object
+
+
+def reading(slot: Slot) -> Row:
+    """The call that reads a slot."""
+    return _VERBS[slot.kind].read(slot)
+
+
+def writing(slot: Slot, value: object) -> Row:
+    """The call that stores a value into a slot, or empties it."""
+    verbs = _VERBS[slot.kind]
+    return verbs.delete(slot) if value is ABSENT else verbs.write(slot, value)
+
+
+def held(slot: Slot) -> object:
+    """What a slot holds now."""
+    call, *arguments = reading(slot)
+    value: object = call(*arguments)
+    return value
+
+
+# --- the call ------------------------------------------------------------------------
+
+_PROVEN: Final = {True: None}
+
+
+class HalfDone(Exception):
+    """A store raised. What had been stored before it was restored."""
+
+
+def exchange(
+    changes: Sequence[Change],
+    *,
+    guards: Iterable[Iterator[bool]] = (),
+    along: Iterable[Row] = (),
+) -> bool:
+    """Make all changes at one instant, and the rows ``along`` with them.
+
+    True when done; False when a guard did not hold, and then nothing was changed.
+    Raises `HalfDone`, with everything restored, when a store raised: what can be known
+    to raise must have been refused before.
+    """
+    begun: list[bool] = []
+    rows: list[Row] = [(deque, map(_PROVEN.__getitem__, guard), 0) for guard in guards]
+    rows.append((begun.append, True))
+    rows += [writing(change.slot, change.new) for change in changes]
+    rows += along
+    back = [writing(change.slot, change.old) for change in reversed(changes) if change.old is not ABSENT]
+    collecting = gc.isenabled()
+    gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
+    try:
+        deque(starmap(operator.call, rows), maxlen=0)
+    except Exception as error:  # noqa: BLE001 (whatever a store raises, all is restored)
+        if not begun and isinstance(error, KeyError) and error.args == (False,):
+            return False
+        if begun:
+            deque(starmap(operator.call, back), maxlen=0)
+            _empty(change.slot for change in changes if change.old is ABSENT)
+        # without its traceback, which would keep all that this frame holds
+        raise HalfDone(f"{type(error).__name__}: {error}") from error.with_traceback(None)
+    finally:
+        if collecting:
+            gc.enable()
+    return True
+
+
+def _empty(slots: Iterable[Slot]) -> None:
+    filled = [slot for slot in slots if held(slot) is not ABSENT]
+    deque(starmap(operator.call, [writing(slot, ABSENT) for slot in filled]), maxlen=0)
+
+
+# --- what one instant depends on -----------------------------------------------------
+
+
+def runs_without_gil() -> bool:
+    """Whether several stores can't be one instant in this process."""
+    return not pythons.is_gil_enabled()
+
+
+_MOST_FRAMES: Final = 20_000
+_hooked = False
+
+
+def has_audit_hook() -> bool:
+    """Whether an audit hook written in Python is installed: it runs within C calls that are audited.
+
+    There is no list of hooks to look at. But at the recursion limit a hook in C still
+    runs, and one in Python can't. Hooks are never removed, so a yes stands. Under a limit
+    too high to descend to, the answer is yes, as it might be.
+    """
+    global _hooked
+    _hooked = _hooked or sys.getrecursionlimit() > _MOST_FRAMES or _at_the_limit()
+    return _hooked
+
+
+def _at_the_limit() -> bool:
+    try:
+        return _at_the_limit()
+    except RecursionError:
+        try:
+            sys.audit("bcpatch.probe")
+        except RecursionError:
+            return True
+        return False

@@ -1,0 +1,172 @@
+"""One access under the strict policy: a name, an import, an attribute.
+
+Each function yields what is wrong with it. How code comes to an access (an
+instruction, a constant name given to ``getattr``, a string annotation, a format text)
+is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bcpatch.diagnostics import Diagnostic, Step, finding
+from bcpatch.flow.origins import Attribute, Origin, Parameter
+from bcpatch.model import Import
+from bcpatch.rules import names
+from bcpatch.rules.reach import Frame, Scope, global_paths, named, options, paths, receiver
+from bcpatch.rules.sourcetext import quotation
+
+#: The rule that an own-module name breaks, by what the code is.
+OWN_NAME = {"function": "BCP101", "default": "BCP108", "annotation": "BCP107", "type parameters": "BCP107"}
+
+
+def report(
+    code: str, message: str, offset: int, frame: Frame, trail: tuple[Step, ...] = (), help: str | None = None
+) -> Diagnostic:
+    """A finding at an instruction; at what it quotes, where that is known."""
+    place = frame.scope.text.place(frame.flow.position(offset))
+    if frame.quoted:
+        place = quotation(frame.quoted, place)
+    return finding(code, message, place, site=frame.scope.site, trail=trail, help=help)
+
+
+# --- names -------------------------------------------------------------------------------
+
+
+def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """A name looked up in the module's namespace, then in the builtins."""
+    scope = frame.scope
+    if name in scope.class_names:
+        message = f"`{name}` is a name of the class around it, and so of its own module"
+        yield report(OWN_NAME[scope.role], message, offset, frame)
+        return
+    reached = global_paths(name, scope)
+    for path in reached:
+        yield from dotted(path, offset, frame)
+    if reached or name in names.FACTS:
+        return
+    if name in names.INSIDE:
+        yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame)
+    elif "*" in scope.imports and name not in scope.text.bound:
+        stars = " and ".join(sorted({f"`{one.module}`" for one in scope.imports["*"]}))
+        message = f"`{name}` may come with the `*` imported from {stars}, or be a global of `{scope.module.name}`"
+        yield report("BCP106", message, offset, frame, help=f"import `{name}` by its name")
+    elif scope.role == "function" and name not in scope.text.bound:
+        message = f"`{name}` is no builtin, and `{scope.module.name}` neither imports nor defines it"
+        yield report("BCP110", message, offset, frame)
+    else:
+        yield report(OWN_NAME[scope.role], _own_name(name, scope), offset, frame)
+
+
+def _own_name(name: str, scope: Scope) -> str:
+    only = f"a strict patch uses builtins and imported names only{_ALSO[scope.role]}"
+    hides = ", which hides the builtin" if name in names.BUILTINS else ""
+    return f"{only}; `{name}` is a global of `{scope.module.name}`{hides}"
+
+
+_ALSO = {
+    "function": "",
+    "default": ", in default values too",
+    "annotation": ", in annotations too",
+    "type parameters": ", in type parameters too",
+}
+
+
+def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """A path that imports lead to, with every part of it."""
+    for code, message in (*_reached(path, frame.scope), *_private_parts(path)):
+        yield report(code, message, offset, frame)
+
+
+def reached(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """What a path that imports lead to is: the module itself, or a way around the rules?"""
+    for code, message in _reached(path, frame.scope):
+        yield report(code, message, offset, frame)
+
+
+def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
+    """The rule and the words against an import statement of the module itself."""
+    for path in filter(None, (binding.module, binding.submodule)):
+        yield from _reached(path, scope)
+        yield from _private_parts(path)
+    if binding.attribute not in (None, "*"):
+        path = f"{binding.module}.{binding.attribute}"
+        yield from _reached(path, scope)
+        if names.is_private(binding.attribute or ""):
+            yield from _private_parts(path)
+
+
+def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
+    if path in scope.own_paths:
+        yield "BCP112", f"`{path}` is the module that the patch changes"
+    elif path == "__main__":
+        yield "BCP112", "`__main__` is the module that was started, which may be the one that the patch changes"
+    row = named(path, names.OWN_MODULE)
+    if row:
+        yield "BCP112", f"`{row}` {names.OWN_MODULE[row]}"
+    row = named(path, names.REACHING)
+    if row:
+        yield "BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}"
+
+
+def _private_parts(path: str) -> Iterator[tuple[str, str]]:
+    parts = path.split(".")
+    for end, part in enumerate(parts, 1):
+        if names.is_private(part) and not named(".".join(parts[:end]), names.PUBLIC_NAMES):
+            where = f" of `{'.'.join(parts[: end - 1])}`" if end > 1 else ""
+            yield "BCP103", f"a strict patch uses public names of other modules only (`{part}`{where})"
+            return
+
+
+# --- attributes --------------------------------------------------------------------------
+
+
+def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """An attribute of a value."""
+    if name in names.INSIDE:
+        yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
+    elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
+        yield from _private(owner, name, offset, frame)
+    else:
+        for path in sorted(paths(owner, frame)):
+            yield from reached(f"{path}.{name}", offset, frame)
+        yield from _of_unknown(owner, name, offset, frame)
+
+
+def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """``anything.sys.modules``: the attribute of an unknown value may well be that module."""
+    for one, where in options(owner, frame):
+        if isinstance(one, Attribute) and not paths(one, where):
+            path = f"{one.name}.{name}"
+            yield from reached(path, offset, frame)
+            if path in names.BY_NAME:
+                message = f"`{path}` of an unknown value: what it is called with can't be proved"
+                yield report("BCP106", message, offset, frame, help=f"import `{one.name}` by a statement")
+
+
+def _private(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    found = [paths(one, where) for one, where in options(owner, frame)]
+    if all(some and all(named(f"{path}.{name}", names.PUBLIC_NAMES) for path in some) for some in found):
+        return
+    if receiver(owner, frame) is not None:
+        site = frame.scope.site
+        of = f" of `{site.qualname.rpartition('.')[0]}`" if site else ""
+        message = f"a strict patch uses public attributes of its receiver only (`{name}`{of})"
+        yield report("BCP104", message, offset, frame, _trail(owner, offset, frame))
+        return
+    modules = sorted({path for some in found for path in some})
+    if modules:
+        message = f"a strict patch uses public names of other modules only (`{name}` of `{modules[0]}`)"
+        yield report("BCP103", message, offset, frame)
+    else:
+        yield report("BCP105", f"a strict patch uses public attributes only (`{name}`)", offset, frame)
+
+
+def _trail(owner: Origin, offset: int, frame: Frame) -> tuple[Step, ...]:
+    """The chain from the receiver to the owner; none where the place itself shows it."""
+    chain = receiver(owner, frame)
+    if not chain:
+        return ()
+    place = frame.scope.text.place(frame.flow.position(offset))
+    shown = isinstance(owner, Parameter) and place.text[place.column - 1 :].startswith(f"{owner.name}.")
+    return () if shown else chain

@@ -1,0 +1,92 @@
+"""Which names of the process code needs when it runs: what a patch links to.
+
+A name that may rightly be missing is not asked for: one imported under a condition, or
+one that the code asks about first. It is left to run time, as in a fresh process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bcpatch.flow.origins import AttributeUse, GlobalUse
+from bcpatch.model import Link
+from bcpatch.rules import names
+from bcpatch.rules.reach import Frame, Scope, inner_frames, paths
+from bcpatch.rules.sourcetext import Text
+
+_OPTIMIZED = 0x01
+
+#: What code asks before it uses a name that not every process has.
+_QUESTIONS = frozenset(
+    """
+    builtins.hasattr builtins.getattr os.name sys.platform sys.version_info sys.implementation sys.hexversion
+    platform.system platform.python_implementation typing.TYPE_CHECKING
+    """.split()
+)
+
+
+def links(frames: Iterable[Frame], text: Text) -> tuple[Link, ...]:
+    """The names that some code objects, and the code nested in them, need to find."""
+    certain = text.certain
+    found = {link for frame in frames for link in _links(frame, certain)}
+    return tuple(sorted(found))
+
+
+def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
+    asks = _asks(frame)
+    for use in frame.flow.uses:
+        match use:
+            case GlobalUse(action="load", name=name) if not frame.binds(use) and not _is_of_class(name, frame):
+                yield from _global(name, frame.scope, certain)
+            case AttributeUse(action="load" | "method", owner=owner, name=name) if not asks:
+                module = _module(paths(owner, frame), frame.scope, certain)
+                if module:
+                    yield Link(module, name)
+    for inner in inner_frames(frame):
+        yield from _links(inner, certain)
+
+
+def _is_of_class(name: str, frame: Frame) -> bool:
+    """Whether statements that are new in a class read a name of that class."""
+    scope = frame.scope
+    is_body = frame.outer is None and not frame.flow.code.flags & _OPTIMIZED
+    return is_body and bool(scope.around) and name in scope.text.bound_in_class(scope.around)
+
+
+def _global(name: str, scope: Scope, certain: frozenset[str]) -> Iterator[Link]:
+    imports = scope.imports.get(name, ())
+    bound = name in scope.text.bound
+    if name in names.FACTS or (name in names.BUILTINS and not imports and not bound):
+        return
+    if (imports or bound) and name not in certain:
+        return
+    yield Link(scope.module.name, name)
+    if len(imports) == 1 and imports[0].attribute not in (None, "*"):
+        yield Link(imports[0].module, imports[0].attribute or "")
+
+
+def _module(found: frozenset[str], scope: Scope, certain: frozenset[str]) -> str | None:
+    """The one module that ``import`` statements of the module surely bind to what a value is."""
+    if len(found) != 1:
+        return None
+    (path,) = found
+    for one in (each for some in scope.imports.values() if len(some) == 1 for each in some):
+        if one.attribute is None and one.name in certain and one.runtime:
+            if path == one.module or (one.submodule is not None and f"{one.submodule}.".startswith(f"{path}.")):
+                return path
+    return None
+
+
+def _asks(frame: Frame) -> bool:
+    """Whether the code looks before it uses, or is ready for what it doesn't find."""
+    flow = frame.flow
+    if flow.code.exception_table:
+        return True
+    for use in flow.uses:
+        match use:
+            case GlobalUse(action="load", name=name) if f"builtins.{name}" in _QUESTIONS:
+                return True
+            case AttributeUse(owner=owner, name=name):
+                if any(f"{path}.{name}" in _QUESTIONS for path in paths(owner, frame)):
+                    return True
+    return False

@@ -1,0 +1,357 @@
+"""What an origin stands for: a dotted path, the receiver, known texts.
+
+Reads origins with the eyes of the reference rules: imports, builtins, closures. It
+judges nothing, and where it doesn't know it says so.
+"""
+
+from __future__ import annotations
+
+import dis
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from bcpatch import pythons
+from bcpatch.diagnostics import Step
+from bcpatch.flow import Flow
+from bcpatch.flow.origins import (
+    ENTRY,
+    Attribute,
+    AttributeUse,
+    Called,
+    CallUse,
+    Computed,
+    Constant,
+    Display,
+    Either,
+    Free,
+    Global,
+    GlobalUse,
+    Imported,
+    MakeUse,
+    Origin,
+    Parameter,
+    Super,
+)
+from bcpatch.model import Code, Import, Module, Policy, Site
+from bcpatch.rules import names
+from bcpatch.rules.sourcetext import Text
+
+#: Opcodes after which another instruction than the next one may run.
+JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+
+_OPTIMIZED = 0x01
+
+Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"]
+
+
+# --- scopes ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a code object may use, and what it is: the code of a function, of a default, of annotations.
+
+    ``around`` is the qualified name of the class around it, empty at the module's level. ``function``
+    is code that is judged by itself where it is met inside (that of a generic function).
+    """
+
+    text: Text
+    policy: Policy
+    imports: Mapping[str, tuple[Import, ...]]
+    site: Site | None
+    role: Role = "function"
+    around: str = ""
+    function: Code | None = None
+
+    @property
+    def module(self) -> Module:
+        return self.text.module
+
+    @cached_property
+    def own_paths(self) -> frozenset[str]:
+        """Dotted names under which the module can be imported."""
+        parts = self.module.path.removesuffix(".py").split("/")
+        if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
+            parts.pop()
+        return frozenset({self.module.name, ".".join(parts)})
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        """Packages that have the module as an attribute, or one that has."""
+        parts = [path.split(".") for path in self.own_paths]
+        return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+
+    @cached_property
+    def class_names(self) -> frozenset[str]:
+        """Names bound by the class body in which defaults, annotations and type parameters are evaluated."""
+        return self.text.bound_in_class(self.around) if self.around and self.role != "function" else frozenset()
+
+    @cached_property
+    def type_parameters(self) -> frozenset[str]:
+        """Names of the type parameters in whose scope annotations stand."""
+        return self.text.type_parameters(self.site.qualname) if self.site else frozenset()
+
+
+def importing(imports: Iterable[Import]) -> Mapping[str, tuple[Import, ...]]:
+    """Imports by the name that they bind."""
+    found: dict[str, tuple[Import, ...]] = {}
+    for one in imports:
+        found[one.name] = (*found.get(one.name, ()), one)
+    return found
+
+
+def absolute(module: str, level: int, package: str) -> str | None:
+    """The absolute name of an imported module; None where it lies outside of the top package."""
+    if not level:
+        return module
+    parts = package.split(".") if package else []
+    if level > len(parts):
+        return None
+    base = ".".join(parts[: len(parts) - level + 1])
+    return f"{base}.{module}" if module else base
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A code object under the rules, and the one around it in terms of which ``captured`` is said.
+
+    ``quoted`` is the text of the code that is being read, where the rules read one.
+    """
+
+    flow: Flow
+    scope: Scope
+    captured: Mapping[str, Origin] = field(default_factory=dict)
+    outer: Frame | None = None
+    quoted: str = ""
+
+    @cached_property
+    def body_names(self) -> Mapping[str, int]:
+        """Names that a class body inside a function binds for good, and from which offset on."""
+        return {} if self.outer is None else dict(_stored(self.flow))
+
+    @property
+    def is_body(self) -> bool:
+        """Whether this is a class body, whose names hide those of the module."""
+        return not self.flow.code.flags & _OPTIMIZED
+
+    def binds(self, use: GlobalUse) -> bool:
+        """Whether the name that is loaded is surely one that a class body has bound before."""
+        return self.is_at(use.offset, "LOAD_NAME") and self.body_names.get(use.name, use.offset) < use.offset
+
+    def is_at(self, offset: int, name: str) -> bool:
+        """Whether the instruction at an offset is the one of that name."""
+        at = bisect_left(self.flow.instructions, offset, key=lambda instruction: instruction.offset)
+        return self.flow.instructions[at].name == name
+
+    @cached_property
+    def given_to_super(self) -> frozenset[int]:
+        """Where ``__class__`` is loaded for `super` to have."""
+        return frozenset(origin.offset for origin in self._super_classes() if isinstance(origin, Free))
+
+    def _super_classes(self) -> Iterator[Origin]:
+        for use in self.flow.uses:
+            match use:
+                case AttributeUse(owner=Super(klass=klass)):
+                    yield klass
+                case CallUse(callee=callee, arguments=(klass, _)) if "builtins.super" in paths(callee, self):
+                    yield klass
+
+
+def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
+    """Stores before anything can branch of names that are never deleted, the last one first."""
+    if flow.code.exception_table:
+        return
+    spaced = [use for use in flow.uses if isinstance(use, GlobalUse) and use.namespace]
+    deleted = {use.name for use in spaced if use.action == "delete"}
+    branch = min((one.offset for one in flow.instructions if one.opcode in JUMPS), default=len(flow.code.bytecode))
+    for instruction in flow.instructions:
+        if instruction.name == "SETUP_ANNOTATIONS" and instruction.offset < branch:
+            yield "__annotations__", instruction.offset
+    for use in reversed(spaced):
+        if use.action == "store" and use.offset < branch and use.name not in deleted:
+            yield use.name, use.offset
+
+
+def inner_frames(frame: Frame) -> Iterator[Frame]:
+    """The frames of nested code. What its free variables hold is joined over all functions made of it."""
+    for index, nested in frame.flow.nested.items():
+        if nested.code == frame.scope.function:
+            continue
+        held: dict[str, list[Origin]] = {}
+        for use in frame.flow.uses:
+            if isinstance(use, MakeUse) and use.constant == index:
+                for name, origin in use.captured:
+                    held.setdefault(name, []).append(origin)
+        captured = {name: either(origins) for name, origins in held.items()}
+        yield Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
+
+
+def _inner_scope(scope: Scope, code: Code) -> Scope:
+    lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
+    return replace(scope, role="annotation") if lazy else scope
+
+
+# --- what an origin stands for -----------------------------------------------------------
+
+
+def options(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
+    """What a value may be: alternatives one by one, captured variables as what their cell may hold."""
+    match origin:
+        case Either(options=each):
+            for one in each:
+                yield from options(one, frame)
+        case Free(name=name) if frame.outer is not None and name in frame.captured:
+            yield from options(frame.captured[name], frame.outer)
+        case _:
+            yield origin, frame
+
+
+def either(origins: Iterable[Origin]) -> Origin:
+    """One origin for several."""
+    flat = frozenset(one for origin in origins for one in (origin.options if isinstance(origin, Either) else (origin,)))
+    return next(iter(flat)) if len(flat) == 1 else Either(ENTRY, flat)
+
+
+def paths(origin: Origin, frame: Frame) -> frozenset[str]:
+    """Dotted names that a value may be reached by: ``operator.attrgetter``, ``builtins.len``."""
+    return frozenset(path for one, where in options(origin, frame) for path in _paths(one, where))
+
+
+def _paths(origin: Origin, frame: Frame) -> Iterator[str]:
+    scope = frame.scope
+    match origin:
+        case Global(name=name):
+            yield from global_paths(name, scope)
+        case Imported(module=module, level=level, names=imported):
+            found = absolute(module, level, scope.module.package)
+            if found:
+                yield found if imported or level else found.partition(".")[0]
+        case Attribute(owner=owner, name=name):
+            for path in paths(owner, frame):
+                yield f"{path}.{name}"
+        case Called(callee=callee, arguments=(first, *_)) if "importlib.import_module" in paths(callee, frame):
+            yield from texts(first, frame) or ()
+
+
+def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
+    """Where a global name leads, by the module's imports and the builtins; empty for a name of its own."""
+    imports = scope.imports.get(name)
+    if imports:
+        return tuple(one.module if one.attribute is None else f"{one.module}.{one.attribute}" for one in imports)
+    if name in names.BUILTINS and name not in scope.text.bound:
+        return (f"builtins.{name}",)
+    return ()
+
+
+def named(path: str, table: Iterable[str]) -> str | None:
+    """The row of a table that a dotted path ends with: ``os.sys.modules`` is ``sys.modules``."""
+    parts = path.split(".")
+    tails = (".".join(parts[start:]) for start in range(len(parts)))
+    return next((tail for tail in tails if tail in table), None)
+
+
+def texts(origin: Origin, frame: Frame) -> tuple[str, ...] | None:
+    """The texts that a value may be; None where it may be anything else."""
+    found = []
+    for one, _ in options(origin, frame):
+        if not isinstance(one, Constant) or not isinstance(one.value, str):
+            return None
+        found.append(one.value)
+    return tuple(found)
+
+
+def is_plain(origin: Origin, frame: Frame) -> bool:
+    """Whether a value is surely a number, a text or the like, on which nothing private hangs."""
+    return all(_is_plain(one, where) for one, where in options(origin, frame))
+
+
+def _is_plain(origin: Origin, frame: Frame) -> bool:
+    match origin:
+        case Constant():
+            return True
+        case Computed(operands=parts) | Display(items=parts):
+            return all(is_plain(part, frame) for part in parts)
+        case Called(callee=callee):
+            found = paths(callee, frame)
+            return bool(found) and not frame.is_body and all(named(path, _PLAIN_RESULTS) for path in found)
+    return False
+
+
+def is_text(origin: Origin, frame: Frame) -> bool:
+    """Whether a value may be a text that the function puts together."""
+    return any(_is_text(one, where) for one, where in options(origin, frame))
+
+
+def _is_text(origin: Origin, frame: Frame) -> bool:
+    match origin:
+        case Constant(value=value):
+            return isinstance(value, str)
+        case Computed(operands=parts):
+            return any(is_text(part, frame) for part in parts)
+        case Attribute(owner=owner):
+            return is_text(owner, frame)
+        case Called(callee=callee):
+            return "builtins.str" in paths(callee, frame) or is_text(callee, frame)
+        case Display():
+            return True
+    return False
+
+
+_PLAIN_RESULTS = frozenset(f"builtins.{name}" for name in names.PLAIN_RESULTS)
+
+
+# --- the receiver ------------------------------------------------------------------------
+
+
+def receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
+    """The chain of places from the receiver to a value that may be it, its class or its ``super()``.
+
+    None where the value is none of these.
+    """
+    for one, where in options(origin, frame):
+        chain = _receiver(one, where)
+        if chain is None:
+            continue
+        if isinstance(origin, Free):
+            return (*chain, _step(f"`{origin.name}` is captured from there", origin.offset, frame))
+        return chain
+    return None
+
+
+def _receiver(origin: Origin, frame: Frame) -> tuple[Step, ...] | None:
+    match origin:
+        case Parameter(name=name, index=0) if (
+            frame.outer is None and frame.scope.role == "function" and frame.scope.around
+        ):
+            return (_parameter_step(name, frame),)
+        case Free(name="__class__"):
+            return ()
+        case Attribute(owner=owner, name="__class__"):
+            chain, what = receiver(owner, frame), "`__class__` is the receiver's class"
+        case Super(receiver=owner):
+            chain, what = receiver(owner, frame), "`super()` is the receiver as its base class"
+        case Called(callee=callee, arguments=()) if "builtins.super" in paths(callee, frame):
+            chain, what = (), "`super()` is the receiver as its base class"
+        case Called(callee=callee, arguments=(owner,)) if "builtins.type" in paths(callee, frame):
+            chain, what = receiver(owner, frame), "`type()` gives the receiver's class"
+        case Called(callee=callee, arguments=(_, owner)) if "builtins.super" in paths(callee, frame):
+            chain, what = receiver(owner, frame), "`super()` is the receiver as its base class"
+        case _:
+            return None
+    return None if chain is None else (*chain, _step(what, origin.offset, frame))
+
+
+def _step(message: str, offset: int, frame: Frame) -> Step:
+    place = frame.scope.text.place(frame.flow.position(offset))
+    return Step(message, place.line, place.column, place.text)
+
+
+def _parameter_step(name: str, frame: Frame) -> Step:
+    """The receiver's place in the function's header; bytecode has none for parameters."""
+    place = frame.scope.text.header(frame.flow.code)
+    at = re.compile(rf"\b{re.escape(name)}\b").search(place.text, max(place.end_column - 1, 0))
+    return Step(f"`{name}` is the receiver", place.line, at.start() + 1 if at else 0, place.text)

@@ -1,0 +1,149 @@
+"""The reference rules (BCP1xx): what a code object may use under a policy.
+
+Rules over what `bcpatch.flow` found, nothing else: a use that can't be proved is
+refused. Where values come from decides which rule speaks and what it says; whether a
+name is allowed never rests on a value being recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import Flow
+from bcpatch.flow.origins import (
+    AttributeUse,
+    CallUse,
+    Constant,
+    FreeUse,
+    GlobalUse,
+    Imported,
+    ImportUse,
+    MakeUse,
+    Origin,
+    Use,
+)
+from bcpatch.model import Policy
+from bcpatch.rules import access, byname, hints, names, sight
+from bcpatch.rules.access import report
+from bcpatch.rules.reach import Frame, Scope, absolute, inner_frames, options, paths
+
+
+def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
+    """Every reference of a code object, and of the code nested in it, that the policy does not allow."""
+    if scope.policy is Policy.LINKED:
+        return ()
+    found = dict.fromkeys(_check(Frame(flow, scope)))
+    receivers = {_where(one) for one in found if one.code == "BCP104"}
+    told = (one for one in found if one.code != "BCP105" or _where(one) not in receivers)
+    return tuple(sorted(told, key=lambda one: (one.line, one.column, one.code)))
+
+
+def _where(found: Diagnostic) -> tuple[int, int, int, int]:
+    """The compiler may say one expression twice, a branch each: of the receiver, and of another value."""
+    return found.line, found.column, found.end_line, found.end_column
+
+
+def _check(frame: Frame) -> Iterator[Diagnostic]:
+    for use in frame.flow.uses:
+        yield from _use(use, frame)
+    yield from _patterns(frame)
+    yield from _classes(frame)
+    yield from hints.check(frame)
+    yield from sight.check(frame)
+    for inner in inner_frames(frame):
+        yield from _check(inner)
+
+
+def _use(use: Use, frame: Frame) -> Iterator[Diagnostic]:
+    match use:
+        case GlobalUse():
+            yield from _global(use, frame)
+        case ImportUse():
+            yield from _import(use, frame)
+        case AttributeUse():
+            yield from _attribute(use, frame)
+        case CallUse():
+            yield from byname.call(use, frame)
+        case FreeUse():
+            yield from _free(use, frame)
+
+
+# --- one rule a kind of use --------------------------------------------------------------
+
+
+def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
+    if use.action == "load":
+        if not frame.binds(use):
+            yield from access.name(use.name, use.offset, frame)
+    elif not use.namespace:
+        message = f"a strict patch stores and deletes no global of its module (`{use.name}`)"
+        yield report("BCP102", message, use.offset, frame)
+
+
+def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
+    package = frame.scope.module.package
+    if not all(isinstance(one, Constant) for one in frame.flow.operands[use.offset]):
+        yield report("BCP106", "what is imported depends on the path", use.offset, frame)
+        return
+    module = absolute(use.module, use.level, package)
+    if module is None:
+        message = f"`{'.' * use.level}{use.module}` lies outside of the package `{package}`"
+        yield report("BCP106", message, use.offset, frame)
+        return
+    yield from access.dotted(module, use.offset, frame)
+    for name in use.names:
+        yield from access.attribute(Imported(use.offset, use.module, use.level, use.names), name, use.offset, frame)
+
+
+def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
+    owner = use.owner
+    if use.action == "import" and isinstance(owner, Imported):
+        if use.name in owner.names or use.name in owner.module.split("."):
+            return  # said of the import statement
+    if use.action == "import" and not paths(owner, frame):
+        yield report("BCP106", "a name is imported from what may be no module", use.offset, frame)
+    yield from access.attribute(owner, use.name, use.offset, frame)
+
+
+def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
+    """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
+    if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
+        message = "`__class__` is a class of its own module"
+        yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
+    elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
+        yield from access.name(use.name, use.offset, frame)
+
+
+def _classes(frame: Frame) -> Iterator[Diagnostic]:
+    """Methods of a private class that the function makes."""
+    for use in frame.flow.uses:
+        if isinstance(use, MakeUse):
+            nested = frame.flow.nested[use.constant]
+            name = nested.code.name
+            if not nested.code.flags & _OPTIMIZED and nested.nested and names.is_private(name):
+                message = f"a strict patch changes methods of public classes only; `{name}` is private"
+                yield report("BCP109", message, use.offset, frame)
+
+
+def _patterns(frame: Frame) -> Iterator[Diagnostic]:
+    """Class patterns: their positional sub-patterns read what ``__match_args__`` says at run time."""
+    for instruction in frame.flow.instructions:
+        if instruction.name != "MATCH_CLASS" or instruction.offset not in frame.flow.operands:
+            continue
+        _, klass, keywords = frame.flow.operands[instruction.offset]
+        if not isinstance(keywords, Constant):
+            yield report("BCP106", "the attributes that a pattern reads depend on the path", instruction.offset, frame)
+        elif instruction.argument and not (instruction.argument == 1 and _matches_itself(klass, frame)):
+            message = "what a positional sub-pattern reads is said by the class, at run time"
+            help = "name the attributes: `Point(x=x, y=y)`"
+            yield report("BCP106", message, instruction.offset, frame, help=help)
+
+
+def _matches_itself(klass: Origin, frame: Frame) -> bool:
+    found = [paths(one, where) for one, where in options(klass, frame)]
+    return all(some and some <= _SELF_MATCHING for some in found) and not frame.is_body
+
+
+_OPTIMIZED = 0x01
+_SELF_MATCHING = frozenset(f"builtins.{name}" for name in names.SELF_MATCHING)

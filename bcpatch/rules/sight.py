@@ -1,0 +1,185 @@
+"""What must stay in sight: callables that access by name, and the modules and cells that they may hide in.
+
+The rules see such a callable where it is named, and where it is called. In between it may
+lie on the stack, in a local variable or, a module, in a captured one; anywhere else it
+could be called with anything. Works on the values of the trace, which are exact, and
+trusts an origin only where it names what is watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import Instruction
+from bcpatch.flow.opcodes import NULL
+from bcpatch.flow.origins import (
+    Attribute,
+    AttributeUse,
+    CallUse,
+    Free,
+    FreeUse,
+    Global,
+    GlobalUse,
+    Imported,
+    ImportUse,
+    Made,
+    MakeUse,
+    Origin,
+    Unknown,
+    Use,
+)
+from bcpatch.flow.values import RESULTS
+from bcpatch.model import Code
+from bcpatch.rules import names
+from bcpatch.rules.access import report
+from bcpatch.rules.reach import Frame, named, options, paths
+
+_WATCHED: Final = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
+
+#: Instructions that leave a value where it can be followed, or only look at it.
+_HARMLESS: Final = frozenset(
+    """
+    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST DELETE_FAST
+    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW
+    LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
+    """.split()
+)
+_TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
+_OPTIMIZED: Final = 0x01
+
+
+def check(frame: Frame) -> Iterator[Diagnostic]:
+    """Findings where something watched goes out of sight."""
+    watched = _watched_values(frame)
+    if not watched:
+        return
+    uses = {use.offset: use for use in frame.flow.uses if isinstance(use, AttributeUse | CallUse)}
+    members = frame.flow.trace.values.members
+    for at, instruction in enumerate(frame.flow.instructions):
+        if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
+            continue
+        for position, value in enumerate(frame.flow.trace.operands[at] or ()):
+            lost = {watched[member] for member in members(value) & watched.keys()}
+            lost -= _seen(at, instruction, position, uses.get(instruction.offset), frame)
+            for what in sorted(lost):
+                message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
+                yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
+
+
+def _watched_values(frame: Frame) -> Mapping[int, str]:
+    """By value of the trace: what is watched in it."""
+    trace, found = frame.flow.trace, {}
+    index = {instruction.offset: at for at, instruction in enumerate(frame.flow.instructions)}
+    for use in frame.flow.uses:
+        at = index[use.offset]
+        for what in sorted(_what(_result(use, at, frame), frame)):
+            for value in range(RESULTS * at, RESULTS * at + min(len(trace.effects[at].gives), 2)):
+                if trace.values.kinds[value] != NULL:
+                    found[value] = what
+    return found
+
+
+def _result(use: Use, at: int, frame: Frame) -> Origin:
+    """The origin of what a use gives, said by the use itself: origins of values far back may be lost."""
+    match use:
+        case GlobalUse(offset, "load", name):
+            return Global(offset, name)
+        case AttributeUse(offset, "load" | "method" | "super" | "import", owner, name):
+            return Attribute(offset, owner, name)
+        case ImportUse(offset, module, level, imported):
+            return Imported(offset, module, level, imported)
+        case MakeUse(offset, constant, captured):
+            return Made(offset, constant, captured)
+        case FreeUse(offset, "load"):
+            instruction = frame.flow.instructions[at]
+            return frame.flow.graph.content(instruction.argument, offset, 0)
+    return Unknown(use.offset)
+
+
+def _what(origin: Origin, frame: Frame) -> frozenset[str]:
+    """What is watched in the things that an origin may stand for."""
+    found = set()
+    for one, where in options(origin, frame):
+        if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
+            found.add(one.name)
+        if isinstance(one, Free) and one.name == "__classdict__":
+            found.add(one.name)
+        if isinstance(one, Made) and _is_class_body(one, where):
+            found.add("the body of a class")
+        for path in paths(one, where):
+            row = named(path, _WATCHED)
+            if row:
+                found.add(row.removeprefix("builtins."))
+            if path in where.scope.packages:
+                found.add(path)
+    return frozenset(found)
+
+
+def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
+    """Those that are modules: their attributes are looked at one by one."""
+    return found & (names.WATCHED_MODULES | frame.scope.packages)
+
+
+def _is_class_body(made: Made, frame: Frame) -> bool:
+    """Whether a function's code has no locals of its own: called plainly, it would work on the module's namespace."""
+    code = frame.flow.code.constants[made.constant]
+    return isinstance(code, Code) and not code.flags & _OPTIMIZED
+
+
+# --- where it may go -----------------------------------------------------------------------
+
+
+def _seen(at: int, instruction: Instruction, position: int, use: Use | None, frame: Frame) -> frozenset[str]:
+    """What may be the operand at a position, because the rules look at it there."""
+    match use:
+        case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
+            return _modules(_what(owner, frame), frame)
+        case CallUse():
+            return _seen_by_call(at, position, use, frame)
+    if instruction.name == "STORE_DEREF":
+        return _modules(_kept_in_cell(instruction.argument, frame), frame)
+    if instruction.name.startswith("LOAD_FROM_DICT_OR_"):
+        return frozenset({"__classdict__"})
+    if instruction.name == "SET_FUNCTION_ATTRIBUTE" and position == 1:
+        return frozenset({"the body of a class"})
+    return frozenset()
+
+
+def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozenset[str]:
+    trace = frame.flow.trace
+    first, second = (trace.operands[at] or [])[:2]
+    kinds, members = trace.values.kinds, trace.values.members
+    paired = len(members(first)) == 1 and {one // RESULTS for one in members(first) | members(second)} == {
+        min(members(first)) // RESULTS
+    }
+    if NULL not in (kinds[first], kinds[second]) and not paired:
+        return frozenset()  # which of the two is called depends on the path
+    if position < 2:
+        return _what(use.callee, frame) - {"the body of a class"}  # what is called like a module is none
+    if position == 2 and use.arguments and _builds_class(min(members(first)), min(members(second)), frame):
+        return frozenset({"the body of a class"})
+    rows = {named(path, names.BY_NAME) for path in paths(use.callee, frame)}
+    owners = {names.BY_NAME[row].owner for row in rows if row}
+    if position - 2 in owners and not use.unpacked:
+        return _modules(_what(use.arguments[position - 2], frame), frame)
+    return frozenset()
+
+
+def _builds_class(first: int, second: int, frame: Frame) -> bool:
+    makers = (one // RESULTS for one in (first, second) if one < frame.flow.trace.values.entry)
+    return any(frame.flow.instructions[maker].name == "LOAD_BUILD_CLASS" for maker in makers)
+
+
+def _kept_in_cell(slot: int, frame: Frame) -> frozenset[str]:
+    """What is watched in a captured variable, where every function that captures it surely captures this one."""
+    flow = frame.flow
+    if slot >= flow.trace.slots.first_free:
+        return frozenset()
+    for at, instruction in enumerate(flow.instructions):
+        if instruction.name == "BUILD_TUPLE":
+            for value in flow.trace.operands[at] or ():
+                if len(flow.trace.values.members(value) - {flow.trace.values.unbound}) > 1:
+                    return frozenset()
+    return _what(flow.graph.content(slot, -1, 0), frame)

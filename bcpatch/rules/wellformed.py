@@ -1,0 +1,282 @@
+"""Whether the parts of a patch fit each other: names, sites, digests, signatures.
+
+What a patch file's reader can't tell from types alone. Every finding is BCP408, for
+`bcpatch build` writes no such patch. Nothing of bytecode or policies is known here.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from bcpatch import fingerprint, pythons
+from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.flow.fields import DEEPEST
+from bcpatch.model import (
+    AdditionEdit,
+    Annotations,
+    AnnotationsEdit,
+    ClassPositionEdit,
+    Code,
+    Constant,
+    Default,
+    DocstringEdit,
+    Edit,
+    FrozenSet,
+    FunctionEdit,
+    Import,
+    ImportEdit,
+    Module,
+    ModulePatch,
+    Patch,
+    PositionEdit,
+    Positions,
+    RemovalEdit,
+    Site,
+    Slice,
+    Tuple,
+    ValueEdit,
+)
+
+_OPTIMIZED, _NEWLOCALS, _VARARGS, _VARKEYWORDS = 0x01, 0x02, 0x04, 0x08
+_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200
+_LAST_LINE = (1 << 31) - 1
+_PATCH_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(rf"[0-9a-f]{{{2 * fingerprint.DIGEST_SIZE}}}")
+_ANONYMOUS = frozenset({"<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"})
+
+
+def check(patch: Patch) -> Iterator[Diagnostic]:
+    """Findings about the patch as a whole and its modules' names."""
+    if patch.generation < 1:
+        yield _malformed(f"generation {patch.generation} does not exist")
+    if patch.parent is not None and not _PATCH_DIGEST.fullmatch(patch.parent):
+        yield _malformed("the parent is no digest of a patch")
+    for name in _twice(part.module.name for part in patch.modules):
+        yield _malformed(f"module `{name}` is patched twice")
+    for part in patch.modules:
+        for message in _module(part):
+            yield _malformed(message, part.module)
+
+
+def _malformed(message: str, module: Module | None = None, line: int = 0, site: Site | None = None) -> Diagnostic:
+    return finding("BCP408", message, Place(module.path if module else "", line), site=site)
+
+
+def _twice(names: Iterable[object]) -> list[object]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def is_name(text: str) -> bool:
+    """Whether a name can be bound by a statement."""
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
+def _is_module(text: str) -> bool:
+    """Whether a module may be called so: a script's name need be nothing that can be imported."""
+    return all(word and word.isprintable() for word in text.split("."))
+
+
+def is_dotted(text: str) -> bool:
+    return all(map(is_name, text.split(".")))
+
+
+# --- modules -----------------------------------------------------------------------------
+
+
+def _module(part: ModulePatch) -> Iterator[str]:
+    module = part.module
+    if not _is_module(module.name):
+        yield f"`{module.name}` is no module name"
+    folders = module.path.split("/")
+    if not module.path.isprintable() or "\\" in module.path or any(one in ("", ".", "..") for one in folders):
+        yield f"{module.path!r} is no path below an import root"
+    if part.brings != fingerprint.blake(part.source):
+        yield "the source is not the one that the patch names"
+    if part.replaces is not None and not _DIGEST.fullmatch(part.replaces):
+        yield "what the module's source replaces is no digest"
+    for one in part.imports:
+        yield from _import(one)
+    for link in part.links:
+        if not (_is_module(link.module) and is_name(link.name)):
+            yield f"`{link.module}.{link.name}` is no name to link to"
+
+
+def _import(one: Import) -> Iterator[str]:
+    star = one.name == one.attribute == "*"
+    words = [one.module.split(".")]
+    if not star:
+        words.append([one.name])
+        words.append([] if one.attribute is None else [one.attribute])
+    words.append([] if one.submodule is None else one.submodule.split("."))
+    if not all(is_name(word) for some in words for word in some):
+        yield f"`{one.name}` from `{one.module}` is no import"
+    if one.submodule is not None and one.submodule.partition(".")[0] != one.name:
+        yield f"importing `{one.submodule}` does not bind `{one.name}`"
+
+
+# --- edits -------------------------------------------------------------------------------
+
+
+def edits(part: ModulePatch) -> Iterator[Diagnostic]:
+    """Findings about the edits of a module, each by itself and beside the others."""
+    for what in _twice(_identity(edit) for edit in part.edits):
+        yield _malformed(f"{what} is edited twice", part.module)
+    for edit in part.edits:
+        site = edit.site if isinstance(edit, FunctionEdit | PositionEdit) else None
+        line = edit.code.first_line if isinstance(edit, FunctionEdit) else 0
+        for message in edit_faults(edit, part):
+            yield _malformed(message, part.module, max(line, 0), site)
+
+
+def _identity(edit: Edit) -> str:
+    match edit:
+        case FunctionEdit(site=site) | PositionEdit(site=site):
+            return str(site)
+        case ImportEdit(binding=binding):
+            return f"the import of {binding.name}"
+        case DocstringEdit(qualname=qualname):
+            return f"the docstring of {qualname or 'the module'}"
+        case AnnotationsEdit(qualname=qualname):
+            return f"the annotations of {qualname or 'the module'}"
+        case ClassPositionEdit(qualname=qualname):
+            return f"the place of {qualname}"
+        case AdditionEdit(owner=owner, line=line):
+            return f"the addition to {owner or 'the module'} on line {line}"
+        case ValueEdit(owner=owner, name=name) | RemovalEdit(owner=owner, name=name):
+            return f"the name {name} of {owner or 'the module'}"
+
+
+def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
+    """What is wrong with one edit by itself."""
+    match edit:
+        case FunctionEdit():
+            yield from _site(edit.site, part.module)
+            yield from _function(edit)
+        case PositionEdit():
+            yield from _site(edit.site, part.module)
+            if not _DIGEST.fullmatch(edit.replaces):
+                yield "what the function replaces is no fingerprint"
+            yield from _positions(edit.positions, 0)
+        case ClassPositionEdit():
+            if not is_dotted(edit.qualname) or not 0 <= edit.first_line <= _LAST_LINE:
+                yield f"`{edit.qualname}` on line {edit.first_line} is no class"
+        case ImportEdit():
+            yield from _import(edit.binding)
+            if edit.binding not in part.imports:
+                yield f"the import of `{edit.binding.name}` is not among the module's imports"
+            if not 0 <= edit.line <= _LAST_LINE:
+                yield f"the import of `{edit.binding.name}` stands on line {edit.line}"
+        case DocstringEdit():
+            if edit.qualname and not is_dotted(edit.qualname):
+                yield f"`{edit.qualname}` is no class"
+        case AnnotationsEdit():
+            if edit.qualname and not is_dotted(edit.qualname):
+                yield f"`{edit.qualname}` is no class"
+            yield from _annotations(edit.annotations)
+        case AdditionEdit() | ValueEdit() | RemovalEdit():
+            yield from _names(edit)
+
+
+def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:
+    names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
+    if (edit.owner and not is_dotted(edit.owner)) or len(names) != 1 or not is_name(names[0]):
+        yield f"`{edit.owner}` can't have the names {', '.join(names) or 'nothing'}"
+    elif isinstance(edit, AdditionEdit) and edit.code.flags & (_OPTIMIZED | _NEWLOCALS | _SUSPENDS):
+        yield f"the addition of {names[0]} is no body"
+    elif isinstance(edit, ValueEdit) and not (_takes(edit.code, 0) and _takes(edit.replaces, 0)):
+        yield f"the value of {names[0]} is no expression"
+
+
+def _site(site: Site, module: Module) -> Iterator[str]:
+    if site.module != module.name:
+        yield f"{site} is no function of `{module.name}`"
+    *around, name = site.qualname.split(".")
+    if not all(map(is_name, around)) or not (is_name(name) or name in _ANONYMOUS) or site.ordinal < 0:
+        yield f"{site} is no function that executing a module makes"
+
+
+def _positions(positions: Positions, depth: int) -> Iterator[str]:
+    if not 0 <= positions.first_line <= _LAST_LINE:
+        yield f"no code starts on line {positions.first_line}"
+    if depth > DEEPEST:
+        yield "code nested too deeply"
+        return
+    for one in positions.nested:
+        yield from _positions(one, depth + 1)
+
+
+# --- functions -----------------------------------------------------------------------------
+
+
+def _function(edit: FunctionEdit) -> Iterator[str]:
+    code, site = edit.code, edit.site
+    if _is_too_deep(code):
+        yield f"the constants of {site} are nested too deeply"
+        return
+    if code.qualname != site.qualname or code.name != site.qualname.rpartition(".")[2]:
+        yield f"the code of {site} calls itself `{code.qualname}`"
+    if edit.brings != fingerprint.digest(code):
+        yield f"the code of {site} is not the one that the patch names"
+    if edit.replaces and not _DIGEST.fullmatch(edit.replaces):
+        yield f"what {site} replaces is no fingerprint"
+    if not code.flags & _OPTIMIZED or not code.flags & _NEWLOCALS:
+        yield f"the code of {site} is no function's"
+    yield from _defaults(edit)
+    yield from _annotations(edit.annotations)
+    if edit.type_parameters is not None and not _takes(edit.type_parameters, 0):
+        yield f"the type parameters of {site} are no expression"
+
+
+def _is_too_deep(code: Code) -> bool:
+    """Whether constants are nested beyond what any source gives: to be known before anything recurs into them."""
+    level: list[Constant] = [code]
+    for _ in range(DEEPEST):
+        level = [inner for constant in level for inner in _inside(constant)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(constant: Constant) -> tuple[Constant, ...]:
+    match constant:
+        case Code(constants=items) | Tuple(items=items) | FrozenSet(items=items):
+            return items
+        case Slice(start=start, stop=stop, step=step):
+            return start, stop, step
+    return ()
+
+
+def _defaults(edit: FunctionEdit) -> Iterator[str]:
+    code = edit.code
+    positional = code.varnames[: code.argcount]
+    keywords = code.varnames[code.argcount : code.argcount + code.kwonlyargcount]
+    given = tuple(one.parameter for one in edit.positional)
+    if len(given) > len(positional) or given != positional[len(positional) - len(given) :]:
+        yield f"the positional defaults of {edit.site} are not those of its last parameters"
+    given = tuple(one.parameter for one in edit.keywords)
+    if given != tuple(name for name in keywords if name in given):
+        yield f"the keyword defaults of {edit.site} are not those of its keyword-only parameters"
+    for one in (*edit.positional, *edit.keywords):
+        yield from _default(one)
+
+
+def _default(default: Default) -> Iterator[str]:
+    if not _takes(default.expression, 0):
+        yield f"the default of `{default.parameter}` is no expression"
+
+
+def _annotations(annotations: Annotations) -> Iterator[str]:
+    if annotations.lazy and not pythons.LAZY_ANNOTATIONS:
+        yield "annotations are not computed on demand by this Python"
+    if annotations.code is not None and not _takes(annotations.code, 1 if annotations.lazy else 0):
+        yield "the annotations are no expression"
+
+
+def _takes(code: Code, arguments: int) -> bool:
+    """Whether the code is a plain function's that is called with so many arguments."""
+    plain = code.flags & (_OPTIMIZED | _NEWLOCALS) == _OPTIMIZED | _NEWLOCALS
+    bare = not code.flags & (_SUSPENDS | _VARARGS | _VARKEYWORDS)
+    return plain and bare and code.argcount == arguments and not code.kwonlyargcount

@@ -1,0 +1,1 @@
+"""``bcpatch run``: starting an application and following its sources."""

@@ -1,0 +1,419 @@
+"""Keeps running processes equal to the sources on disk.
+
+What was saved is compared with what each process runs, built, and sent; what a process
+runs is known from the sources at the start and from what it accepted since. Knows no
+editors, no terminal, and neither starts nor ends a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from bcpatch import builder, patchfile
+from bcpatch.builder import Outcome
+from bcpatch.channels.peer import Peer
+from bcpatch.channels.protocol import (
+    Applied,
+    Apply,
+    Failure,
+    LoadedModule,
+    LoadedReply,
+    LoadedRequest,
+    Refusal,
+    Reply,
+    Request,
+)
+from bcpatch.channels.workers import ask
+from bcpatch.diagnostics import Diagnostic, errors, relative
+from bcpatch.fingerprint import this_interpreter
+from bcpatch.model import ClassPositionEdit, FunctionEdit, Interpreter, Module, Patch, Policy, PositionEdit
+from bcpatch.source.outline import Source
+from bcpatch.watch import SUFFIX, Batch, Voice, sources
+
+#: Seconds that a process may take to answer. One that is stopped in a debugger never does.
+ANSWER_SECONDS: Final = 10.0
+
+#: Findings that a half-written file causes too: looked at again before they are believed.
+DOUBTFUL: Final = frozenset({"BCP001", "BCP002", "BCP202"})
+
+#: A process that says only this runs something else than it was taken for.
+DIFFERS: Final = frozenset({"BCP502", "BCP503", "BCP504"})
+
+#: Sites that a line names; more are counted.
+NAMED: Final = 4
+
+Content: TypeAlias = bytes | None
+Delta: TypeAlias = Mapping[str, Content]
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process that can be sent patches.
+
+    ``runs`` tells for each of its generations how what it runs differs from the sources
+    at the start, ``current`` which of them it runs; ``unanswered`` the same for each patch
+    that it has not answered to yet, by digest.
+    """
+
+    peer: Peer
+    runs: dict[int, Delta]
+    current: int
+    unanswered: dict[str, Delta] = field(default_factory=dict)
+
+    @property
+    def pid(self) -> int:
+        return self.peer.hello.pid
+
+    @property
+    def interpreter(self) -> Interpreter:
+        return self.peer.hello.interpreter
+
+    def base(self, loaded: LoadedReply) -> Delta:
+        """What it runs now; the latest that is known where another one has patched it."""
+        found = self.runs.get(loaded.generation)
+        if found is None and loaded.patch is not None:
+            found = self.unanswered.get(loaded.patch)
+        if found is None:
+            found = self.runs[self.current]
+        self.current = loaded.generation
+        self.runs[self.current] = found
+        return found
+
+    def went(self, content: Delta) -> Delta:
+        """What it runs when ``content`` has gone live on top of what it runs now."""
+        return {**self.runs[self.current], **content}
+
+    def imports(self, content: Delta) -> None:
+        """What it runs differs by ``content``, in whatever generation it is."""
+        self.runs = {generation: {**delta, **content} for generation, delta in self.runs.items()}
+
+
+class Change(NamedTuple):
+    """The loaded sources in which what a process runs differs from the disk, before and after.
+
+    ``interpreter`` compiled what runs. Processes of equal changes get the same patch.
+    """
+
+    interpreter: Interpreter
+    old: tuple[Source, ...]
+    new: tuple[Source, ...]
+
+    def of(self, paths: Iterable[str]) -> Change:
+        """The part of it that concerns some files."""
+        wanted = set(paths)
+        kept = [index for index, source in enumerate(self.new) if os.path.abspath(source.path) in wanted]
+        return Change(
+            self.interpreter, tuple(self.old[index] for index in kept), tuple(self.new[index] for index in kept)
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(os.path.abspath(source.path) for source in self.new))
+
+
+class Follower:
+    """Brings every worker to what is saved. ``start`` are the sources, by path, before the application started."""
+
+    def __init__(self, start: Mapping[str, bytes], policy: Policy, voice: Voice) -> None:
+        self._policy = policy
+        self._voice = voice
+        self._start = start
+        self._disk: dict[str, Content] = {}
+        self._refused: set[str] = set()
+        self._loaded: set[str] = set()
+        self._workers: dict[Peer, Worker] = {}
+        self._strangers: set[Interpreter] = set()
+
+    # --- workers -------------------------------------------------------------------
+
+    def joined(self, peer: Peer) -> None:
+        """A process has greeted: it runs the sources at the start, those on disk, or what its parent ran."""
+        if not self._same_python(peer.hello.interpreter):
+            return
+        generation = peer.hello.generation
+        relatives = [worker.runs for worker in self._workers.values() if generation in worker.runs]
+        runs = dict(relatives[0]) if generation and relatives else {generation: {}}
+        worker = Worker(peer, runs, generation)
+        self._workers[peer] = worker
+        self._voice.say(f"process {worker.pid} takes patches")
+        peer.ask(Apply(patch=patchfile.encode(_nothing(worker.interpreter)), dry_run=True))
+        if self._disk:
+            self._catch_up(worker)
+
+    def left(self, peer: Peer) -> None:
+        """A process has ended, or hung up."""
+        self._workers.pop(peer, None)
+
+    def _same_python(self, theirs: Interpreter) -> bool:
+        ours = this_interpreter()
+        if msgspec.structs.replace(theirs, optimization=ours.optimization) == ours:
+            return True
+        if theirs not in self._strangers:
+            self._strangers.add(theirs)
+            self._voice.say(f"can't patch a process that runs {theirs}: this bcpatch runs {ours}; use one for both")
+        return False
+
+    def _catch_up(self, worker: Worker) -> None:
+        """Bring a late process to the disk, unless it has imported that already.
+
+        One that can't be brought there now is taken to run the old sources still: the next save tries again.
+        """
+        change = self._changes([worker], self._disk).get(worker)
+        if change is None or not change.new:
+            return
+        outcome = self._compared(change)
+        if outcome.patch is None or not outcome.patch.modules:
+            worker.imports(self._disk)
+            return
+        reply = _asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
+        if isinstance(reply, Applied):
+            worker.runs[reply.generation] = dict(self._disk)
+            worker.current = reply.generation
+            self._voice.say(f"process {worker.pid} was brought to what is live")
+        elif isinstance(reply, Refusal) and {one.code for one in errors(reply.diagnostics)} <= DIFFERS:
+            worker.imports(self._disk)
+
+    # --- saves -----------------------------------------------------------------------
+
+    def saved(self, batch: Batch) -> bool:
+        """Make live what was saved, or say why not; False where the files look half-written: ask again later."""
+        fresh = self._fresh(batch.paths)
+        if not fresh:
+            return True
+        if not batch.again and any(not content and self._seen(path) for path, content in fresh.items()):
+            return False
+        disk = {**self._disk, **fresh}
+        changes = self._changes(list(self._workers.values()), disk)
+        groups: dict[Change, list[Worker]] = {}
+        for worker, change in changes.items():
+            groups.setdefault(change, []).append(worker)
+        made = [(*self._outcome(change, fresh), workers) for change, workers in groups.items()]
+        doubts = (one.code in DOUBTFUL for _, outcome, _ in made for one in errors(outcome.diagnostics))
+        if not batch.again and any(doubts):
+            return False
+        self._disk = disk
+        if groups:
+            self._explain(fresh, {path for change in groups for path in change.paths})
+        self._refuse((change, outcome) for change, outcome, _ in made if outcome.patch is None)
+        for change, outcome, workers in made:
+            if change.new and outcome.patch is not None:
+                self._voice.tell(outcome.diagnostics)
+                self._conclude(change, outcome.patch, workers, batch.since)
+        return True
+
+    def _refuse(self, refused: Iterable[tuple[Change, Outcome]]) -> None:
+        """Tell why changes become no patches: once, however many processes would have got them."""
+        reasons: dict[tuple[Diagnostic, ...], set[str]] = {}
+        for change, outcome in refused:
+            reasons.setdefault(outcome.diagnostics, set()).update(change.paths)
+        for diagnostics, paths in reasons.items():
+            self._refused.update(paths)
+            self._voice.tell(diagnostics)
+            names = _listed(map(relative, sorted(paths)))
+            self._voice.say(f"refused: the application runs on with the code it has ({names})")
+
+    def _explain(self, fresh: Delta, changed: set[str]) -> None:
+        """Say why nothing comes of some of the saved files."""
+        gone = [path for path, content in fresh.items() if content is None]
+        same = [path for path in fresh if path not in changed and path not in gone]
+        undone = [path for path in same if _real(path) in self._loaded]
+        unloaded = [path for path in same if _real(path) not in self._loaded]
+        self._refused.difference_update(undone, gone)
+        for paths, words in (
+            (gone, "deleted; what was imported from there runs on"),
+            (undone, "back to what runs"),
+            (unloaded, "not imported by the application yet, so there is nothing to patch"),
+        ):
+            if paths:
+                self._voice.say(f"{_listed(map(relative, paths))}: {words}")
+
+    def _fresh(self, paths: Iterable[str]) -> dict[str, Content]:
+        """The files at or below ``paths`` whose content is not what was last seen."""
+        found: dict[str, Content] = {}
+        for path in sorted(paths):
+            for file in self._files(path):
+                try:
+                    content = _read(file)
+                except OSError as error:
+                    self._voice.say(f"can't read {relative(file)}: {str(error.strerror).lower()}")
+                    continue
+                if content != self._seen(file):
+                    found[file] = content
+        return found
+
+    def _files(self, path: str) -> Iterator[str]:
+        """A file; or, for a folder that came or went, the sources that are or were below it."""
+        if os.path.isdir(path):
+            yield from sources(path)
+        if path in self._start or path in self._disk or path.endswith(SUFFIX):
+            yield path
+            return
+        below = path + os.sep
+        yield from (file for file in {**self._start, **self._disk} if file.startswith(below))
+
+    def _seen(self, path: str) -> Content:
+        return self._disk.get(path, self._start.get(path))
+
+    # --- what differs ------------------------------------------------------------------
+
+    def _changes(self, workers: Sequence[Worker], disk: Delta) -> dict[Worker, Change]:
+        """For each worker that answers: the modules that it has loaded, where they differ from the disk.
+
+        A file that it has not loaded is no change: a later import reads the disk.
+        """
+        changes = {}
+        for worker, reply in _asked(workers, LoadedRequest()).items():
+            if not isinstance(reply, LoadedReply):
+                self._voice.say(f"process {worker.pid}: {_reason(reply)}")
+                continue
+            base = worker.base(reply)
+            modules: dict[str, list[Module]] = {}
+            for loaded in reply.modules:
+                modules.setdefault(_real(loaded.file), []).append(_module(loaded))
+            self._loaded.update(modules)
+            pairs = []
+            unloaded = {}
+            for path in sorted({*disk, *base}):
+                old, new = base.get(path, self._start.get(path)), disk.get(path, self._start.get(path))
+                named = modules.get(_real(path), ())
+                if old == new:
+                    continue
+                if not named or old is None:
+                    unloaded[path] = new
+                elif new is not None:
+                    pairs += [(_source(module, path, old), _source(module, path, new)) for module in named]
+            if unloaded:
+                worker.imports(unloaded)
+            changes[worker] = Change(worker.interpreter, tuple(old for old, _ in pairs), tuple(new for _, new in pairs))
+        return changes
+
+    # --- building ------------------------------------------------------------------------
+
+    def _outcome(self, change: Change, fresh: Iterable[str]) -> tuple[Change, Outcome]:
+        """What building comes to: of all that differs, or without the files that were refused before.
+
+        A file that needs a restart so holds up nothing that is saved after it.
+        """
+        outcome = self._compared(change)
+        held = self._refused.difference(fresh)
+        if outcome.patch is None and held.intersection(change.paths):
+            rest = change.of(path for path in change.paths if path not in held)
+            return rest, self._compared(rest)
+        return change, outcome
+
+    def _compared(self, change: Change) -> Outcome:
+        return builder.compare(
+            change.old, change.new, policy=self._policy, optimization=change.interpreter.optimization
+        )
+
+    # --- sending -------------------------------------------------------------------------
+
+    def _conclude(self, change: Change, patch: Patch, workers: Sequence[Worker], since: float) -> None:
+        """Send a patch to the workers that lack it, unless there is nothing in it."""
+        paths = change.paths
+        self._refused.difference_update(paths)
+        content = {path: self._seen(path) for path in paths}
+        if patch.modules:
+            self._send(patch, content, workers, since)
+            return
+        for worker in workers:
+            worker.imports(content)
+        self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
+
+    def _send(self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float) -> None:
+        data = patchfile.encode(patch)
+        digest = patchfile.digest(patch)
+        applied: list[Applied] = []
+        refusals: dict[tuple[Diagnostic, ...], list[int]] = {}
+        notes: list[Diagnostic] = []
+        for worker, reply in _asked(workers, Apply(patch=data)).items():
+            runs = worker.went(content)
+            if isinstance(reply, Applied):
+                worker.current = reply.generation
+                worker.runs[reply.generation] = runs
+                applied.append(reply)
+                notes += reply.notes
+            elif isinstance(reply, Refusal):
+                refusals.setdefault(reply.diagnostics, []).append(worker.pid)
+            else:
+                worker.unanswered[digest] = runs
+                self._voice.say(f"process {worker.pid}: {_reason(reply)}")
+        milliseconds = (time.monotonic() - since) * 1000
+        self._voice.tell(tuple(dict.fromkeys(notes)))
+        if applied:
+            numbers = _listed(dict.fromkeys(f"generation {reply.generation}" for reply in applied))
+            count = f"{len(applied)} process{'' if len(applied) == 1 else 'es'}"
+            self._voice.say(f"live in {count} after {milliseconds:.0f} ms: {_brought(patch)} ({numbers})")
+        for found, pids in refusals.items():
+            self._voice.tell(found)
+            who = _listed(f"process {pid}" for pid in pids)
+            self._voice.say(f"refused by {who}: the old code runs on there; the next save tries again")
+
+
+# --- asking --------------------------------------------------------------------------
+
+
+def _asked(workers: Iterable[Worker], request: Request) -> dict[Worker, Reply]:
+    """What each worker answers; `Failure` where it doesn't."""
+    every = list(workers)
+    answers = ask([worker.peer for worker in every], request, ANSWER_SECONDS)
+    return {worker: answer.reply or Failure(answer.reason) for worker, answer in zip(every, answers, strict=True)}
+
+
+def _reason(reply: Reply) -> str:
+    return reply.message if isinstance(reply, Failure) else "it gave an answer to another question"
+
+
+# --- sources and words ------------------------------------------------------------------
+
+
+_real = functools.cache(os.path.realpath)
+
+
+def _nothing(interpreter: Interpreter) -> Patch:
+    """A patch of no module: rehearsing it, a process imports what the first real one would have to wait for."""
+    return Patch(interpreter, Policy.STRICT, 1, None, ())
+
+
+def _read(path: str) -> Content:
+    """A file's content; None where there is no file."""
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _module(loaded: LoadedModule) -> Module:
+    folders = loaded.package.split(".") if loaded.package else []
+    return Module(loaded.name, "/".join([*folders, os.path.basename(loaded.file)]))
+
+
+def _source(module: Module, path: str, content: bytes) -> Source:
+    return Source(module, relative(path), content)
+
+
+def _brought(patch: Patch) -> str:
+    """What a patch brings, in few words."""
+    edits = [(part.module.name, edit) for part in patch.modules for edit in part.edits]
+    sites = [str(edit.site) for _, edit in edits if isinstance(edit, FunctionEdit)]
+    if sites:
+        return _listed(sites)
+    names = {name for name, edit in edits if not isinstance(edit, (PositionEdit, ClassPositionEdit))}
+    if names:
+        return f"imports or documentation of {_listed(sorted(names))}"
+    return f"line numbers of {_listed(sorted({name for name, _ in edits}))}"
+
+
+def _listed(items: Iterable[str]) -> str:
+    """Items with commas between them; of many, the first few and a count."""
+    every = list(items)
+    shown = every if len(every) <= NAMED else [*every[: NAMED - 1], f"and {len(every) - NAMED + 1} more"]
+    return ", ".join(shown)

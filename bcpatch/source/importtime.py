@@ -1,0 +1,120 @@
+"""Which functions of a module its own import has run.
+
+What such a function returned is state that a patch can't renew. This module reads the
+module's syntax only, by names: a call through an object that another module holds is
+not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from bcpatch.source.outline import Function, Unit, executed
+from bcpatch.source.shape import is_main_guard
+
+_CLASS_PROTOCOL = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
+_CLASS_STATEMENT = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
+_CALLS_ITS_ARGUMENTS = frozenset({"map", "filter", "sorted", "min", "max", "reduce"})
+
+
+def ran(unit: Unit) -> dict[str, ast.stmt]:
+    """Qualified names of functions that executing the module ran, each with the statement that did.
+
+    What ``if __name__ == "__main__":`` guards is the program itself, not import time.
+    """
+    found: dict[str, ast.stmt] = {}
+    for statement in _statements(unit.tree.body):
+        for function in run_by(unit, statement):
+            found.setdefault(function.site.qualname, statement)
+    return found
+
+
+def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
+    """The functions of the module that executing one of its statements runs, directly or through others."""
+    by_name = _by_name(unit.functions)
+    found: dict[int, Function] = {}
+    waiting = list(_called_by(executed([statement]), statement, by_name, unit))
+    while waiting:
+        function = waiting.pop()
+        if id(function) not in found:
+            found[id(function)] = function
+            waiting.extend(_called_by(ast.walk(function.node), None, by_name, unit))
+    return list(found.values())
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        if not (isinstance(statement, ast.If) and is_main_guard(statement.test)):
+            yield statement
+        if isinstance(statement, ast.ClassDef):
+            yield from _statements(statement.body)
+
+
+def _by_name(functions: Iterable[Function]) -> dict[str, list[Function]]:
+    found: dict[str, list[Function]] = {}
+    for function in functions:
+        found.setdefault(function.name, []).append(function)
+    return found
+
+
+def _called_by(
+    nodes: Iterable[ast.AST], statement: ast.stmt | None, by_name: dict[str, list[Function]], unit: Unit
+) -> Iterator[Function]:
+    """The functions that some code calls, as far as names tell."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        for decorator in statement.decorator_list:
+            yield from _of_callee(decorator, by_name, unit)
+    if isinstance(statement, ast.ClassDef) and (statement.bases or statement.keywords):
+        for name in _CLASS_STATEMENT:
+            yield from by_name.get(name, ())
+        for keyword in statement.keywords:
+            if keyword.arg == "metaclass":
+                yield from _of_callee(keyword.value, by_name, unit)
+    for node in nodes:
+        if not isinstance(node, ast.Call):
+            continue
+        yield from _of_callee(node.func, by_name, unit)
+        if _last_name(node.func) in _CALLS_ITS_ARGUMENTS:
+            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+                yield from _of_callee(argument, by_name, unit)
+
+
+def _of_callee(callee: ast.expr, by_name: dict[str, list[Function]], unit: Unit) -> Iterator[Function]:
+    """The functions of the module that a call of this expression may run."""
+    name = _last_name(callee)
+    if name is None:
+        return
+    if isinstance(callee, ast.Attribute):
+        yield from (one for one in by_name.get(name, ()) if one.chain and _is_own(callee.value, unit))
+        return
+    yield from (one for one in by_name.get(name, ()) if not one.chain)
+    for made in unit.classes:
+        if made.node.name == name:
+            for method in _CLASS_PROTOCOL:
+                yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made.node)
+
+
+def _is_own(owner: ast.expr, unit: Unit) -> bool:
+    """Whether an expression names one of the module's classes, an instance of one, or a method's receiver."""
+    if not isinstance(owner, ast.Name):
+        return isinstance(owner, ast.Call) and _is_own(owner.func, unit)
+    classes = {made.node.name for made in unit.classes}
+    if owner.id in classes or owner.id in ("self", "cls", "super"):
+        return True
+    return any(
+        isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Call)
+        and _last_name(statement.value.func) in classes
+        and any(isinstance(target, ast.Name) and target.id == owner.id for target in statement.targets)
+        for statement in unit.tree.body
+    )
+
+
+def _last_name(node: ast.expr) -> str | None:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Call(func=func):
+            return _last_name(func)
+    return None

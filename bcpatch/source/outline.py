@@ -1,0 +1,294 @@
+"""A module source, compiled, with the definitions that executing it makes.
+
+This module pairs what the compiler made (code objects) with what was written (syntax
+trees). It knows nothing of a second version of the source, nor of rules.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from types import CodeType
+from typing import TypeAlias
+
+from bcpatch.diagnostics import Place, Refused, finding
+from bcpatch.fingerprint import blake
+from bcpatch.model import Module, Site
+from bcpatch.source import shape
+
+FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_GENERIC = "<generic parameters of "
+
+
+@dataclass(frozen=True)
+class Source:
+    """One module source as it was read. ``path`` is the one to show to people."""
+
+    module: Module
+    path: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        return blake(self.data)
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class that executing the module's body makes; ``code`` is its body."""
+
+    node: ast.ClassDef
+    qualname: str
+    code: CodeType
+    chain: tuple[ast.ClassDef, ...]
+    """The classes around it, outermost first, itself last."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that executing the module's body, or one of its class bodies, makes.
+
+    ``generic`` is the code of its type parameters (PEP 695), ``chain`` the classes around it,
+    ``statement`` the one of the body that makes it.
+    """
+
+    node: FunctionNode
+    statement: ast.stmt
+    site: Site
+    code: CodeType
+    generic: CodeType | None
+    chain: tuple[ast.ClassDef, ...]
+
+    @property
+    def name(self) -> str:
+        return self.code.co_name
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A parsed and compiled module source, and its definitions in source order."""
+
+    source: Source
+    tree: ast.Module
+    code: CodeType
+    text: str
+    classes: tuple[Class, ...]
+    functions: tuple[Function, ...]
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The source lines as the interpreter counts them, without their ends."""
+        return tuple(line.rstrip("\n") for line in io.StringIO(self.text, newline=None))
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """Names that the module defines rather than imports."""
+        return shape.own_names(self.tree, stores_globals="global" in self.text)
+
+    def line(self, number: int) -> str:
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def place(self, node: ast.AST | None = None) -> Place:
+        """Where a syntax tree stands; for a definition its first line, decorators aside."""
+        if not isinstance(node, (ast.stmt, ast.expr, ast.arg, ast.keyword)):
+            return Place(self.source.path)
+        line = self.line(node.lineno)
+        start = _characters(line, node.col_offset)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            named = re.compile(rf"(?:def|class)\s+(?={node.name}\b)").search(line, start)
+            at = named.end() if named else start
+            return Place(self.source.path, node.lineno, at + 1, node.lineno, at + 1 + len(node.name), line)
+        end_line = node.end_lineno or node.lineno
+        end = _characters(self.line(end_line), node.end_col_offset or node.col_offset)
+        return Place(self.source.path, node.lineno, start + 1, end_line, end + 1, line)
+
+
+def _characters(line: str, offset: int) -> int:
+    """A column in characters from one in UTF-8 bytes, which is what syntax trees count."""
+    return offset if line.isascii() else len(line.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore"))
+
+
+# --- reading a source ------------------------------------------------------------------
+
+
+def outline(source: Source, optimization: int) -> Unit:
+    """Parse and compile a module source.
+
+    ``optimization`` is the level of ``compile()``: 0, 1 (-O) or 2 (-OO). Raises Refused
+    (BCP001, BCP002) where the text is not a Python source.
+    """
+    text = _decoded(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the application's own import says them
+            tree = ast.parse(source.data, source.path)
+            code = compile(tree, source.path, "exec", dont_inherit=True, optimize=optimization)
+    except SyntaxError as error:
+        raise Refused([finding("BCP001", error.msg, _syntax_place(source, error))]) from error
+    except (RecursionError, MemoryError) as error:
+        message = f"nested too deeply for the compiler: {error}"
+        raise Refused([finding("BCP001", message, Place(source.path))]) from error
+    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name))
+
+
+def _decoded(source: Source) -> str:
+    if b"\0" in source.data:
+        line = source.data[: source.data.index(b"\0")].count(b"\n") + 1
+        raise Refused([finding("BCP002", "it contains a null byte", Place(source.path, line))])
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source.data).readline)
+        return source.data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = source.data[: error.start].count(b"\n") + 1
+        message = f"byte 0x{source.data[error.start]:02x} is not {error.encoding.upper()}: {error.reason}"
+        raise Refused([finding("BCP002", message, Place(source.path, line))]) from error
+    except SyntaxError as error:  # an unknown or contradictory encoding declaration
+        raise Refused([finding("BCP002", error.msg, Place(source.path, 1))]) from error
+
+
+def _syntax_place(source: Source, error: SyntaxError) -> Place:
+    line, column = error.lineno or 0, error.offset or 0
+    text = (error.text or "").rstrip("\n")
+    end_line = line if error.end_lineno in (None, 0, -1) else error.end_lineno or line
+    end_column = error.end_offset if error.end_offset and error.end_offset > 0 else 0
+    return Place(source.path, line, max(column, 0), end_line, end_column, text)
+
+
+# --- definitions -------------------------------------------------------------------------
+
+
+class _Made:
+    """The code objects among one code's constants, handed out by name and line in order."""
+
+    def __init__(self, code: CodeType) -> None:
+        self._left: dict[tuple[str, int], list[tuple[CodeType, CodeType | None]]] = {}
+        for made in nested(code):
+            if made.co_name.startswith(_GENERIC):
+                inner_name = made.co_name[len(_GENERIC) : -1]
+                for inner in nested(made):
+                    if inner.co_name == inner_name and inner.co_firstlineno == made.co_firstlineno:
+                        self._add(inner, made)
+            else:
+                self._add(made, None)
+
+    def _add(self, code: CodeType, generic: CodeType | None) -> None:
+        self._left.setdefault((code.co_name, code.co_firstlineno), []).append((code, generic))
+
+    def take(self, name: str, node: ast.AST) -> tuple[CodeType, CodeType | None] | None:
+        """The code of a definition; None where the compiler left the definition out.
+
+        A lambda may share its line with others, also with some of a comprehension that
+        the compiler inlined (PEP 709): the place of its body tells it apart.
+        """
+        left = self._left.get((name, first_line(node)), [])
+        for number, (code, _) in enumerate(left):
+            if not isinstance(node, ast.Lambda) or _stands_at(code, node.body):
+                return left.pop(number)
+        for number, (code, _) in enumerate(left):
+            if isinstance(node, ast.Lambda) and _only_returns(code, node.body):
+                return left.pop(number)
+        return None
+
+
+def _stands_at(code: CodeType, node: ast.expr) -> bool:
+    """Whether an instruction of the code stands exactly where the expression does."""
+    wanted = node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+    return any(position in (wanted, (*wanted[:2], None, None)) for position in code.co_positions())
+
+
+def _only_returns(code: CodeType, node: ast.expr) -> bool:
+    """Whether the code returns the constant that the expression is: CPython 3.12 gives that no place of its own."""
+    return isinstance(node, ast.Constant) and not code.co_freevars and node.value in code.co_consts
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """The code objects among a code's constants."""
+    return (constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _definitions(tree: ast.Module, code: CodeType, module: str) -> tuple[tuple[Class, ...], tuple[Function, ...]]:
+    classes: list[Class] = []
+    functions: list[Function] = []
+    ordinals: dict[str, int] = {}
+
+    def visit(body: list[ast.stmt], made: _Made, chain: tuple[ast.ClassDef, ...]) -> None:
+        for statement in body:
+            for node in executed([statement]):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+                    define(node, statement, made, chain)
+
+    def define(
+        node: FunctionNode | ast.ClassDef, statement: ast.stmt, made: _Made, chain: tuple[ast.ClassDef, ...]
+    ) -> None:
+        found = made.take("<lambda>" if isinstance(node, ast.Lambda) else node.name, node)
+        if found is None:
+            return
+        code, generic = found
+        qualname = code.co_qualname
+        if isinstance(node, ast.ClassDef):
+            classes.append(Class(node, qualname, code, (*chain, node)))
+            visit(node.body, _Made(code), (*chain, node))
+            return
+        ordinal = ordinals.get(qualname, 0)
+        ordinals[qualname] = ordinal + 1
+        functions.append(Function(node, statement, Site(module, qualname, ordinal), code, generic, chain))
+
+    visit(tree.body, _Made(code), ())
+    return tuple(classes), tuple(functions)
+
+
+def first_line(node: ast.AST) -> int:
+    """The first line of a definition as code objects have it: that of its first decorator."""
+    decorators = getattr(node, "decorator_list", None)
+    line: int = decorators[0].lineno if decorators else getattr(node, "lineno", 0)
+    return line
+
+
+def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """Every node that executing some statements evaluates, in source order.
+
+    The insides of functions, classes, lambdas and comprehensions are code of their own;
+    those of a definition's decorators, defaults, annotations and bases are not. What
+    ``if TYPE_CHECKING:`` guards is never executed.
+    """
+    for statement in body:
+        yield from _executed(statement)
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            for decorator in node.decorator_list:
+                yield from _executed(decorator)
+            yield from _executed(node.args)
+            if node.returns is not None:
+                yield from _executed(node.returns)
+            yield node
+            return
+        case ast.Lambda():
+            yield from _executed(node.args)
+            yield node
+            return
+        case ast.ClassDef():
+            for child in (*node.decorator_list, *node.bases, *node.keywords):
+                yield from _executed(child)
+            yield node
+            return
+        case ast.If(test=test, orelse=orelse) if shape.is_type_checking(test):
+            yield node
+            for child in orelse:
+                yield from _executed(child)
+            return
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            yield node
+            yield from _executed(node.generators[0].iter)
+            return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _executed(child)
