@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import worlds
 from samples import source
@@ -12,7 +13,7 @@ from samples import source
 from bcpatch import builder, load
 from bcpatch.builder import Outcome
 from bcpatch.diagnostics import Refused
-from bcpatch.model import Module
+from bcpatch.model import Module, PositionEdit, Positions
 from bcpatch.process.history import History
 
 WORLD = Module("world", "world.py")
@@ -318,3 +319,34 @@ def test_a_generic_class_gets_a_method(tmp_path: Path) -> None:
     with worlds.world(old, tmp_path) as live:
         apply(old, new, History())
         assert live.A().f(1) is live.A.__type_params__[0]
+
+
+# --- what the builder must not be trusted for ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        Positions(3, b"\x80", ()),
+        Positions(3, b"", ()),
+        Positions(3, b"\xf8" * 500, ()),
+        Positions(3, None, (Positions(1, None, ()),)),
+    ],
+    ids=["cut", "empty", "too long", "of other code"],
+)
+def test_positions_that_are_not_those_of_the_code_are_refused(positions: Positions, tmp_path: Path) -> None:
+    old, new = "def f(a):\n    return [a, 1]\n", "\n\ndef f(a):\n    return [a, 1]\n"
+    patch = compared(old, new).patch
+    assert patch is not None
+    (module,) = patch.modules
+    moved = tuple(
+        msgspec.structs.replace(edit, positions=positions) if isinstance(edit, PositionEdit) else edit
+        for edit in module.edits
+    )
+    lying = msgspec.structs.replace(patch, modules=(msgspec.structs.replace(module, edits=moved),))
+    with worlds.world(old, tmp_path) as live:
+        (tmp_path / "world.py").write_text(new)
+        before = worlds.portrait(live)
+        with pytest.raises(Refused, match="BCP408"):
+            load.apply(lying, History())
+        assert worlds.portrait(live) == before

@@ -18,6 +18,7 @@ import msgspec
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.exchange.replace import replacement
+from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.link import Plan
 from bcpatch.model import (
     AdditionEdit,
@@ -429,6 +430,9 @@ def _own_filename(module: LinkedModule, ready: Prepared) -> str:
 
 def _positions(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
     for function in site.functions:
+        if not _fit(edit.positions, fingerprint.encode(function.__code__)):
+            message = f"the positions of {edit.site} are not those of its code"
+            raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
         moved = _moved(function.__code__, edit.positions, _filename(site, ready, history))
         key = fingerprint.blake(_encoder.encode((fingerprint.encode(moved), moved.co_filename)))
         _keep(edit.site, function.__code__, history, ready)
@@ -438,6 +442,19 @@ def _positions(site: LinkedSite, edit: PositionEdit, history: History, ready: Pr
             stores[1].setdefault(key, moved)
             _change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
             ready.targets.append(Target(function, edit.site))
+
+
+def _fit(positions: Positions, code: Code) -> bool:
+    """Whether positions that came with a patch can be those of running code: a table must cover its bytecode."""
+    inner = [constant for constant in code.constants if isinstance(constant, Code)]
+    if len(inner) != len(positions.nested):
+        return False
+    try:
+        if positions.line_table is not None:
+            check_positions(msgspec.structs.replace(code, line_table=positions.line_table))
+    except Broken:
+        return False
+    return all(map(_fit, positions.nested, inner))
 
 
 def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
