@@ -13,6 +13,7 @@ from typing import Final
 
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
+from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.instant import Swap, certainty, held_by, make
 from bcpatch.exchange.renew import Renewed, renewed
 from bcpatch.exchange.rollback import at, rollback
@@ -65,7 +66,7 @@ def _apply(plan: Plan, history: History, consistency: str, timeout: float | None
 def _swap(
     plan: Plan,
     history: History,
-    ready: preparation.Prepared,
+    ready: Prepared,
     started: float,
     consistency: str,
     timeout: float | None,
@@ -117,7 +118,7 @@ def _swap(
     raise AssertionError("the plain way returns or raises")
 
 
-def _own_references(plan: Plan, ready: preparation.Prepared, history: History) -> Counter[int]:
+def _own_references(plan: Plan, ready: Prepared, history: History) -> Counter[int]:
     """How often the data of this apply, and the history, refer to each object, by id.
 
     A proof that nobody else holds an object has to leave these out.

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-import msgspec
-
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
+from bcpatch.diagnostics import Place, Refused, finding
+from bcpatch.exchange import codes
+from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.replace import replacement
-from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.link import Plan
 from bcpatch.model import (
     AdditionEdit,
@@ -31,48 +29,15 @@ from bcpatch.model import (
     Import,
     ImportEdit,
     Link,
-    PositionEdit,
-    Positions,
     RemovalEdit,
     Site,
     ValueEdit,
 )
 from bcpatch.process import bring, nested, sources
 from bcpatch.process.bring import Brought
-from bcpatch.process.history import Cache, History, SiteChange, Target
+from bcpatch.process.history import History, SiteChange, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
-from bcpatch.process.swap import Change, Kind, Row, Slot, held
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-@dataclass(slots=True, eq=False)
-class Prepared:
-    """The stores of a swap, in order, and what they mean.
-
-    ``codes`` are code objects to keep, by site: those replaced and those brought.
-    ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
-    real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
-    ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
-    ``early`` are stores into new names, made already: `undo` takes them back.
-    """
-
-    changes: list[Change] = field(default_factory=list)
-    targets: list[Target] = field(default_factory=list)
-    sites: list[SiteChange] = field(default_factory=list)
-    notes: list[Diagnostic] = field(default_factory=list)
-    codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
-    texts: list[Row] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-    sole: list[object] = field(default_factory=list)
-    caches: list[Cache] = field(default_factory=list)
-    loose: list[Change] = field(default_factory=list)
-    early: list[Change] = field(default_factory=list)
-
-    def undo(self) -> None:
-        """Leave nothing behind: unbind the new names."""
-        for change in reversed(self.early):
-            change.slot.owner.pop(change.slot.name, None)
+from bcpatch.process.swap import Change, Kind, Slot, held
 
 
 def prepare(plan: Plan, history: History) -> Prepared:
@@ -112,7 +77,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
         if isinstance(site.edit, FunctionEdit):
             _function(site, site.edit, history, ready)
         else:
-            _positions(site, site.edit, history, ready)
+            codes.refresh(site, site.edit, history, ready)
 
 
 def _imported_first(modules: Sequence[LinkedModule]) -> list[LinkedModule]:
@@ -140,17 +105,11 @@ def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
     """What the linked policy adds, changes and removes around functions."""
     for edit in module.part.edits:
         if isinstance(edit, AdditionEdit):
-            bring.add(module, edit, _own_filename(module, ready), _run, brought)
+            bring.add(module, edit, codes.own_filename_of(module, ready), _run, brought)
         elif isinstance(edit, ValueEdit):
-            bring.change_value(module, edit, _own_filename(module, ready), _run, brought)
+            bring.change_value(module, edit, codes.own_filename_of(module, ready), _run, brought)
         elif isinstance(edit, RemovalEdit):
             bring.remove(module, edit, brought)
-
-
-def _change(ready: Prepared, slot: Slot, new: object) -> None:
-    old = held(slot)
-    if old is not new:
-        ready.changes.append(Change(slot, old, new))
 
 
 # --- code of the application --------------------------------------------------------
@@ -262,7 +221,7 @@ def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Prepared) -> None:
-    code = _code(site, edit.code, history, ready)
+    code = codes.built(site, edit.code, history, ready)
     changed = {
         one.parameter: _value(
             one.expression, site.module, f"the default of {one.parameter}", edit.site, edit.site.qualname
@@ -272,7 +231,7 @@ def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Pre
     }
     replaced = fingerprint.of(site.functions[0].__code__)
     for function in site.functions:
-        _keep(edit.site, function.__code__, history, ready)
+        codes.keep(edit.site, function.__code__, history, ready)
         values = {
             "__code__": code,
             **_new_defaults(site, edit, function, changed),
@@ -281,7 +240,7 @@ def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Pre
         }
         if function.__code__.co_freevars == code.co_freevars:
             for name, value in values.items():
-                _change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
+                codes.change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
             ready.targets.append(Target(function, edit.site))
         else:
             _replace(site, function, values, ready)
@@ -382,93 +341,6 @@ def _docstring_in(code: CodeType) -> str | None:
     return first if isinstance(first, str) else None
 
 
-# --- code objects -------------------------------------------------------------------
-
-
-def _code(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> CodeType:
-    """The code object of a patch: the very one that an earlier generation brought, where one did."""
-    filename = _filename(site, ready, history)
-    key = fingerprint.blake(_encoder.encode((fields, filename)))
-    stores = (history.codes.get(site.edit.site, {}), ready.codes.setdefault(site.edit.site, {}))
-    for store in stores:
-        if key in store:
-            return store[key]
-    code = fingerprint.decode(fields, filename)
-    stores[1][key] = code
-    return code
-
-
-def _keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
-    """Let a code object that is replaced be found again when a later patch brings it back."""
-    key = fingerprint.blake(_encoder.encode((fingerprint.encode(code), code.co_filename)))
-    if key not in history.codes.get(site, {}):
-        ready.codes.setdefault(site, {}).setdefault(key, code)
-
-
-def _filename(site: LinkedSite, ready: Prepared, history: History) -> str:
-    running = site.functions[0].__code__.co_filename
-    original = history.files.get(running, running)
-    if site.module.on_disk:
-        return original
-    own = sources.name_for(original, site.module.part.source)
-    if own not in ready.files:
-        ready.files[own] = original
-        ready.texts.append(sources.published(own, site.module.part.source))
-    return own
-
-
-def _own_filename(module: LinkedModule, ready: Prepared) -> str:
-    """The file name of code that replaces none."""
-    if module.on_disk:
-        return module.file
-    own = sources.name_for(module.file, module.part.source)
-    if own not in ready.files:
-        ready.files[own] = module.file
-        ready.texts.append(sources.published(own, module.part.source))
-    return own
-
-
-def _positions(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
-    for function in site.functions:
-        if not _fit(edit.positions, fingerprint.encode(function.__code__)):
-            message = f"the positions of {edit.site} are not those of its code"
-            raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
-        moved = _moved(function.__code__, edit.positions, _filename(site, ready, history))
-        key = fingerprint.blake(_encoder.encode((fingerprint.encode(moved), moved.co_filename)))
-        _keep(edit.site, function.__code__, history, ready)
-        stores = (history.codes.get(edit.site, {}), ready.codes.setdefault(edit.site, {}))
-        moved = next((store[key] for store in stores if key in store), moved)
-        if moved is not function.__code__:
-            stores[1].setdefault(key, moved)
-            _change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
-            ready.targets.append(Target(function, edit.site))
-
-
-def _fit(positions: Positions, code: Code) -> bool:
-    """Whether positions that came with a patch can be those of running code: a table must cover its bytecode."""
-    inner = [constant for constant in code.constants if isinstance(constant, Code)]
-    if len(inner) != len(positions.nested):
-        return False
-    try:
-        if positions.line_table is not None:
-            check_positions(msgspec.structs.replace(code, line_table=positions.line_table))
-    except Broken:
-        return False
-    return all(map(_fit, positions.nested, inner))
-
-
-def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
-    """The same code on other lines."""
-    inner = iter(positions.nested)
-    constants = tuple(_moved(one, next(inner), filename) if type(one) is CodeType else one for one in code.co_consts)
-    return code.replace(
-        co_consts=constants,
-        co_filename=filename,
-        co_firstlineno=positions.first_line,
-        co_linetable=code.co_linetable if positions.line_table is None else positions.line_table,
-    )
-
-
 # --- annotations, docstrings, positions of classes -----------------------------------
 
 
@@ -509,7 +381,7 @@ def _slot(owner: object, name: str) -> Slot:
 def _docstring(module: LinkedModule, edit: DocstringEdit, ready: Prepared) -> None:
     slot = _slot(_owner(module, edit.qualname), "__doc__")
     if held(slot) == edit.replaces:
-        _change(ready, slot, edit.text)
+        codes.change(ready, slot, edit.text)
 
 
 def _annotations_of_owner(module: LinkedModule, edit: AnnotationsEdit, ready: Prepared) -> None:
@@ -518,15 +390,15 @@ def _annotations_of_owner(module: LinkedModule, edit: AnnotationsEdit, ready: Pr
     if new.lazy:
         kind, target = (Kind.ATTRIBUTE, owner)
         annotate = None if new.code is None else _annotate(module, new.code, owner)
-        _change(ready, Slot(kind, target, "__annotate__"), annotate)
+        codes.change(ready, Slot(kind, target, "__annotate__"), annotate)
         return
     value = {} if new.code is None else _value(new.code, module, "an annotation", None)
-    _change(ready, _slot(owner, "__annotations__"), value)
+    codes.change(ready, _slot(owner, "__annotations__"), value)
 
 
 def _class_positions(module: LinkedModule, edit: ClassPositionEdit, ready: Prepared) -> None:
     owner = _owner(module, edit.qualname)
-    _change(ready, _slot(owner, "__firstlineno__"), edit.first_line)
+    codes.change(ready, _slot(owner, "__firstlineno__"), edit.first_line)
     slot = _slot(owner, "__static_attributes__")
     if held(slot) != edit.static_attributes:
-        _change(ready, slot, edit.static_attributes)
+        codes.change(ready, slot, edit.static_attributes)
