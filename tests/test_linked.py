@@ -277,7 +277,7 @@ def test_a_class_whose_metaclass_reads_it_is_refused(tmp_path: Path) -> None:
 
 def test_importers_change_with_the_value(tmp_path: Path) -> None:
     history = History()
-    client_text = "from world import RATE as rate, OTHER\nmine = rate\n"
+    client_text = "from world import RATE as rate, OTHER\nmine = OTHER\n"
     with (
         worlds.world("RATE = 2\nOTHER = 2\n", tmp_path) as live,
         worlds.world(client_text, tmp_path, "client") as client,
@@ -286,6 +286,28 @@ def test_importers_change_with_the_value(tmp_path: Path) -> None:
         assert (live.RATE, client.rate, client.OTHER, client.mine) == (3, 3, 2, 2)
         load.rollback(history, 0)
         assert (live.RATE, client.rate) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "client_text",
+    [
+        "from world import RATE\nTABLE = [RATE]\n",
+        "import world\nclass A:\n  rate = world.RATE\n",
+        "from world import RATE as rate\ndef f(a=rate): pass\n",
+    ],
+)
+def test_what_another_module_made_of_a_value_at_import_refuses(client_text: str, tmp_path: Path) -> None:
+    with worlds.world("RATE = 2\n", tmp_path) as live, worlds.world(client_text, tmp_path, "client"):
+        with pytest.raises(Refused, match="BCP210"):
+            apply("RATE = 2\n", "RATE = 3\n", History())
+        assert live.RATE == 2
+
+
+def test_what_another_module_reads_later_does_not(tmp_path: Path) -> None:
+    client_text = "import world\ndef f(): return world.RATE\nif __name__ == '__main__':\n  print(world.RATE)\n"
+    with worlds.world("RATE = 2\n", tmp_path), worlds.world(client_text, tmp_path, "client") as client:
+        apply("RATE = 2\n", "RATE = 3\n", History())
+        assert client.f() == 3
 
 
 def test_importers_of_a_changed_import_change_with_it(tmp_path: Path) -> None:

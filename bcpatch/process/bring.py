@@ -7,22 +7,20 @@ call what is added; all else becomes visible in the swap. Nothing here makes a s
 
 from __future__ import annotations
 
-import ast
 import re
-import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.model import AdditionEdit, AnnotationsEdit, Import, Module, RemovalEdit, ValueEdit
+from bcpatch.model import AdditionEdit, AnnotationsEdit, RemovalEdit, ValueEdit
+from bcpatch.process import importers
 from bcpatch.process.locate import LinkedModule
-from bcpatch.process.objects import class_namespace, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
-from bcpatch.source import shape
 
 Run = Callable[..., Any]
 
@@ -66,7 +64,7 @@ class Brought:
             return
         self.changes.append(change)
         self.pending(module.object)[name] = value
-        self.changes += (Change(one, old, value) for one in importers(module.object, name, old))
+        self.changes += (Change(one, old, value) for one in importers.slots(module.object, name, old))
 
 
 # --- what can be known before anything runs ------------------------------------------------
@@ -141,7 +139,7 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
         return
     owner = owner_of(module, edit.owner)
     assert owner is not None
-    namespace = _ClassNamespace(owner, brought.pending(owner))
+    namespace = _ClassNamespace(owner, brought.pending(owner), brought.pending(module.object))
     cells = tuple(map(CellType, _captured(code, owner, what, place)))
     run(what, place, None, _execute, code, namespace_of(module.object), namespace, cells)
     for name in ("__classcell__", "__classdictcell__"):
@@ -172,14 +170,17 @@ class _ModuleNamespace(dict[str, object]):
 
 
 class _ClassNamespace(dict[str, Any]):
-    """Where added statements of a class store; they read what the class has."""
+    """Where added statements of a class store; they read what the class and then the module will have."""
 
-    def __init__(self, owner: type, pending: Mapping[str, object]) -> None:
+    def __init__(self, owner: type, pending: Mapping[str, object], around: Mapping[str, object]) -> None:
         super().__init__()
-        self._owner, self._pending = owner, pending
+        self._spaces = (pending, class_namespace(owner), around)
 
     def __missing__(self, name: str) -> object:
-        return self._pending[name] if name in self._pending else class_namespace(self._owner)[name]
+        for space in self._spaces:
+            if name in space:
+                return space[name]
+        raise KeyError(name)
 
 
 def _execute(code: CodeType, space: dict[str, Any], namespace: dict[str, Any], cells: tuple[CellType, ...]) -> None:
@@ -232,10 +233,13 @@ def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run,
             return
         message = f"`{edit.name}` no longer is what its old expression gives: the process has changed it"
         raise Refused([finding("BCP512", message, place)])
-    if owner is None:
-        brought.bind(module, edit.name, new)
-    else:
+    if owner is not None:
         brought.in_class(owner, edit.name, new)
+        return
+    stale = list(importers.used_at_import(module.object, edit.name, running))
+    if stale:
+        raise Refused(stale)
+    brought.bind(module, edit.name, new)
 
 
 def _function(code: Any, filename: str, space: dict[str, Any]) -> FunctionType:
@@ -263,37 +267,6 @@ def same(one: object, other: object) -> bool:
             return one.flags == other.flags and same(one.pattern, other.pattern)
     # by text, which tells 0.0 from -0.0 and takes one NaN for another
     return type(one) in (int, str, bytes, float, complex, slice) and repr(one) == repr(other)
-
-
-def importers(module: ModuleType, name: str, value: object) -> Iterator[Slot]:
-    """The names of other modules that ``from module import name`` bound to a value."""
-    for other in list(sys.modules.values()):
-        if not is_module(other) or other is module:
-            continue
-        space = namespace_of(other)
-        aliases = [alias for alias, bound in list(space.items()) if bound is value]
-        if aliases:
-            imported = _imported_as(other, module.__name__, name)
-            yield from (Slot(Kind.NAMESPACE, space, alias) for alias in aliases if alias in imported)
-
-
-def _imported_as(importer: ModuleType, module: str, name: str) -> set[str]:
-    """The names under which a module's source imports a name of another module."""
-    file = namespace_of(importer).get("__file__")
-    if not isinstance(file, str) or not file.endswith(".py"):
-        return set()
-    try:
-        with open(file, "rb") as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
-        return set()
-    own = Module(importer.__name__, "__init__.py" if hasattr(importer, "__path__") else "module.py")
-    bound: set[Import] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            bound.update(shape.bindings(node, own))
-    found = {one.name for one in bound if one.module == module and one.attribute == name}
-    return found | ({name} if any(one.module == module and one.name == "*" for one in bound) else set())
 
 
 # --- removals --------------------------------------------------------------------------------
