@@ -46,6 +46,9 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
 SECONDS = 20.0
 """How long a test waits for what must come; only a failing test waits so long."""
 
+#: The test runner may have threads of its own, of which CPython 3.12+ warns at a fork.
+RUNNER_HAS_THREADS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
 
 def hello() -> Hello:
     return Hello(
@@ -317,6 +320,7 @@ def test_the_socket_is_its_users_alone_and_is_removed_at_the_end(folder: Path) -
     assert not path.exists()
 
 
+@RUNNER_HAS_THREADS
 def test_a_forked_child_that_closes_the_channel_leaves_the_socket_to_its_parent() -> None:
     with serving() as channel:
         channel.park()

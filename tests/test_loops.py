@@ -25,6 +25,9 @@ from bcpatch.channels.protocol import (
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
 
+#: The test runner may have threads of its own, of which CPython 3.12+ warns at a fork.
+RUNNER_HAS_THREADS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
 
 WAITING = """
     import sys
@@ -319,6 +322,7 @@ def test_a_fork_warns_of_no_threads_when_there_are_none_but_ours() -> None:
         assert process.end() == (0, "")
 
 
+@RUNNER_HAS_THREADS
 def test_a_child_leaves_the_bell_of_its_parent_alone(loop: loops.Loop) -> None:
     channel = loop._channel
     assert channel
