@@ -188,6 +188,8 @@ def _logged(request: Request, path: str | None = None) -> Reply:
         for note in reply.notes:
             logger.log(_LEVELS[note.severity], "%s: %s", words, text(note))
         logger.info("%s: generation %d is live after %.1f ms", words, reply.generation, reply.milliseconds)
+        if not reply.certain:
+            logger.warning("%s: with an audit hook in Python the one instant was likely, not certain", words)
     return reply
 
 
@@ -208,10 +210,10 @@ def _answer(request: Request, path: str | None) -> Reply:
                 timeout=request.timeout,
                 require_instant=request.require_instant,
             )
-            return Applied(generation.number, _milliseconds(begin), generation.notes)
+            return Applied(generation.number, _milliseconds(begin), generation.notes, generation.certain)
         case Rollback():
             generation = rollback(request.to)
-            return Applied(generation.number, _milliseconds(begin), generation.notes)
+            return Applied(generation.number, _milliseconds(begin), generation.notes, generation.certain)
         case StatusRequest():
             return StatusReply(status())
         case LoadedRequest():

@@ -105,3 +105,13 @@ def test_what_a_definition_evaluates_is_executed_and_its_inside_is_not() -> None
     (statement,) = ast.parse("@a(b)\ndef f(c: d = e, *, g=h) -> i:\n  j()\n").body
     names = [node.id for node in executed([statement]) if isinstance(node, ast.Name)]
     assert sorted(names) == ["a", "b", "d", "e", "h", "i"]
+
+
+@pytest.mark.parametrize(
+    "body", ["(0, 0)", "-1", "1 + 2", "not True", "7", "a if True else b", "0 or a", "'a' 'b'", "None"]
+)
+def test_a_lambda_of_which_the_compiler_leaves_little_is_found(body: str) -> None:
+    """Not to find it would leave it out of a patch without a word."""
+    found = outline(source(f"T = [lambda a: {body}, lambda a: [a]]\n"), 0).functions
+    assert [one.site.ordinal for one in found] == [0, 1]
+    assert found[0].code.co_code != found[1].code.co_code

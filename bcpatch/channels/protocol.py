@@ -95,11 +95,15 @@ Request: TypeAlias = Apply | Rollback | StatusRequest | LoadedRequest
 
 
 class Applied(Message, frozen=True):
-    """The process now runs ``generation``. ``notes`` are warnings and notes, never errors."""
+    """The process now runs ``generation``. ``notes`` are warnings and notes, never errors.
+
+    ``certain`` is False where an audit hook in Python made the one instant likely only.
+    """
 
     generation: int
     milliseconds: float
     notes: tuple[Diagnostic, ...] = ()
+    certain: bool = True
 
 
 class Rehearsed(Message, frozen=True):

@@ -66,7 +66,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     )
     instant.make(wanted)
     generation = history.records[to].generation
-    return replace(generation, notes=(*generation.notes, *map(_warning, located.found)))
+    return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))
 
 
 def _warning(found: Diagnostic) -> Diagnostic:

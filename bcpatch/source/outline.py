@@ -72,7 +72,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Unit:
-    """A parsed and compiled module source, and its definitions in source order."""
+    """A parsed and compiled module source, and its definitions in source order.
+
+    ``unplaced`` is the code of lambdas that no place in the source could be found for.
+    """
 
     source: Source
     tree: ast.Module
@@ -80,6 +83,7 @@ class Unit:
     text: str
     classes: tuple[Class, ...]
     functions: tuple[Function, ...]
+    unplaced: tuple[CodeType, ...]
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -190,10 +194,16 @@ class _Made:
         for number, (code, _) in enumerate(left):
             if not isinstance(node, ast.Lambda) or _stands_at(code, node.body):
                 return left.pop(number)
-        for number, (code, _) in enumerate(left):
-            if isinstance(node, ast.Lambda) and _only_returns(code, node.body):
-                return left.pop(number)
+        if isinstance(node, ast.Lambda):
+            for tells in (_stands_within, _only_returns):
+                for number, (code, _) in enumerate(left):
+                    if tells(code, node.body):
+                        return left.pop(number)
         return None
+
+    def left(self) -> Iterator[CodeType]:
+        """What was not handed out."""
+        return (code for some in self._left.values() for code, _ in some)
 
 
 def _stands_at(code: CodeType, node: ast.expr) -> bool:
@@ -202,9 +212,23 @@ def _stands_at(code: CodeType, node: ast.expr) -> bool:
     return any(position in (wanted, (*wanted[:2], None, None)) for position in code.co_positions())
 
 
+def _stands_within(code: CodeType, node: ast.expr) -> bool:
+    """Whether an instruction stands in the expression: compilers leave but a part of ``a if True else b``."""
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    for line, end_line, column, end_column in code.co_positions():
+        places = (line, column, end_line, end_column)
+        if None not in places and begin <= (line, column) < (end_line, end_column) <= end:
+            return True
+    return False
+
+
 def _only_returns(code: CodeType, node: ast.expr) -> bool:
-    """Whether the code returns the constant that the expression is: CPython 3.12 gives that no place of its own."""
-    return isinstance(node, ast.Constant) and not code.co_freevars and node.value in code.co_consts
+    """Whether the code returns the constant that the expression comes to.
+
+    CPython 3.12 gives that no place of its own, be it written as one (``1``) or computed (``-1``, ``(0, 0)``).
+    """
+    constants = compile(ast.Expression(node), "", "eval").co_consts
+    return bool(constants) and not code.co_freevars and constants[-1] in code.co_consts
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
@@ -212,9 +236,14 @@ def nested(code: CodeType) -> Iterator[CodeType]:
     return (constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
-def _definitions(tree: ast.Module, code: CodeType, module: str) -> tuple[tuple[Class, ...], tuple[Function, ...]]:
+Definitions: TypeAlias = "tuple[tuple[Class, ...], tuple[Function, ...], tuple[CodeType, ...]]"
+"""Classes, functions, and the code of lambdas without a place."""
+
+
+def _definitions(tree: ast.Module, code: CodeType, module: str) -> Definitions:
     classes: list[Class] = []
     functions: list[Function] = []
+    unplaced: list[CodeType] = []
     ordinals: dict[str, int] = {}
 
     def visit(body: list[ast.stmt], made: _Made, chain: tuple[ast.ClassDef, ...]) -> None:
@@ -222,6 +251,7 @@ def _definitions(tree: ast.Module, code: CodeType, module: str) -> tuple[tuple[C
             for node in executed([statement]):
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
                     define(node, statement, made, chain)
+        unplaced.extend(code for code in made.left() if code.co_name == "<lambda>")
 
     def define(
         node: FunctionNode | ast.ClassDef, statement: ast.stmt, made: _Made, chain: tuple[ast.ClassDef, ...]
@@ -240,7 +270,7 @@ def _definitions(tree: ast.Module, code: CodeType, module: str) -> tuple[tuple[C
         functions.append(Function(node, statement, Site(module, qualname, ordinal), code, generic, chain))
 
     visit(tree.body, _Made(code), ())
-    return tuple(classes), tuple(functions)
+    return tuple(classes), tuple(functions), tuple(unplaced)
 
 
 def first_line(node: ast.AST) -> int:

@@ -1,0 +1,283 @@
+"""Where and when a patch may arrive: without the GIL, under audit hooks, from handlers, at the end of the process."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, ModuleType
+
+import pytest
+import worlds
+from processes import running
+
+from bcpatch import load, pythons
+from bcpatch.diagnostics import Refused
+from bcpatch.process.history import History
+
+TEXT = "def f(a=1):\n    return 'old', a\n\ndef g():\n    return 'old'\n"
+CODE = TEXT.replace("'old', a", "'new', a")
+BOTH = TEXT.replace("'old'", "'new'")
+DEFAULT = TEXT.replace("a=1", "a=2")
+
+
+# --- without the GIL ------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pythons, "is_gil_enabled", lambda: False)
+
+
+@pytest.mark.usefixtures("without_the_gil")
+@pytest.mark.parametrize(
+    "new", [BOTH, CODE.replace("a=1", "a=2"), DEFAULT], ids=["two codes", "code and more", "other"]
+)
+def test_without_the_gil_more_than_one_store_is_refused(new: str, tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        before = worlds.portrait(module)
+        assert refusal(lambda: worlds.applied(TEXT, new, history)) == ["BCP605"]
+        assert worlds.portrait(module) == before
+        assert (history.current, history.serial, len(history.records)) == (0, 0, 1)
+
+
+@pytest.mark.usefixtures("without_the_gil")
+def test_without_the_gil_one_code_may_be_stored(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        kept = module.f
+        worlds.applied(TEXT, CODE, history)
+        assert kept() == ("new", 1)
+        load.rollback(history, 0)
+        assert kept() == ("old", 1)
+
+
+def refusal(update: Callable[[], object]) -> list[str]:
+    """The codes with which an update is refused."""
+    with pytest.raises(Refused) as refused:
+        update()
+    return [found.code for found in refused.value.diagnostics]
+
+
+# --- audit hooks ----------------------------------------------------------------------
+
+#: What child processes begin with: a module, and patches between its texts.
+CHILD = f"""
+import logging, sys, tempfile, threading
+from pathlib import Path
+import worlds
+from bcpatch import load, service
+from bcpatch.channels.protocol import Apply
+from bcpatch import patchfile
+from bcpatch.diagnostics import Refused
+from bcpatch.process.history import History
+
+TEXT, BOTH = {TEXT!r}, {BOTH!r}
+there = worlds.patch(worlds.module_patch(TEXT, BOTH))
+back = worlds.patch(worlds.module_patch(BOTH, TEXT))
+history = service.history
+folder = tempfile.TemporaryDirectory()
+resource = worlds.world(TEXT, Path(folder.name))
+module = resource.__enter__()
+"""
+FOLDERS = {"PYTHONPATH": ":".join(str(Path(__file__).resolve().parents[up]) for up in (0, 1))}
+
+
+def child(script: str) -> list[str]:
+    """What a child process that runs ``script`` says; it ends well and without a word of complaint."""
+    with running(CHILD + script, environment=FOLDERS) as process:
+        assert process.popen.stdin
+        output, errors = process.popen.communicate(timeout=60)
+        assert (process.popen.returncode, errors) == (0, "")
+        return output.splitlines()
+
+
+HOOKED = """
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+if {hooked}:
+    sys.addaudithook(lambda event, arguments: None)
+try:
+    print(load.apply(there, history, require_instant=True).certain, module.f(), history.current)
+except Refused as refused:
+    print([found.code for found in refused.diagnostics], module.f(), history.current)
+reply = service.answer(Apply(patch=patchfile.encode(back if history.current else there)))
+print(history.generations[-1].certain, history.generations[-1].instant, module.f())
+print(load.rollback(history, 0).certain)
+"""
+
+
+def test_with_an_audit_hook_the_instant_is_likely() -> None:
+    refused, _, logged, applied, back = child(HOOKED.format(hooked=True))
+    assert refused == "['BCP604'] ('old', 1) 0"
+    assert logged == "a patch: with an audit hook in Python the one instant was likely, not certain"
+    assert applied == "False likely ('new', 1)"
+    assert back == "False"
+
+
+def test_without_an_audit_hook_the_instant_is_certain() -> None:
+    required, _, applied, back = child(HOOKED.format(hooked=False))
+    assert required == "True ('new', 1) 1"
+    assert applied == "True certain ('old', 1)"
+    assert back == "True"
+
+
+# --- from anywhere --------------------------------------------------------------------
+
+CALLING = "import inside\n" + TEXT.replace("return 'old', a", "inside.act(); return 'old', a")
+CALLING_NEW = CALLING.replace("'old'", "'new'")
+VALUE = CALLING.replace("a=1", "a=inside.act()")
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module whose ``act`` the patched module calls."""
+    module = ModuleType("inside")
+    monkeypatch.setitem(sys.modules, "inside", module)
+    return module
+
+
+def test_a_function_that_patches_itself_ends_on_the_code_that_it_began_with(tmp_path: Path, inside: ModuleType) -> None:
+    history = History()
+    actions = [lambda: worlds.applied(CALLING, CALLING_NEW, history), lambda: load.rollback(history, 0)]
+    vars(inside)["act"] = lambda: actions.pop(0)() if actions else None
+    with worlds.world(CALLING, tmp_path) as module:
+        assert (module.f(), history.current) == (("old", 1), 1)
+        assert (module.f(), history.current) == (("new", 1), 0)
+        assert (module.f(), module.g()) == (("old", 1), "old")
+
+
+class Attempt:
+    """An apply from a place where nobody expects it, and what came of it."""
+
+    def __init__(self, history: History, text: str = CALLING, new: str = CALLING_NEW) -> None:
+        self.history, self.text, self.new = history, text, new
+        self.outcomes: list[object] = []
+
+    def __call__(self) -> None:
+        try:
+            self.outcomes.append(worlds.applied(self.text, self.new, self.history).number)
+        except Refused as refused:
+            self.outcomes += [found.code for found in refused.diagnostics]
+
+
+@pytest.fixture
+def raised_signals() -> Iterator[None]:
+    """Signals are handled as before, afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def by_signal(attempt: Attempt) -> None:
+    signal.signal(signal.SIGINT, lambda number, frame: attempt())
+    signal.raise_signal(signal.SIGINT)
+
+
+def by_finalizer(attempt: Attempt) -> None:
+    class Last:
+        def __del__(self) -> None:
+            attempt()
+
+    Last()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("raised_signals")
+@pytest.mark.parametrize("way", [by_signal, by_finalizer])
+def test_from_a_handler_while_idle(way: Callable[[Attempt], None], tmp_path: Path, inside: ModuleType) -> None:
+    vars(inside)["act"] = lambda: None
+    attempt = Attempt(History())
+    with worlds.world(CALLING, tmp_path) as module:
+        way(attempt)
+        assert (attempt.outcomes, module.f()) == ([1], ("new", 1))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("raised_signals")
+@pytest.mark.parametrize("way", [by_signal, by_finalizer])
+def test_from_a_handler_while_another_apply_is_under_way(
+    way: Callable[[Attempt], None], tmp_path: Path, inside: ModuleType
+) -> None:
+    history = History()
+    attempt = Attempt(history)
+
+    def act() -> int:
+        way(attempt)
+        return 7
+
+    with worlds.world(CALLING, tmp_path) as module:
+        vars(inside)["act"] = act
+        assert worlds.applied(CALLING, VALUE, history).number == 1
+        assert (attempt.outcomes, module.f.__defaults__) == (["BCP606"], (7,))
+        vars(inside)["act"] = lambda: None
+        assert (module.f(), history.current) == (("old", 7), 1)
+        load.rollback(history, 0)
+
+
+# --- the end of the process -----------------------------------------------------------
+
+ENDS = {
+    "thread that is left behind": """
+started = threading.Event()
+def forever():
+    while True:
+        load.apply(there, history)
+        load.rollback(history, 0)
+        started.set()
+threading.Thread(target=forever, daemon=True).start()
+started.wait()
+""",
+    "thread that is waited for": """
+def many():
+    threading.main_thread().join()
+    for _ in range(5):
+        load.apply(there, history)
+        load.rollback(history, 0)
+    print(history.current, len(history.records), module.f())
+threading.Thread(target=many).start()
+""",
+    "exit function": """
+import atexit
+def last():
+    load.apply(there, history)
+    print(history.current, len(history.records), module.f())
+    load.rollback(history, 0)
+atexit.register(last)
+""",
+}
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("name", ENDS)
+def test_an_apply_at_the_end_of_the_process(name: str) -> None:
+    wanted = {
+        "thread that is left behind": [],
+        "thread that is waited for": ["0 6 ('old', 1)"],
+        "exit function": ["1 2 ('new', 1)"],
+    }
+    assert child(ENDS[name]) == wanted[name]
+
+
+# --- thousands ------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+def test_the_same_two_texts_thousands_of_times(tmp_path: Path) -> None:
+    there = worlds.patch(worlds.module_patch(TEXT, BOTH))
+    back = worlds.patch(worlds.module_patch(BOTH, TEXT))
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        codes = {id(module.f.__code__), id(module.g.__code__)}
+        load.apply(there, history)
+        codes |= {id(module.f.__code__), id(module.g.__code__)}
+        stored = {site: len(store) for site, store in history.codes.items()}
+        for _ in range(1_000):
+            load.apply(back, history)
+            load.apply(there, history)
+        assert (history.current, len(history.records), module.f()) == (2_001, 2_002, ("new", 1))
+        assert {site: len(store) for site, store in history.codes.items()} == stored
+        held = [one for record in history.records for change in record.changes for one in (change.old, change.new)]
+        assert len(codes) == 4
+        assert {id(one) for one in held if isinstance(one, CodeType)} == codes
