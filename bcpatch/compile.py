@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -18,7 +19,7 @@ from types import CodeType
 import msgspec
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Diagnostic, finding
+from bcpatch.diagnostics import Diagnostic, errors, finding
 from bcpatch.model import (
     Annotations,
     AnnotationsEdit,
@@ -74,8 +75,20 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     ]
     changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
     found.extend(premature(new, beyond, frozenset(changed)))
+    if not errors(found):
+        found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
     return Changes(tuple(edits), tuple(map(_for_linked, said) if policy is Policy.LINKED else said))
+
+
+def _unplaced_findings(old: Unit, new: Unit) -> Iterator[Diagnostic]:
+    """A change in a lambda whose place is not known is in no edit: it must not pass for none."""
+    before, after = (Counter(map(fingerprint.of, unit.unplaced)) for unit in (old, new))
+    if before != after:
+        changed = next((code for code in new.unplaced if not before[fingerprint.of(code)]), None)
+        place = new.place() if changed is None else new.place()._replace(line=changed.co_firstlineno)
+        message = "a lambda on this line changed, and which one it is can't be told"
+        yield finding("BCP213", message, place._replace(text=new.line(place.line)))
 
 
 def _for_linked(found: Diagnostic) -> Diagnostic:

@@ -352,6 +352,14 @@ def test_lambdas_never_pair_by_order_alone() -> None:
     assert [found.code for found in changed.diagnostics] == ["BCP208"]
 
 
+def test_a_lambda_without_a_place_is_no_silent_no_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_stands_at", "_stands_within", "_only_returns"):
+        monkeypatch.setattr(f"bcpatch.source.outline.{name}", lambda code, node: False)
+    text = "x = lambda: 1 + y\ndef f(): return {}\n"
+    assert sites(text.format(1), text.format(2)) == ["f"]
+    assert refusals(text.format(1), text.format(1).replace("1 + y", "2 + y")) == [("BCP213", 1, 0)]
+
+
 def test_a_property_pairs_by_its_decorators() -> None:
     old = "class A:\n  @property\n  def x(self): return 1\n  @x.setter\n  def x(self, v): pass\n"
     new = "class A:\n  @property\n  def x(self): return 2\n  @x.setter\n  def x(self, v): return\n"

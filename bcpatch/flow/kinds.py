@@ -20,6 +20,7 @@ from bcpatch.flow.opcodes import (
     CELL,
     DEMANDING,
     DICT,
+    EXCEPTION,
     EXCEPTIONS,
     FACTS,
     FUNCTION,
@@ -29,6 +30,7 @@ from bcpatch.flow.opcodes import (
     KIND_NAMES,
     NULL,
     NUMBERS,
+    REST,
     SET,
     TEXT,
     TEXTS,
@@ -500,6 +502,13 @@ def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
 
 
+def _collected(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+    """What ``except*`` collects is raised again without a look at what it is."""
+    if kinds.values.kinds[work[0]] & EXCEPTIONS and kinds.values.kinds[work[-1]] & ~(EXCEPTION | REST):
+        return "BCP306", f"a list of exceptions can't take {words(kinds.values.kinds[work[-1]])}"
+    return None
+
+
 def _returns(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     left = kinds.trace.left[kinds.trace.block_of(at)]
     return ("BCP304", f"{len(left)} values are left on the stack at the end") if left else None
@@ -521,6 +530,7 @@ def _special() -> dict[int, tuple[Look, ...]]:
         (_type_alias, ("CALL_INTRINSIC_1",)),
         (_template, ("BUILD_TEMPLATE",)),
         (_paired, ("FOR_ITER", "SEND") if pythons.ITERATES_ANYTHING else ()),
+        (_collected, ("LIST_APPEND",)),
         (_returns, ("RETURN_VALUE", "RETURN_CONST")),
     )
     table: dict[int, tuple[Look, ...]] = {}
