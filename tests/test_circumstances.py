@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -14,7 +15,10 @@ from processes import running
 
 from bcpatch import load, pythons
 from bcpatch.diagnostics import Refused
+from bcpatch.exchange import flights
+from bcpatch.process.accounting import Walk, account
 from bcpatch.process.history import History
+from bcpatch.process.objects import everything
 
 TEXT = "def f(a=1):\n    return 'old', a\n\ndef g():\n    return 'old'\n"
 CODE = TEXT.replace("'old', a", "'new', a")
@@ -72,7 +76,10 @@ from bcpatch import load, service
 from bcpatch.channels.protocol import Apply
 from bcpatch import patchfile
 from bcpatch.diagnostics import Refused
+from bcpatch.exchange import flights
+from bcpatch.process.accounting import Walk, account
 from bcpatch.process.history import History
+from bcpatch.process.objects import everything
 
 TEXT, BOTH = {TEXT!r}, {BOTH!r}
 there = worlds.patch(worlds.module_patch(TEXT, BOTH))
@@ -281,3 +288,42 @@ def test_the_same_two_texts_thousands_of_times(tmp_path: Path) -> None:
         held = [one for record in history.records for change in record.changes for one in (change.old, change.new)]
         assert len(codes) == 4
         assert {id(one) for one in held if isinstance(one, CodeType)} == codes
+
+
+# --- what other threads are in the middle of ---------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["account", "heap", "status"])
+def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path: Path) -> None:
+    """A tuple that C code fills from a generator must have one holder: a second one is a SystemError there."""
+    text = "def numbers(limit):\n    yield from range(limit)\ndef plain(): return 1\n"
+    stop, errors = threading.Event(), []
+
+    def build() -> None:
+        try:
+            while not stop.is_set():
+                assert tuple(live.numbers(300)) == tuple(range(300))
+        except BaseException as error:  # noqa: BLE001 (whatever it is, the test must see it)
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    with worlds.world(text, tmp_path) as live:
+        threads = [threading.Thread(target=build) for _ in range(3)]
+        sys.setswitchinterval(1e-4)
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in range(20):
+                if look == "status":
+                    list(flights.calls_inside([live.numbers.__code__]))
+                    continue
+                walk = Walk(frozenset(), frozenset())
+                if look == "heap":
+                    walk.add(everything())
+                account([live.plain.__code__], walk, {})
+        finally:
+            stop.set()
+            sys.setswitchinterval(interval)
+            for thread in threads:
+                thread.join()
+    assert errors == []

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
+from bcpatch.process.objects import everything
+
 
 class Call(NamedTuple):
     """One call under way. ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``."""
@@ -74,7 +76,7 @@ def _tasks() -> dict[int, str]:
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return found
-    for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task)]:
+    for task in [one for one in everything() if isinstance(one, asyncio.Task)]:
         coroutine = task.get_coro()
         while coroutine is not None and id(coroutine) not in found:
             found[id(coroutine)] = f"task {task.get_name()}"

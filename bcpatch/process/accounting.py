@@ -13,7 +13,7 @@ import functools
 import gc
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import (
@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
-from bcpatch.process.objects import class_namespace, is_module
+from bcpatch.process.objects import called, class_namespace, is_module, picking_young
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -126,7 +126,7 @@ class Snapshot(NamedTuple):
     ``counts`` are the references to each code object; a code object that nothing holds
     but the list it was passed in has 0. ``frames`` are those of all threads; ``suspended``
     the frame of each generator or None; ``held`` what each holder refers to; ``young``
-    the objects of the garbage collector's young generations: what calls under way have just made
+    the functions and generators of the garbage collector's young generations: what calls under way have just made
     and keep on their stacks, where no walk sees it.
     """
 
@@ -150,26 +150,22 @@ def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
     functions, generators, holders = walk.functions, walk.generators, walk.holders
     code_names = [_CODE_OF[type(generator)] for generator in generators]
     frame_names = [_FRAME_OF[type(generator)] for generator in generators]
-    parts = [
+    parts: list[Iterator[Any]] = [
         map(sys.getrefcount, counted),
         map(getattr, functions, repeat("__code__")),
         map(getattr, generators, code_names),
         map(getattr, generators, frame_names),
         map(gc.get_referents, holders),
-        chain.from_iterable(map(gc.get_objects, pythons.YOUNG_GENERATIONS)),
         stacks(),
     ]
-    collecting = gc.isenabled()
-    gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
-    try:
-        taken: list[Any] = list(map(list, parts))
-    finally:
-        if collecting:
-            gc.enable()
-    counts, running, generating, suspended, held, young, frames = taken
+    taken: list[list[Any]] = [[] for _ in parts]
+    made: list[object] = []
+    rows = [(result.extend, part) for result, part in zip(taken, parts, strict=True)]
+    called([*rows, *picking_young(made, FunctionType, *_CODE_OF)])
+    counts, running, generating, suspended, held, frames = taken
     # ``counted`` holds each of them too, and ``codes`` all but the unheld one
     counts = [count - counts[-1] - 1 for count in counts[:-1]]
-    return Snapshot(counts, running, generating, suspended, held, young, frames)
+    return Snapshot(counts, running, generating, suspended, held, made, frames)
 
 
 def _nothing() -> None:

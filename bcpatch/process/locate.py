@@ -25,7 +25,7 @@ from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
 from bcpatch.process.guards import stacks
 from bcpatch.process.history import Cache, History
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import everything, is_module, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | dict[str, CodeType]
@@ -198,7 +198,7 @@ def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], heap: bool
         walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
 
     def in_heap(walk: Walk) -> None:
-        walk.add(gc.get_objects())
+        walk.add(everything())
 
     yield nearby
     yield in_modules

@@ -5,9 +5,16 @@ Attribute look-up may be a module's or a metaclass's own; these functions go pas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import gc
+import operator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, compress, repeat, starmap
 from types import ModuleType
 from typing import Any, TypeGuard
+
+from bcpatch import pythons
 
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
@@ -28,3 +35,62 @@ def class_namespace(cls: type) -> Mapping[str, Any]:
 def is_module(candidate: object) -> TypeGuard[ModuleType]:
     """Whether an object is a module by its type; ``isinstance`` would ask its ``__class__``."""
     return issubclass(type(candidate), ModuleType)
+
+
+# --- objects of the heap -------------------------------------------------------------
+#
+# C code that builds a tuple step by step must be its only holder: ``tuple(generator)`` in
+# another thread fails with a SystemError (``_PyTuple_Resize``) where a list of the heap's
+# objects holds the unfinished tuple too. So none of these lists is ever seen by Python
+# code before the tuples are out of it: that happens within one call into C.
+
+
+def picking_young(picked: list[object], *kinds: type) -> list[tuple[Any, ...]]:
+    """The calls that add what was made lately and is exactly of one of some types; for one call into C to make."""
+    return [row for one in pythons.YOUNG_GENERATIONS for row in _picking(picked, one, _of(kinds))]
+
+
+def everything() -> list[object]:
+    """Every object that the garbage collector knows, tuples aside."""
+    picked: list[object] = []
+    called([row for one in range(3) for row in _picking(picked, one, _no_tuple)])
+    return picked
+
+
+def called(rows: list[tuple[Any, ...]]) -> None:
+    """Make calls of C functions within one, while no other thread can run Python."""
+    collecting = gc.isenabled()
+    gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
+    try:
+        deque(starmap(operator.call, rows), maxlen=0)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _of(kinds: Sequence[type]) -> Callable[[Callable[[], Iterator[object]]], Iterator[bool]]:
+    def test(objects: Callable[[], Iterator[object]]) -> Iterator[bool]:
+        matches = (map(operator.is_, map(type, objects()), repeat(kind)) for kind in kinds)
+        return functools.reduce(functools.partial(map, operator.or_), matches)
+
+    return test
+
+
+def _no_tuple(objects: Callable[[], Iterator[object]]) -> Iterator[bool]:
+    return map(operator.is_not, map(type, objects()), repeat(tuple))
+
+
+def _picking(
+    picked: list[object], generation: int, test: Callable[[Callable[[], Iterator[object]]], Iterator[bool]]
+) -> list[tuple[Any, ...]]:
+    """The calls that add the objects of one generation that pass a test, and leave the list of them all empty."""
+    lists: list[list[object]] = []
+
+    def objects() -> Iterator[object]:
+        return chain.from_iterable(iter(lists))
+
+    return [
+        (lists.extend, map(gc.get_objects, (generation,))),
+        (picked.extend, compress(objects(), test(objects))),
+        (deque, map(list.clear, lists), 0),
+    ]
