@@ -201,6 +201,13 @@ REFUSED = {
         "BCP210",
     ),
     "addition that runs a changed function": ("def f(): return 1\n", "def f(): return 2\nA = f()\n", "BCP211"),
+    "class body that reads a changed value": ("A = 1\n", "A = 2\nclass B:\n  x = A\n", "BCP210"),
+    "comprehension that reads a changed value": ("A = 1\n", "A = 2\nB = [A for _ in 'ab']\n", "BCP210"),
+    "addition that runs a reader of a changed value": (
+        "A = 1\ndef f(): return A\n",
+        "A = 2\ndef f(): return A\nB = f()\n",
+        "BCP210",
+    ),
     "field of a decorated class": ("@d\nclass A:\n  x: int\n", "@d\nclass A:\n  x: int\n  y: int = 1\n", "BCP207"),
     "protocol method of a decorated class": (
         "@d\nclass A: pass\n",

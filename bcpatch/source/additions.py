@@ -336,12 +336,33 @@ def _last_name(node: ast.expr) -> str | None:
 
 
 def premature(new: Unit, found: Found, changed: frozenset[str]) -> Iterator[Diagnostic]:
-    """Added statements that run functions which change in the same swap: they would run the old code."""
+    """Added statements that run what changes in the same swap: they would run old code, or read old values."""
+    values = {name for owner, name in found.changed if not owner}
     for statement in found.added:
-        for function in importtime.run_by(new, statement):
+        ran = importtime.run_by(new, statement)
+        read = _reads(_inner_code(statement), values)
+        for function in ran:
+            read = read or _reads(ast.walk(function.node), values)
             if function.site.qualname in changed:
                 message = f"this runs `{function.site.qualname}` before the swap, while that is still the old code"
                 yield finding("BCP211", message, new.place(statement))
+        if read is not None:
+            message = f"this uses `{read}` before the swap, while that has its old value"
+            yield finding("BCP210", message, new.place(statement))
+
+
+def _inner_code(statement: ast.stmt) -> Iterator[ast.AST]:
+    """What code inside of a statement evaluates when it is executed: class bodies, comprehensions, lambdas.
+
+    It looks names up in the module itself, where changed values come with the swap only.
+    """
+    for node in executed([statement]):
+        if isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                yield from executed([inner])
+                yield from _inner_code(inner)
+        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)):
+            yield from ast.walk(node)
 
 
 def as_warning(found: Diagnostic) -> Diagnostic:
