@@ -293,6 +293,7 @@ def test_the_same_two_texts_thousands_of_times(tmp_path: Path) -> None:
 # --- what other threads are in the middle of ---------------------------------------------------
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("look", ["account", "heap", "status"])
 def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path: Path) -> None:
     """A tuple that C code fills from a generator must have one holder: a second one is a SystemError there."""
@@ -313,7 +314,7 @@ def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path:
         try:
             for thread in threads:
                 thread.start()
-            for _ in range(20):
+            for _ in range(1 if look == "heap" else 20):
                 if look == "status":
                     list(flights.calls_inside([live.numbers.__code__]))
                     continue

@@ -61,7 +61,7 @@ def refusal(history: History) -> tuple[Diagnostic, ...]:
     return refused.value.diagnostics
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("consistency", ["quiescent"])
 def test_no_call_mixes_old_and_new(tmp_path: Path, history: History, consistency: str) -> None:
     with worlds.world(TREE, tmp_path) as module:
