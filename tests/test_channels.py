@@ -828,10 +828,11 @@ def test_a_connection_for_which_there_is_no_thread_is_closed(monkeypatch: pytest
         raise RuntimeError("can't start new thread")
 
     with serving() as channel:
-        with monkeypatch.context() as patched, dialled(channel.address) as sock:
-            patched.setattr(threading.Thread, "start", fail)
-            body(sock)
-            assert body(sock) == b""
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)  # before the connection is there to be accepted
+            with dialled(channel.address) as sock:
+                body(sock)
+                assert body(sock) == b""
         assert asks(channel.address, 1) == Applied(1, 0.5)
 
 

@@ -298,7 +298,8 @@ def test_the_same_two_texts_thousands_of_times(tmp_path: Path) -> None:
 def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path: Path) -> None:
     """A tuple that C code fills from a generator must have one holder: a second one is a SystemError there."""
     text = "def numbers(limit):\n    yield from range(limit)\ndef plain(): return 1\n"
-    stop, errors = threading.Event(), []
+    stop = threading.Event()
+    errors: list[BaseException] = []
 
     def build() -> None:
         try:
