@@ -388,3 +388,24 @@ def test_a_whole_folder_is_looked_at_where_events_were_lost(world):
 def test_without_processes_nothing_is_said(world):
     assert world.save(a=2000) is True
     assert world.lines == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("", "A = 1\nclass B: pass\n", "a:A, a:B"),
+        ("A = 1\nclass B:\n  b = 1\n", "A = 2\nclass B:\n  b = 2\n", "a:A, a:B.b"),
+        ("class B:\n  b = c = 1\n  def d(self): pass\n", "class B:\n  b = c = 1\n", "a:B.d"),
+        ("import os\n", "import os.path as os\n", "a:os"),
+        ("def value(): pass\n", "def value(): return 1\n", "a:value"),
+        ("'One.'\n", "'Two.'\n", "annotations or documentation of a"),
+        ("def f(): pass\n", "\ndef f(): pass\n", "line numbers of a"),
+    ],
+)
+def test_what_went_live_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    (tmp_path / "a.py").write_text(old)
+    world = World(tmp_path, policy=Policy.LINKED)
+    world.join(1, "a")
+    (tmp_path / "a.py").write_text(new)
+    world.saved("a")
+    assert world.lines[-1].endswith(f": {said} (generation 1)"), world.lines

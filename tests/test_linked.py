@@ -295,6 +295,19 @@ def test_importers_change_with_the_value(tmp_path: Path) -> None:
         assert (live.RATE, client.rate) == (2, 2)
 
 
+FULLWIDTH = "".join(chr(ord(letter) + 0xFEE0) for letter in "RATE")
+"""An identifier that the parser reads as RATE (PEP 3131)."""
+
+
+@pytest.mark.parametrize("names", ["*", "\\\n *", FULLWIDTH, "(OTHER,\nRATE)"])
+def test_importers_are_found_however_they_write_it(names: str, tmp_path: Path) -> None:
+    text = "RATE = 2\nOTHER = 2\n"
+    statement = f"from world import {names}\n"
+    with worlds.world(text, tmp_path), worlds.world(statement, tmp_path, "client") as client:
+        apply(text, "RATE = 3\nOTHER = 2\n", History())
+        assert client.RATE == 3
+
+
 @pytest.mark.parametrize(
     "client_text",
     [

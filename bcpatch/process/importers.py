@@ -7,9 +7,14 @@ import statements in the sources of loaded modules decide. Nothing here changes 
 from __future__ import annotations
 
 import ast
+import importlib.util
+import re
 import sys
+import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
@@ -18,13 +23,17 @@ from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
 from bcpatch.source.outline import executed
 
+#: An import of whatever names there are.
+_STAR: Final = re.compile(r"import[\s\\]*\*")
+
 
 def slots(module: ModuleType, name: str, value: object) -> Iterator[Slot]:
     """The names that ``from module import name`` bound to a value in other modules."""
     for other in _others(module):
         space = namespace_of(other)
         aliases = _bound_to(space, value)
-        tree = _tree(other) if aliases else None
+        text = _text(other) if aliases else ""
+        tree = _parsed(text) if name in text or (name in aliases and _STAR.search(text)) else None
         if tree is not None:
             imported = _imported_as(tree, other, module.__name__, name)
             yield from (Slot(Kind.NAMESPACE, space, alias) for alias in aliases if alias in imported)
@@ -35,7 +44,8 @@ def used_at_import(module: ModuleType, name: str, value: object) -> Iterator[Dia
     for other in _others(module):
         space = namespace_of(other)
         values, modules = _bound_to(space, value), _bound_to(space, module)
-        tree = _tree(other) if values or modules else None
+        text = _text(other) if values or modules else ""
+        tree = _parsed(text) if name in text else None
         if tree is None:
             continue
         names = set(values) & _imported_as(tree, other, module.__name__, name)
@@ -54,15 +64,23 @@ def _bound_to(space: dict[str, object], value: object) -> list[str]:
     return [name for name, bound in list(space.items()) if bound is value]
 
 
-def _tree(module: ModuleType) -> ast.Module | None:
-    """A loaded module's source; None where there is none."""
+def _text(module: ModuleType) -> str:
+    """A loaded module's source, its identifiers as the parser reads them (PEP 3131); empty where there is none."""
     file = namespace_of(module).get("__file__")
     if not isinstance(file, str) or not file.endswith(".py"):
-        return None
+        return ""
     try:
-        with open(file, "rb") as source:
-            return ast.parse(source.read())
+        text = importlib.util.decode_source(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
+        return ""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    """The syntax tree of a source. Most are not parsed: a text that lacks a name neither imports nor reads it."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
         return None
 
 

@@ -34,7 +34,20 @@ from bcpatch.channels.protocol import (
 from bcpatch.channels.workers import ask
 from bcpatch.diagnostics import Diagnostic, errors, relative
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.model import ClassPositionEdit, FunctionEdit, Interpreter, Module, Patch, Policy, PositionEdit
+from bcpatch.model import (
+    AdditionEdit,
+    ClassPositionEdit,
+    Edit,
+    FunctionEdit,
+    ImportEdit,
+    Interpreter,
+    Module,
+    Patch,
+    Policy,
+    PositionEdit,
+    RemovalEdit,
+    ValueEdit,
+)
 from bcpatch.source.outline import Source
 from bcpatch.watch import SUFFIX, Batch, Voice, sources
 
@@ -403,13 +416,25 @@ def _source(module: Module, path: str, content: bytes) -> Source:
 def _brought(patch: Patch) -> str:
     """What a patch brings, in few words."""
     edits = [(part.module.name, edit) for part in patch.modules for edit in part.edits]
-    sites = [str(edit.site) for _, edit in edits if isinstance(edit, FunctionEdit)]
-    if sites:
-        return _listed(sites)
-    names = {name for name, edit in edits if not isinstance(edit, (PositionEdit, ClassPositionEdit))}
-    if names:
-        return f"imports or documentation of {_listed(sorted(names))}"
-    return f"line numbers of {_listed(sorted({name for name, _ in edits}))}"
+    named = [words for module, edit in edits for words in _named(module, edit)]
+    if named:
+        return _listed(dict.fromkeys(named))
+    moved = all(isinstance(edit, (PositionEdit, ClassPositionEdit)) for _, edit in edits)
+    what = "line numbers" if moved else "annotations or documentation"
+    return f"{what} of {_listed(sorted({name for name, _ in edits}))}"
+
+
+def _named(module: str, edit: Edit) -> Iterator[str]:
+    """The functions and names that an edit changes."""
+    match edit:
+        case FunctionEdit(site=site):
+            yield str(site)
+        case AdditionEdit(owner=owner, names=names):
+            yield from (f"{module}:{owner}{'.' if owner else ''}{name}" for name in names)
+        case ValueEdit(owner=owner, name=name) | RemovalEdit(owner=owner, name=name):
+            yield f"{module}:{owner}{'.' if owner else ''}{name}"
+        case ImportEdit(binding=binding):
+            yield f"{module}:{binding.name}"
 
 
 def _listed(items: Iterable[str]) -> str:
