@@ -38,12 +38,7 @@ layers: dev
 
 bench:
 	@scripts/make-venv "$(PYTHON)" "$(VENV)" test
-	$(VENV)/bin/python benchmarks/verify_corpus.py --step 20
-	$(VENV)/bin/python benchmarks/verify_mutants.py --count 5000
-	$(VENV)/bin/python benchmarks/verify_speed.py --step 40
-	$(VENV)/bin/python benchmarks/soak.py --seconds 10
-	$(VENV)/bin/python benchmarks/stall.py --objects 0 500000
-	$(VENV)/bin/python benchmarks/calls.py --repeat 5
+	$(run) benchmarks run $(ARGS)
 
 format: dev
 	$(run) ruff check --fix .

@@ -1,6 +1,6 @@
 """Do threads ever see half a swap? Minutes of calls and reads against thousands of swaps.
 
-    python benchmarks/soak.py --seconds 600 --threads 4
+    python -m benchmarks.soak --seconds 600 --threads 4
 
 Four threads call and read without a pause, with the shortest switch interval, while one
 thread applies and rolls back. Counted are observations, swaps, and how many observations
@@ -21,12 +21,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import subject
-
 from bcpatch import apply, load
 from bcpatch.process import guards, swap
 from bcpatch.process.history import History
 from bcpatch.process.swap import Change
+from benchmarks.suite.modules import between
+from benchmarks.suite.modules import load as imported
 
 TEXT = """
 class Tree:
@@ -39,6 +39,7 @@ class Tree:
     def leaf(self, a="TAG", *, b="TAG"):
         return ("TAG", a, b)
 """
+NAME = "subject"
 OLD, NEW = TEXT.replace("TAG", "old"), TEXT.replace("TAG", "new")
 FLIPS = 100  # an even number: the history's current generation is true again after them
 ATTRIBUTES = ("__code__", "__defaults__", "__kwdefaults__")
@@ -107,9 +108,9 @@ def soak(
     step: Callable[[History, int], int],
 ) -> dict[str, int]:
     """Swap back and forth for some seconds; each ``step`` says how many swaps it made."""
-    tree = subject.load(OLD).Tree()
+    tree = imported(OLD, NAME).Tree()
     history = History()
-    load.apply(subject.patch(OLD, NEW), history)
+    load.apply(between({NAME: OLD}, {NAME: NEW}), history)
     watch = Watch(tree, threads, what)
     swaps = steps = 0
     end = time.monotonic() + seconds
@@ -137,7 +138,7 @@ def roll_and_flip(history: History, number: int) -> int:
 
 
 def apply_quietly(history: History, number: int) -> int:
-    patch = subject.patch(NEW, OLD) if number % 2 == 0 else subject.patch(OLD, NEW)
+    patch = between({NAME: NEW}, {NAME: OLD}) if number % 2 == 0 else between({NAME: OLD}, {NAME: NEW})
     load.apply(patch, history, consistency="quiescent", timeout=60)
     return 1
 

@@ -1,24 +1,21 @@
-"""A module to be patched, made of text, and the patches between its texts: what the swap's benchmarks share."""
+"""Modules made of text in this process, and patches between texts: for what is measured inside bcpatch."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bcpatch import builder
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module, Patch
 from bcpatch.source.outline import Source
 
-NAME = "subject"
 
-
-def load(text: str, name: str = NAME) -> ModuleType:
+def load(text: str, name: str) -> ModuleType:
     """Import a module from text, under a name of its own."""
     file = Path(tempfile.mkdtemp(prefix="bcpatch-bench-")) / f"{name}.py"
     file.write_text(text, "utf-8")
@@ -31,11 +28,14 @@ def load(text: str, name: str = NAME) -> ModuleType:
     return module
 
 
-def patch(old: str, new: str, name: str = NAME) -> Patch:
-    """A strict patch from one text to another."""
-    module = Module(name, f"{name}.py")
-    before, after = (Source(module, f"{name}.py", text.encode()) for text in (old, new))
-    outcome = builder.compare([before], [after])
+def between(old: Mapping[str, str], new: Mapping[str, str]) -> Patch:
+    """The strict patch from some modules' old texts to their new ones. Raises Refused."""
+    outcome = builder.compare(sources(old), sources(new))
     if outcome.patch is None:
         raise Refused(outcome.diagnostics)
     return outcome.patch
+
+
+def sources(texts: Mapping[str, str]) -> list[Source]:
+    """Module sources of texts, by name."""
+    return [Source(Module(name, f"{name}.py"), f"{name}.py", text.encode()) for name, text in texts.items()]

@@ -1,0 +1,1 @@
+"""The benchmark suite: what bcpatch costs, beside what else there is."""

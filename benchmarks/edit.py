@@ -1,0 +1,91 @@
+"""How long does it take from the editor's rename until another thread calls the new code?
+
+    python -m benchmarks.edit [--quick] [--tool TOOL]...
+
+One function of a module changes, in a module of ten functions and of two thousand, and there again with
+every line moved by one. The floor is what no tool that compiles can beat: a file event, ``compile()`` of
+the whole file, and one assignment.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from benchmarks.suite.applications import Editor, Silent, folders, started
+from benchmarks.suite.environments import NotHere
+from benchmarks.suite.results import Measure, Row
+from benchmarks.suite.run import Run, alone
+from benchmarks.workers import texts
+
+TOOLS: Final = ("floor", "bcpatch", "importlib.reload", "IPython", "jurigged", "uvicorn --reload")
+
+
+class Case(NamedTuple):
+    """``moved``: each edit moves every line by one."""
+
+    name: str
+    functions: int
+    moved: bool
+    goals: dict[str, float]
+
+
+CASES: Final = (
+    Case("10 functions", 10, False, {"ratio_goal": 1.5, "goal": 6.0}),
+    Case("2,000 functions", 2000, False, {}),
+    Case("2,000 functions, lines moved", 2000, True, {}),
+)
+
+
+def rows(run: Run) -> Iterator[Row]:
+    """One row a case and tool; the first edit of each, which finds nothing prepared, has a row of its own."""
+    for case in CASES:
+        for tool in run.chosen(TOOLS):
+            yield from _measured(run, case, tool)
+
+
+def _measured(run: Run, case: Case, tool: str) -> Iterator[Row]:
+    measure = Measure("edit", case.name, "edit to live", "ms", "floor")
+    try:
+        times, lost = _times(run, case, tool)
+    except (NotHere, Silent) as error:
+        yield measure.lacking(tool, str(error))
+        return
+    goals = case.goals if tool == "bcpatch" else {}
+    if times[1:]:
+        yield measure.of(tool, times[1:], **goals, note=lost)
+    else:
+        yield measure.lacking(tool, lost)
+    if times:
+        yield measure._replace(name="first edit to live").of(tool, times[:1])
+
+
+def _times(run: Run, case: Case, tool: str) -> tuple[list[float], str]:
+    """Milliseconds of each edit, and what was missed."""
+    changed = case.functions // 2
+    patience = 15.0 if run.quick else 45.0
+    budget, most = (4.0, 12) if run.quick else (25.0, 60)
+    times: list[float] = []
+    with folders() as (folder, aside):
+        editor = Editor(folder, aside)
+        editor.save(texts.text(case.functions))
+        with started(tool, folder, texts.name(changed)) as application:
+            time.sleep(1.0)
+            began = time.monotonic()
+            for number in range(1, most + 2):
+                text = texts.text(case.functions, {changed: number}, number if case.moved else 0)
+                saved = editor.save(text)
+                try:
+                    times.append((application.seen(number, patience) - saved) * 1000)
+                except Silent as error:
+                    return times, f"edit {number} was not live after {patience:.0f} s: {error}"
+                if len(times) > 1 and time.monotonic() - began > budget:
+                    break
+                time.sleep(0.1 + random.random() * 0.1)
+    return times, ""
+
+
+if __name__ == "__main__":
+    alone(rows)

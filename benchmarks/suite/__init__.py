@@ -1,0 +1,1 @@
+"""What the benchmarks share: results and their statistics, environments, the machine, reports and plots."""

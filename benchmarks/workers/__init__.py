@@ -1,0 +1,1 @@
+"""Programs that run in the environments of the tools: they know the standard library and their tool."""
