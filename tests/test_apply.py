@@ -568,3 +568,17 @@ def test_positions_follow_the_file_where_it_has_the_new_text(tmp_path: Path) -> 
         with history.exclusive():
             apply.rollback(history, 0)
         assert module.f.__code__.co_firstlineno == 1
+
+
+def test_lines_move_back_and_forth(tmp_path: Path) -> None:
+    texts = ["def f():\n    return 1\n", "\ndef f():\n    return 1\n"]
+    history = History()
+    with worlds.world(texts[0], tmp_path) as module:
+        codes = {module.f.__code__}
+        for turn in range(1, 6):
+            old, new = texts[(turn + 1) % 2], texts[turn % 2]
+            (tmp_path / "world.py").write_text(new, "utf-8")
+            assert worlds.applied(old, new, history).number == turn
+            assert module.f.__code__.co_firstlineno == 1 + turn % 2
+            codes.add(module.f.__code__)
+    assert len(codes) == 2  # and nothing is built again

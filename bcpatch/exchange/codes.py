@@ -108,10 +108,9 @@ def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepa
         moved = _moved(function.__code__, edit.positions, filename_of(site, ready, history))
         key = fingerprint.blake(_encoder.encode((fingerprint.encode(moved), moved.co_filename)))
         keep(edit.site, function.__code__, history, ready)
-        stores = (history.codes.get(edit.site, {}), ready.codes.setdefault(edit.site, {}))
-        moved = next((store[key] for store in stores if key in store), moved)
+        known = history.codes.get(edit.site, {})
+        moved = known[key] if key in known else ready.codes.setdefault(edit.site, {}).setdefault(key, moved)
         if moved is not function.__code__:
-            stores[1].setdefault(key, moved)
             change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
             ready.targets.append(Target(function, edit.site))
 
