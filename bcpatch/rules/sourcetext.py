@@ -9,12 +9,15 @@ import ast
 import io
 import re
 import symtable
+import sys
 import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
+from bcpatch import sections
 from bcpatch.diagnostics import Place
 from bcpatch.flow import Position
 from bcpatch.model import Code, Module
@@ -28,14 +31,18 @@ class Text:
     source: bytes
 
     @cached_property
-    def lines(self) -> tuple[str, ...]:
-        """The lines as the interpreter counts them, without their ends; none where it is no text."""
+    def _decoded(self) -> str | None:
+        """The text; None where it is none."""
         try:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(self.source).readline)
-            text = self.source.decode(encoding)
+            return self.source.decode(encoding)
         except (SyntaxError, UnicodeDecodeError):
-            return ()
-        return tuple(line.rstrip("\n") for line in io.StringIO(text, newline=None))
+            return None
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The lines as the interpreter counts them, without their ends; none where it is no text."""
+        return tuple(line.rstrip("\n") for line in io.StringIO(self._decoded or "", newline=None))
 
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
@@ -64,45 +71,44 @@ class Text:
         return Place(self.module.path, code.first_line, text=self.line(code.first_line))
 
     @cached_property
-    def _table(self) -> symtable.SymbolTable | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the application's own import says them
-                return symtable.symtable(self.source, self.module.path, "exec")  # type: ignore[arg-type]  # bytes are read by their encoding declaration
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+    def _sections(self) -> tuple[str, ...]:
+        text = self._decoded
+        return () if text is None else tuple(one.text for one in sections.split(text, _stands_alone))
+
+    @cached_property
+    def _bindings(self) -> tuple[_Bindings | None, ...]:
+        return tuple(map(_bindings, self._sections)) or (None,)
+
+    def _tables(self, name: str) -> Iterator[symtable.SymbolTable]:
+        """The symbol tables of the sections that may define a class or function of this name."""
+        tables = (_table(section) for section in self._sections if name in section or not section.isascii())
+        return (table for table in tables if table is not None)
 
     @property
     def is_python(self) -> bool:
         """Whether the text parses, so that what it binds is known."""
-        return self._table is not None
+        return None not in self._bindings
 
     @cached_property
     def bound(self) -> frozenset[str]:
         """Names that the module binds in its namespace: by statements of its own, or by ``global``."""
-        return frozenset() if self._table is None else frozenset(_bound(self._table, True))
+        return frozenset(name for one in self._bindings if one is not None for name in one.bound)
 
     @cached_property
     def imported(self) -> frozenset[str]:
         """Names that import statements of the module bind in its namespace."""
-        symbols = [] if self._table is None else self._table.get_symbols()
-        return frozenset(symbol.get_name() for symbol in symbols if symbol.is_imported())
+        return frozenset(name for one in self._bindings if one is not None for name in one.imported)
 
     @cached_property
     def certain(self) -> frozenset[str]:
         """Names that executing the module binds whatever it finds: no statement around them decides."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(self.source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return frozenset()
-        return frozenset(name for statement in tree.body for name in _binds(statement))
+        return frozenset(name for one in self._bindings if one is not None for name in one.certain)
 
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
-        tables = [] if self._table is None else [self._table]
-        for part in qualname.split(".") if qualname else ():
+        parts = qualname.split(".") if qualname else []
+        tables = list(self._tables(parts[0] if parts else ""))
+        for part in parts:
             tables = [child for table in tables for child in _classes(table) if child.get_name() == part]
         return frozenset(
             symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned()
@@ -111,7 +117,7 @@ class Text:
     def type_parameters(self, qualname: str) -> frozenset[str]:
         """Names of the type parameters (PEP 695) of a function and of the classes around it."""
         found: set[str] = set()
-        scopes = [] if self._table is None else [self._table]
+        scopes = list(self._tables(qualname.partition(".")[0]))
         for part in qualname.split("."):
             generic = [child for table in scopes for child in table.get_children() if child.get_type() in _GENERIC]
             generic = [child for child in generic if child.get_name() == part]
@@ -123,6 +129,9 @@ class Text:
 
 _DECORATORS = 50
 """Lines of decorators in which a function's name is looked for."""
+
+_KEPT = 20_000
+"""Sections of which it is remembered what they bind."""
 
 _GENERIC = ("type parameter", "type parameters")
 """What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
@@ -141,6 +150,45 @@ def _characters(line: str, offset: int) -> int:
     return offset if line.isascii() else len(line.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore"))
 
 
+# --- what sections bind -----------------------------------------------------------------
+
+
+class _Bindings(NamedTuple):
+    """Names that executing a section binds in the module: by any statement, by imports, and in any case."""
+
+    bound: tuple[str, ...]
+    imported: tuple[str, ...]
+    certain: tuple[str, ...]
+
+
+@lru_cache(maxsize=_KEPT)
+def _bindings(section: str) -> _Bindings | None:
+    """What a section binds; None where it is not Python."""
+    table = _table(section)
+    if table is None:
+        return None
+    symbols = table.get_symbols()
+    bound = {one.get_name() for one in symbols if one.is_assigned() or one.is_declared_global()}
+    if "global" in section:
+        bound.update(_globals(table))
+    imported = (one.get_name() for one in symbols if one.is_imported())
+    certain = (name for statement in ast.parse(section).body for name in _binds(statement))
+    return _Bindings(*(tuple(sorted(map(sys.intern, names))) for names in (bound, imported, certain)))
+
+
+def _stands_alone(section: str) -> bool:
+    return _bindings(section) is not None
+
+
+def _table(section: str) -> symtable.SymbolTable | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the application's own import says them
+            return symtable.symtable(section, "", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def _binds(statement: ast.stmt) -> Iterator[str]:
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -153,12 +201,11 @@ def _binds(statement: ast.stmt) -> Iterator[str]:
             yield name
 
 
-def _bound(table: symtable.SymbolTable, top: bool) -> Iterator[str]:
-    for symbol in table.get_symbols():
-        if symbol.is_declared_global() or (top and symbol.is_assigned()):
-            yield symbol.get_name()
+def _globals(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names that code inside of a scope declares to be the module's."""
     for child in table.get_children():
-        yield from _bound(child, False)
+        yield from (symbol.get_name() for symbol in child.get_symbols() if symbol.is_declared_global())
+        yield from _globals(child)
 
 
 def _classes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

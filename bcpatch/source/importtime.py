@@ -8,7 +8,7 @@ not seen.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import is_main_guard
@@ -32,7 +32,7 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
 
 def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
     """The functions of the module that executing one of its statements runs, directly or through others."""
-    by_name = _by_name(unit.functions)
+    by_name = unit.by_name
     found: dict[int, Function] = {}
     waiting = list(_called_by(executed([statement]), statement, by_name, unit))
     while waiting:
@@ -51,15 +51,8 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _statements(statement.body)
 
 
-def _by_name(functions: Iterable[Function]) -> dict[str, list[Function]]:
-    found: dict[str, list[Function]] = {}
-    for function in functions:
-        found.setdefault(function.name, []).append(function)
-    return found
-
-
 def _called_by(
-    nodes: Iterable[ast.AST], statement: ast.stmt | None, by_name: dict[str, list[Function]], unit: Unit
+    nodes: Iterable[ast.AST], statement: ast.stmt | None, by_name: Mapping[str, list[Function]], unit: Unit
 ) -> Iterator[Function]:
     """The functions that some code calls, as far as names tell."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -80,7 +73,7 @@ def _called_by(
                 yield from _of_callee(argument, by_name, unit)
 
 
-def _of_callee(callee: ast.expr, by_name: dict[str, list[Function]], unit: Unit) -> Iterator[Function]:
+def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:
     """The functions of the module that a call of this expression may run."""
     name = _last_name(callee)
     if name is None:

@@ -11,7 +11,7 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
@@ -94,6 +94,14 @@ class Unit:
     def own_names(self) -> frozenset[str]:
         """Names that the module defines rather than imports."""
         return shape.own_names(self.tree, stores_globals="global" in self.text)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, list[Function]]:
+        """The functions by the name that their definition gives them."""
+        found: dict[str, list[Function]] = {}
+        for function in self.functions:
+            found.setdefault(function.name, []).append(function)
+        return found
 
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
