@@ -29,6 +29,7 @@ from bcpatch.channels.protocol import (
     Rollback,
     StatusReply,
     StatusRequest,
+    identity,
 )
 from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
@@ -203,6 +204,8 @@ def _answer(request: Request, path: str | None) -> Reply:
             rehearsal = load.rehearse(request.patch, history, pinned(), scan=request.scan)
             return Rehearsed(rehearsal.sites, _milliseconds(begin), rehearsal.notes)
         case Apply():
+            if request.basis is not None and request.basis != identity(now := loaded()):
+                return now
             generation = apply(
                 path or request.patch,
                 consistency=request.consistency,

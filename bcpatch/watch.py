@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".py"
 
-#: Seconds without an event after which one saved file, or several saved together, are whole.
+#: Seconds without an event after which one file that may be touched again, or several of them, are whole.
 QUIET: Final = 0.01
 QUIET_TOGETHER: Final = 0.05
 
 #: Seconds without an event after which files that looked half-written are believed.
 DOUBT: Final = 0.5
+
+#: Seconds from a save on in which it goes with those that come while it is looked at.
+PATIENCE: Final = 0.25
 
 #: Seconds to wait for a writer to close the file that it has begun to write.
 WRITING: Final = 1.0
@@ -54,12 +59,24 @@ class TooMany(Error):
     """Folders that hold more than any one program: a home folder, or a whole disk."""
 
 
+class Stage(Enum):
+    """How far a save has come: a writer has the file open; it may be touched again at once; it is whole."""
+
+    OPEN = "open"
+    UNSURE = "unsure"
+    WHOLE = "whole"
+
+
+#: How far a save has come by events that leave no doubt.
+_STAGES: Final = {"modified": Stage.OPEN, "closed": Stage.WHOLE}
+
+
 class Saved(NamedTuple):
-    """A file event that matters: ``finished`` is False while a writer has the file open."""
+    """A file event that matters."""
 
     path: str
     time: float
-    finished: bool
+    stage: Stage
 
 
 class Batch(NamedTuple):
@@ -73,6 +90,14 @@ class Batch(NamedTuple):
     again: bool = False
 
 
+class Verdict(Enum):
+    """What became of a batch: it is done with, looks half-written, or goes with what was saved meanwhile."""
+
+    DONE = "done"
+    DOUBTFUL = "doubtful"
+    MORE = "more"
+
+
 class Voice(NamedTuple):
     """How those who watch speak to those who edit: ``say`` a line, ``tell`` findings."""
 
@@ -83,13 +108,15 @@ class Voice(NamedTuple):
 class Settling:
     """Collects file events until the files are whole. Times are those of one monotonic clock, in seconds.
 
-    ``locked`` tells whether something is at work that will save more files.
+    ``locked`` tells whether something is at work that will save more files. A file that its
+    writer has closed or renamed into its place is waited for no longer.
     """
 
     def __init__(self, locked: Callable[[], bool] = lambda: False) -> None:
         self._locked = locked
         self._pending: dict[str, float] = {}
         self._writing: dict[str, float] = {}
+        self._unsure: dict[str, float] = {}
         self._last = 0.0
         self._put_off = False
 
@@ -97,17 +124,22 @@ class Settling:
         self._pending.setdefault(saved.path, saved.time)
         self._last = max(self._last, saved.time)
         self._put_off = False
-        if saved.finished:
-            self._writing.pop(saved.path, None)
-        else:
+        self._writing.pop(saved.path, None)
+        self._unsure.pop(saved.path, None)
+        if saved.stage is Stage.OPEN:
             self._writing[saved.path] = saved.time
+        elif saved.stage is Stage.UNSURE:
+            self._unsure[saved.path] = saved.time
 
     def wait(self, now: float) -> float | None:
         """Seconds until it is worth asking again; 0 when there is a batch to take, None when nothing is pending."""
         if not self._pending:
             return None
-        together = QUIET if len(self._pending) == 1 else QUIET_TOGETHER
-        due = self._last + (DOUBT if self._put_off else together)
+        due = now
+        if self._put_off:
+            due = max(due, self._last + DOUBT)
+        if self._unsure:
+            due = max(due, self._last + (QUIET if len(self._pending) == 1 else QUIET_TOGETHER))
         if self._writing:
             due = max(due, max(self._writing.values()) + WRITING)
         if due > now:
@@ -121,15 +153,21 @@ class Settling:
         batch = Batch(frozenset(self._pending), min(self._pending.values()), self._put_off)
         self._pending.clear()
         self._writing.clear()
+        self._unsure.clear()
         self._put_off = False
         return batch
 
     def put_off(self, batch: Batch, now: float) -> None:
         """Look at a batch again when nothing was saved for a while: its files are not whole after all."""
-        for path in batch.paths:
-            self._pending[path] = min(batch.since, self._pending.get(path, batch.since))
+        self.put_back(batch)
         self._last = max(self._last, now)
         self._put_off = True
+
+    def put_back(self, batch: Batch) -> None:
+        """Look at a batch again together with what was saved since."""
+        for path in batch.paths:
+            self._pending[path] = min(batch.since, self._pending.get(path, batch.since))
+        self._put_off = batch.again
 
 
 # --- sources and folders -------------------------------------------------------------
@@ -172,6 +210,18 @@ def snapshot(folders: Iterable[str]) -> dict[str, bytes]:
 def git_locks(folders: Iterable[str]) -> tuple[str, ...]:
     """The files that exist while git changes the working trees that folders belong to."""
     return tuple({lock for folder in folders if (lock := _git_lock(folder)) is not None})
+
+
+def is_git_at_work(locks: Iterable[str]) -> bool:
+    """Whether git is changing a working tree, or has just done so: then events of it may be on their way still."""
+    return any(os.path.exists(lock) or _is_fresh(lock.removesuffix(".lock")) for lock in locks)
+
+
+def _is_fresh(index: str) -> bool:
+    try:
+        return 0 <= time.time() - os.stat(index).st_mtime < QUIET_TOGETHER
+    except OSError:  # nothing was ever added
+        return False
 
 
 def _git_lock(folder: str) -> str | None:
@@ -220,7 +270,7 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
                 with contextlib.suppress(OSError):  # it is gone again
                     observer.schedule(handler, made, recursive=True)
                 for path in sources(made):
-                    tell(Saved(path, now, True))
+                    tell(Saved(path, now, Stage.UNSURE))
 
     handler = Handler()
     observer = Observer()
@@ -249,7 +299,7 @@ def _saved(event: FileSystemEvent, now: float) -> Iterator[Saved]:
         return
     if event.is_directory and kind not in {"moved", "deleted"}:
         return
-    finished = kind != "modified" or not TELLS_CLOSED
-    for path in map(os.fsdecode, (event.src_path, event.dest_path)):
+    stages = (_STAGES.get(kind, Stage.UNSURE) if TELLS_CLOSED else Stage.UNSURE, Stage.WHOLE)
+    for path, stage in zip(map(os.fsdecode, (event.src_path, event.dest_path)), stages, strict=True):
         if path and (event.is_directory or is_source(path)):
-            yield Saved(path, now, finished)
+            yield Saved(path, now, Stage.UNSURE if event.is_directory else stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from bcpatch.channels.protocol import (
     Rehearsed,
     Reply,
     Request,
+    identity,
 )
 from bcpatch.diagnostics import finding
 from bcpatch.fingerprint import blake, this_interpreter
 from bcpatch.model import FunctionEdit, Patch, Policy
 from bcpatch.running.follow import Follower
-from bcpatch.watch import Batch, Voice
+from bcpatch.watch import Batch, Verdict, Voice
 
 
 class Process:
@@ -42,6 +44,7 @@ class Process:
         self.patch: str | None = None
         self.answer: Reply | None = None
         self.sent: list[Patch] = []
+        self.asked = 0
 
     def ask(self, request: Request) -> Future[Reply]:
         future: Future[Reply] = Future()
@@ -49,12 +52,16 @@ class Process:
         return future
 
     def _answer(self, request: Request) -> Reply:
+        loaded = LoadedReply(self.generation, self.patch, self.modules)
         if isinstance(request, LoadedRequest):
-            return LoadedReply(self.generation, self.patch, self.modules)
+            self.asked += 1
+            return loaded
         assert isinstance(request, Apply)
         patch = patchfile.decode(request.patch)
         if request.dry_run:
             return Rehearsed((), 1.0)
+        if request.basis not in (None, identity(loaded)):
+            return loaded
         self.sent.append(patch)
         if self.answer is not None:
             return self.answer
@@ -104,11 +111,11 @@ class World:
             self.write(name, number)
         return self.saved(*numbers, again=again)
 
-    def saved(self, *names: str, again: bool = True) -> bool:
+    def saved(self, *names: str, again: bool = True, more: Callable[[], bool] = lambda: False) -> bool:
         paths = frozenset(str(self.folder / f"{name}.py") for name in names)
         self.lines.clear()
         self.codes.clear()
-        return self.follower.saved(Batch(paths, 0.0, again))
+        return self.follower.saved(Batch(paths, 0.0, again), more) is Verdict.DONE
 
 
 def digest(number: int, more: str = "") -> str:
@@ -136,6 +143,52 @@ def test_the_same_text_again_is_no_save(world):
     process = world.join(1, "a")
     world.save(a=1000)
     assert (process.sent, world.lines) == ([], [])
+
+
+def test_a_process_is_asked_once_what_it_has_loaded(world):
+    process = world.join(1, "a", "b")
+    for number in (2000, 3000, 4000):
+        world.save(a=number)
+        assert process.brought == [("a", number)]
+    assert process.asked == 1
+
+
+def test_a_process_that_has_loaded_a_file_under_another_name_meanwhile_gets_both(world):
+    process = world.join(1, "a")
+    world.save(a=2000)
+    process.modules += (LoadedModule("__main__", str(world.folder / "a.py"), ""),)
+    world.save(a=3000)
+    assert sorted(process.brought) == [("__main__", 3000), ("a", 3000)]
+    assert len(process.sent) == 2
+    assert process.asked == 2
+
+
+def test_a_process_that_was_rolled_back_meanwhile_is_compared_with_what_it_runs(world):
+    process = world.join(1, "a")
+    world.save(a=2000)
+    process.generation, process.patch = 0, None
+    world.save(a=3000)
+    assert process.sent[-1].modules[0].replaces == digest(1000)
+
+
+def test_an_edit_that_comes_to_nothing_is_no_guess(world):
+    process = world.join(1, "a")
+    world.save(a=2000)
+    process.generation, process.patch = 0, None
+    world.write("a", 2000, "# a comment\n")
+    world.saved("a")
+    assert process.brought == [("a", 2000)]
+    assert process.sent[-1].modules[0].replaces == digest(1000)
+
+
+def test_nothing_is_sent_where_more_was_saved_meanwhile(world):
+    process = world.join(1, "a", "b")
+    world.write("a", 2000)
+    assert world.saved("a", more=lambda: True) is False
+    assert process.sent == []
+    world.write("b", 3000)
+    assert world.saved("a", "b") is True
+    assert process.brought == [("a", 2000), ("b", 3000)]
 
 
 def test_who_refused_gets_it_with_the_next_save(world):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcpatch import watch
-from bcpatch.watch import DOUBT, LOCKED, QUIET, QUIET_TOGETHER, WRITING, Saved, Settling
+from bcpatch.watch import DOUBT, LOCKED, QUIET, QUIET_TOGETHER, WRITING, Saved, Settling, Stage
 
 INSTANT = 1e-6
 
@@ -31,37 +31,52 @@ def test_nothing_saved_is_nothing_to_wait_for():
     assert Settling().wait(5.0) is None
 
 
-def test_a_saved_file_is_whole_after_a_short_silence():
-    settling = settled(Saved("a.py", 10.0, True))
-    assert settling.wait(10.0) == pytest.approx(QUIET)
-    assert settling.wait(10.0 + QUIET + INSTANT) == 0
+def test_a_file_that_its_writer_has_closed_is_not_waited_for():
+    settling = settled(Saved("a.py", 10.0, Stage.WHOLE))
+    assert settling.wait(10.0) == 0
     assert settling.take() == (frozenset({"a.py"}), 10.0, False)
     assert settling.wait(11.0) is None
 
 
+def test_a_file_that_may_be_touched_again_is_whole_after_a_short_silence():
+    settling = settled(Saved("a.py", 10.0, Stage.UNSURE))
+    assert settling.wait(10.0) == pytest.approx(QUIET)
+    assert settling.wait(10.0 + QUIET + INSTANT) == 0
+    assert settling.take() == (frozenset({"a.py"}), 10.0, False)
+
+
 def test_several_files_are_one_batch():
-    settling = settled(Saved("a.py", 10.0, True), Saved("b.py", 10.001, True))
+    settling = settled(Saved("a.py", 10.0, Stage.UNSURE), Saved("b.py", 10.001, Stage.UNSURE))
     assert settling.wait(10.001 + QUIET + INSTANT) > 0
     assert settling.wait(10.001 + QUIET_TOGETHER + INSTANT) == 0
     assert settling.take().paths == {"a.py", "b.py"}
 
 
+def test_what_is_put_back_goes_with_what_was_saved_since():
+    settling = settled(Saved("a.py", 10.0, Stage.WHOLE))
+    batch = settling.take()
+    settling.note(Saved("b.py", 10.1, Stage.WHOLE))
+    settling.put_back(batch)
+    assert settling.wait(10.1) == 0
+    assert settling.take() == (frozenset({"a.py", "b.py"}), 10.0, False)
+
+
 def test_a_file_that_is_being_written_is_waited_for():
-    settling = settled(Saved("a.py", 10.0, False))
+    settling = settled(Saved("a.py", 10.0, Stage.OPEN))
     assert settling.wait(10.0 + WRITING - INSTANT) > 0
-    settling.note(Saved("a.py", 10.5, True))
-    assert settling.wait(10.5 + QUIET + INSTANT) == 0
+    settling.note(Saved("a.py", 10.5, Stage.WHOLE))
+    assert settling.wait(10.5) == 0
     assert settling.take().since == 10.0
 
 
 def test_a_writer_that_never_closes_is_not_waited_for_for_ever():
-    settling = settled(Saved("a.py", 10.0, False))
+    settling = settled(Saved("a.py", 10.0, Stage.OPEN))
     assert settling.wait(10.0 + WRITING + INSTANT) == 0
 
 
 def test_a_checkout_is_waited_for_and_a_stale_lock_is_not():
     locks = [True]
-    settling = settled(Saved("a.py", 10.0, True), locked=lambda: bool(locks))
+    settling = settled(Saved("a.py", 10.0, Stage.WHOLE), locked=lambda: bool(locks))
     assert settling.wait(10.0 + QUIET + INSTANT) > 0
     assert settling.wait(10.0 + LOCKED + INSTANT) == 0
     locks.clear()
@@ -69,7 +84,7 @@ def test_a_checkout_is_waited_for_and_a_stale_lock_is_not():
 
 
 def test_a_doubtful_batch_is_looked_at_again_once_and_keeps_its_time():
-    settling = settled(Saved("a.py", 10.0, True))
+    settling = settled(Saved("a.py", 10.0, Stage.WHOLE))
     settling.put_off(settling.take(), 10.2)
     assert settling.wait(10.2 + DOUBT - INSTANT) > 0
     assert settling.wait(10.2 + DOUBT + INSTANT) == 0
@@ -77,25 +92,27 @@ def test_a_doubtful_batch_is_looked_at_again_once_and_keeps_its_time():
 
 
 def test_a_save_ends_the_doubt():
-    settling = settled(Saved("a.py", 10.0, True))
+    settling = settled(Saved("a.py", 10.0, Stage.WHOLE))
     settling.put_off(settling.take(), 10.2)
-    settling.note(Saved("a.py", 10.3, True))
-    assert settling.wait(10.3 + QUIET + INSTANT) == 0
+    settling.note(Saved("a.py", 10.3, Stage.WHOLE))
+    assert settling.wait(10.3) == 0
     assert not settling.take().again
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["a.py", "b.py", "c.py"]), st.floats(0, 5), st.booleans()), min_size=1, max_size=12
+        st.tuples(st.sampled_from(["a.py", "b.py", "c.py"]), st.floats(0, 5), st.sampled_from(Stage)),
+        min_size=1,
+        max_size=12,
     )
 )
 def test_whatever_happens_every_file_comes_out_once_and_in_time(events):
     settling = Settling()
     now = 0.0
     noted = set()
-    for path, pause, finished in events:
+    for path, pause, stage in events:
         now += pause
-        settling.note(Saved(path, now, finished))
+        settling.note(Saved(path, now, stage))
         noted.add(path)
     wait = settling.wait(now)
     assert wait is not None
@@ -146,6 +163,20 @@ def test_the_lock_of_a_repository_and_of_a_linked_working_tree(tmp_path):
     assert watch.git_locks([str(tmp_path / "linked")]) == (
         str(tmp_path / "main" / ".git" / "worktrees" / "linked" / "index.lock"),
     )
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"), [(0, True), (QUIET_TOGETHER / 2, True), (QUIET_TOGETHER * 2, False), (-60, False)]
+)
+def test_git_is_at_work_a_moment_longer_than_it_holds_its_lock(tmp_path, monkeypatch, age, expected):
+    lock, index = tmp_path / "index.lock", tmp_path / "index"
+    assert not watch.is_git_at_work([str(lock)])
+    lock.touch()
+    assert watch.is_git_at_work([str(lock)])
+    lock.rename(index)
+    os.utime(index, (1000.0, 1000.0))
+    monkeypatch.setattr(watch.time, "time", lambda: 1000.0 + age)
+    assert watch.is_git_at_work([str(lock)]) is expected
 
 
 # --- real saves ----------------------------------------------------------------------
@@ -199,7 +230,7 @@ class TestRealSaves:
             file.write("def f(")
             file.flush()
             saved = watched.events.get(timeout=30)
-            while saved.finished:
+            while saved.stage is not Stage.OPEN:
                 saved = watched.events.get(timeout=30)
             file.write("): pass\n")
         assert watched.batches("a.py") == [{"a.py"}]

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Error
+from bcpatch.fingerprint import blake
 from bcpatch.model import Interpreter, Policy, Site, Status
 from bcpatch.patchfile import MAX_SIZE
 
@@ -60,7 +61,9 @@ class Apply(Message, frozen=True, kw_only=True):
     """Apply a patch; with ``dry_run`` link it with the process and change nothing.
 
     ``timeout`` is how many seconds it may wait for its instant; ``require_instant``
-    refuses where one instant is likely but not certain.
+    refuses where one instant is likely but not certain. ``basis`` is the `identity` of the
+    reply to `LoadedRequest` that the patch was made for: a process that would give another
+    one by now gives it, and applies nothing.
     """
 
     patch: bytes
@@ -69,6 +72,7 @@ class Apply(Message, frozen=True, kw_only=True):
     timeout: float | None = None
     require_instant: bool = False
     dry_run: bool = False
+    basis: str | None = None
 
 
 class Rollback(Message, frozen=True):
@@ -84,7 +88,7 @@ class StatusRequest(Message, frozen=True):
 class LoadedRequest(Message, frozen=True):
     """Tell which modules are loaded from which source files, and the current generation.
 
-    A supervisor asks it at every save: unlike `StatusRequest` it costs next to nothing.
+    A supervisor asks it often: unlike `StatusRequest` it costs next to nothing.
     """
 
 
@@ -153,6 +157,11 @@ class Failure(Message, frozen=True):
 
 Reply: TypeAlias = Applied | Rehearsed | Refusal | StatusReply | LoadedReply | Failure
 Handler: TypeAlias = Callable[[Request], Reply]
+
+
+def identity(reply: LoadedReply) -> str:
+    """A digest of what a process said of its modules and its generation."""
+    return blake(_encoder.encode(reply))
 
 
 # --- frames ------------------------------------------------------------------------

@@ -101,7 +101,12 @@ class Workers:
 
 def ask(peers: Iterable[Peer], request: Request, timeout: float) -> list[Answer]:
     """Send ``request`` to some workers at once; what each said within ``timeout`` seconds, in their order."""
-    asked = [(peer, peer.ask(request)) for peer in peers]
+    return ask_each([(peer, request) for peer in peers], timeout)
+
+
+def ask_each(requests: Iterable[tuple[Peer, Request]], timeout: float) -> list[Answer]:
+    """The same with a request of its own for each worker."""
+    asked = [(peer, peer.ask(request)) for peer, request in requests]
     deadline = time.monotonic() + timeout
     return [_answer(peer, future, deadline) for peer, future in asked]
 

@@ -7,13 +7,11 @@ editors, no terminal, and neither starts nor ends a process.
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,15 +21,10 @@ from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import (
     Applied,
     Apply,
-    Failure,
-    LoadedModule,
     LoadedReply,
     LoadedRequest,
     Refusal,
-    Reply,
-    Request,
 )
-from bcpatch.channels.workers import ask
 from bcpatch.diagnostics import Diagnostic, errors, relative
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.model import (
@@ -48,11 +41,9 @@ from bcpatch.model import (
     RemovalEdit,
     ValueEdit,
 )
+from bcpatch.running.worker import Content, Delta, Worker, answers, application, asked, real, reason
 from bcpatch.source.outline import Source
-from bcpatch.watch import SUFFIX, Batch, Voice, sources
-
-#: Seconds that a process may take to answer. One that is stopped in a debugger never does.
-ANSWER_SECONDS: Final = 10.0
+from bcpatch.watch import SUFFIX, Batch, Verdict, Voice, sources
 
 #: Findings that a half-written file causes too: looked at again before they are believed.
 DOUBTFUL: Final = frozenset({"BCP001", "BCP002", "BCP202"})
@@ -62,51 +53,6 @@ DIFFERS: Final = frozenset({"BCP502", "BCP503", "BCP504"})
 
 #: Sites that a line names; more are counted.
 NAMED: Final = 4
-
-Content: TypeAlias = bytes | None
-Delta: TypeAlias = Mapping[str, Content]
-
-
-@dataclass(eq=False)
-class Worker:
-    """A process that can be sent patches.
-
-    ``runs`` tells for each of its generations how what it runs differs from the sources
-    at the start, ``current`` which of them it runs; ``unanswered`` the same for each patch
-    that it has not answered to yet, by digest.
-    """
-
-    peer: Peer
-    runs: dict[int, Delta]
-    current: int
-    unanswered: dict[str, Delta] = field(default_factory=dict)
-
-    @property
-    def pid(self) -> int:
-        return self.peer.hello.pid
-
-    @property
-    def interpreter(self) -> Interpreter:
-        return self.peer.hello.interpreter
-
-    def base(self, loaded: LoadedReply) -> Delta:
-        """What it runs now; the latest that is known where another one has patched it."""
-        found = self.runs.get(loaded.generation)
-        if found is None and loaded.patch is not None:
-            found = self.unanswered.get(loaded.patch)
-        if found is None:
-            found = self.runs[self.current]
-        self.current = loaded.generation
-        self.runs[self.current] = found
-        return found
-
-    def went(self, content: Delta) -> Delta:
-        """What it runs when ``content`` has gone live on top of what it runs now."""
-        return {**self.runs[self.current], **content}
-
-    def imports(self, content: Delta) -> None:
-        """What it runs differs by ``content``, in whatever generation it is."""
-        self.runs = {generation: {**delta, **content} for generation, delta in self.runs.items()}
 
 
 class Change(NamedTuple):
@@ -130,6 +76,14 @@ class Change(NamedTuple):
     @property
     def paths(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(os.path.abspath(source.path) for source in self.new))
+
+
+class Made(NamedTuple):
+    """What building a change came to, and the workers that it is for."""
+
+    change: Change
+    outcome: Outcome
+    workers: list[Worker]
 
 
 class Follower:
@@ -186,41 +140,59 @@ class Follower:
         if outcome.patch is None or not outcome.patch.modules:
             worker.imports(self._disk)
             return
-        reply = _asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
+        reply = asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
         if isinstance(reply, Applied):
-            worker.runs[reply.generation] = dict(self._disk)
-            worker.current = reply.generation
+            worker.went_live(reply.generation, patchfile.digest(outcome.patch), dict(self._disk))
             self._voice.say(f"process {worker.pid} was brought to what is live")
         elif isinstance(reply, Refusal) and {one.code for one in errors(reply.diagnostics)} <= DIFFERS:
             worker.imports(self._disk)
 
     # --- saves -----------------------------------------------------------------------
 
-    def saved(self, batch: Batch) -> bool:
-        """Make live what was saved, or say why not; False where the files look half-written: ask again later."""
+    def saved(self, batch: Batch, more: Callable[[], bool] = lambda: False) -> Verdict:
+        """Make live what was saved, or say why not.
+
+        ``more`` tells, before anything is sent, whether something else was saved meanwhile.
+        """
         fresh = self._fresh(batch.paths)
         if not fresh:
-            return True
+            return Verdict.DONE
         if not batch.again and any(not content and self._seen(path) for path, content in fresh.items()):
-            return False
+            return Verdict.DOUBTFUL
         disk = {**self._disk, **fresh}
-        changes = self._changes(list(self._workers.values()), disk)
+        workers = list(self._workers.values())
+        expected = self._expected(workers, fresh, disk)
+        made = self._made(expected, fresh)
+        sure = not expected or not all(one.outcome.patch and one.outcome.patch.modules for one in made)
+        if sure:
+            made = self._made(self._changes(workers, disk), fresh)
+        if not batch.again and any(one.code in DOUBTFUL for some in made for one in errors(some.outcome.diagnostics)):
+            return Verdict.DOUBTFUL
+        if more():
+            return Verdict.MORE
+        self._disk = disk
+        self._conclude(made, fresh, batch.since, sure=sure)
+        return Verdict.DONE
+
+    def _made(self, changes: Mapping[Worker, Change], fresh: Delta) -> list[Made]:
+        """What building comes to for each worker; once for those that need the same."""
         groups: dict[Change, list[Worker]] = {}
         for worker, change in changes.items():
             groups.setdefault(change, []).append(worker)
-        made = [(*self._outcome(change, fresh), workers) for change, workers in groups.items()]
-        doubts = (one.code in DOUBTFUL for _, outcome, _ in made for one in errors(outcome.diagnostics))
-        if not batch.again and any(doubts):
-            return False
-        self._disk = disk
-        if groups:
-            self._explain(fresh, {path for change in groups for path in change.paths})
-        self._refuse((change, outcome) for change, outcome, _ in made if outcome.patch is None)
+        return [Made(*self._outcome(change, fresh), workers) for change, workers in groups.items()]
+
+    def _conclude(self, made: Sequence[Made], fresh: Delta, since: float, *, sure: bool) -> None:
+        """Send what was made, and tell of the rest. It is not ``sure`` where workers were not asked what they run."""
+        if made:
+            self._explain(fresh, {path for one in made for path in one.change.paths})
+        self._refuse((one.change, one.outcome) for one in made if one.outcome.patch is None)
+        other: list[Worker] = []
         for change, outcome, workers in made:
             if change.new and outcome.patch is not None:
                 self._voice.tell(outcome.diagnostics)
-                self._conclude(change, outcome.patch, workers, batch.since)
-        return True
+                other += self._bring(change, outcome.patch, workers, since, sure=sure)
+        if other:
+            self._conclude(self._made(self._changes(other, self._disk), fresh), fresh, since, sure=True)
 
     def _refuse(self, refused: Iterable[tuple[Change, Outcome]]) -> None:
         """Tell why changes become no patches: once, however many processes would have got them."""
@@ -237,8 +209,8 @@ class Follower:
         """Say why nothing comes of some of the saved files."""
         gone = [path for path, content in fresh.items() if content is None]
         same = [path for path in fresh if path not in changed and path not in gone]
-        undone = [path for path in same if _real(path) in self._loaded]
-        unloaded = [path for path in same if _real(path) not in self._loaded]
+        undone = [path for path in same if real(path) in self._loaded]
+        unloaded = [path for path in same if real(path) not in self._loaded]
         self._refused.difference_update(undone, gone)
         for paths, words in (
             (gone, "deleted; what was imported from there runs on"),
@@ -283,30 +255,48 @@ class Follower:
         A file that it has not loaded is no change: a later import reads the disk.
         """
         changes = {}
-        for worker, reply in _asked(workers, LoadedRequest()).items():
+        for worker, reply in asked(workers, LoadedRequest()).items():
             if not isinstance(reply, LoadedReply):
-                self._voice.say(f"process {worker.pid}: {_reason(reply)}")
+                worker.loaded = None
+                self._voice.say(f"process {worker.pid}: {reason(reply)}")
                 continue
-            base = worker.base(reply)
-            modules: dict[str, list[Module]] = {}
-            for loaded in reply.modules:
-                modules.setdefault(_real(loaded.file), []).append(_module(loaded))
-            self._loaded.update(modules)
-            pairs = []
-            unloaded = {}
-            for path in sorted({*disk, *base}):
-                old, new = base.get(path, self._start.get(path)), disk.get(path, self._start.get(path))
-                named = modules.get(_real(path), ())
-                if old == new:
-                    continue
-                if not named or old is None:
-                    unloaded[path] = new
-                elif new is not None:
-                    pairs += [(_source(module, path, old), _source(module, path, new)) for module in named]
+            worker.says(reply)
+            self._loaded.update(worker.modules)
+            unloaded, changes[worker] = self._change(worker, reply, disk)
             if unloaded:
                 worker.imports(unloaded)
-            changes[worker] = Change(worker.interpreter, tuple(old for old, _ in pairs), tuple(new for _, new in pairs))
         return changes
+
+    def _expected(self, workers: Sequence[Worker], fresh: Delta, disk: Delta) -> dict[Worker, Change]:
+        """The changes as they must be if no worker has loaded anything since it was asked; empty where one must be.
+
+        A file that was not loaded may be by now. One that was is asked for by the way (`Apply.basis`).
+        """
+        changes = {}
+        for worker in workers:
+            if worker.loaded is None or not all(map(worker.modules.__contains__, map(real, fresh))):
+                return {}
+            unloaded, changes[worker] = self._change(worker, worker.loaded, disk)
+            if unloaded:
+                return {}
+        return changes
+
+    def _change(self, worker: Worker, loaded: LoadedReply, disk: Delta) -> tuple[Delta, Change]:
+        """The files in which what a worker runs differs from the disk: those that it has not loaded, and the rest."""
+        base = worker.base(loaded)
+        modules = worker.modules
+        pairs = []
+        unloaded = {}
+        for path in sorted({*disk, *base}):
+            old, new = base.get(path, self._start.get(path)), disk.get(path, self._start.get(path))
+            named = modules.get(real(path), ())
+            if old == new:
+                continue
+            if not named or old is None:
+                unloaded[path] = new
+            elif new is not None:
+                pairs += [(_source(module, path, old), _source(module, path, new)) for module in named]
+        return unloaded, Change(worker.interpreter, tuple(old for old, _ in pairs), tuple(new for _, new in pairs))
 
     # --- building ------------------------------------------------------------------------
 
@@ -329,36 +319,43 @@ class Follower:
 
     # --- sending -------------------------------------------------------------------------
 
-    def _conclude(self, change: Change, patch: Patch, workers: Sequence[Worker], since: float) -> None:
-        """Send a patch to the workers that lack it, unless there is nothing in it."""
+    def _bring(
+        self, change: Change, patch: Patch, workers: Sequence[Worker], since: float, *, sure: bool
+    ) -> list[Worker]:
+        """Send a patch, unless there is nothing in it. Returns the workers that have loaded something else by now."""
         paths = change.paths
         self._refused.difference_update(paths)
         content = {path: self._seen(path) for path in paths}
         if patch.modules:
-            self._send(patch, content, workers, since)
-            return
+            return self._send(patch, content, workers, since, sure=sure)
         for worker in workers:
             worker.imports(content)
         self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
+        return []
 
-    def _send(self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float) -> None:
+    def _send(
+        self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float, *, sure: bool
+    ) -> list[Worker]:
         data = patchfile.encode(patch)
         digest = patchfile.digest(patch)
         applied: list[Applied] = []
         refusals: dict[tuple[Diagnostic, ...], list[int]] = {}
         notes: list[Diagnostic] = []
-        for worker, reply in _asked(workers, Apply(patch=data)).items():
+        other: list[Worker] = []
+        for worker, reply in answers({worker: application(data, worker, sure) for worker in workers}).items():
             runs = worker.went(content)
             if isinstance(reply, Applied):
-                worker.current = reply.generation
-                worker.runs[reply.generation] = runs
+                worker.went_live(reply.generation, digest, runs)
                 applied.append(reply)
                 notes += reply.notes
             elif isinstance(reply, Refusal):
                 refusals.setdefault(reply.diagnostics, []).append(worker.pid)
+            elif isinstance(reply, LoadedReply):
+                other.append(worker)
             else:
+                worker.loaded = None
                 worker.unanswered[digest] = runs
-                self._voice.say(f"process {worker.pid}: {_reason(reply)}")
+                self._voice.say(f"process {worker.pid}: {reason(reply)}")
         milliseconds = (time.monotonic() - since) * 1000
         self._voice.tell(tuple(dict.fromkeys(notes)))
         if applied:
@@ -369,26 +366,10 @@ class Follower:
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)
             self._voice.say(f"refused by {who}: the old code runs on there; the next save tries again")
-
-
-# --- asking --------------------------------------------------------------------------
-
-
-def _asked(workers: Iterable[Worker], request: Request) -> dict[Worker, Reply]:
-    """What each worker answers; `Failure` where it doesn't."""
-    every = list(workers)
-    answers = ask([worker.peer for worker in every], request, ANSWER_SECONDS)
-    return {worker: answer.reply or Failure(answer.reason) for worker, answer in zip(every, answers, strict=True)}
-
-
-def _reason(reply: Reply) -> str:
-    return reply.message if isinstance(reply, Failure) else "it gave an answer to another question"
+        return other
 
 
 # --- sources and words ------------------------------------------------------------------
-
-
-_real = functools.cache(os.path.realpath)
 
 
 def _nothing(interpreter: Interpreter) -> Patch:
@@ -402,11 +383,6 @@ def _read(path: str) -> Content:
         return Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _module(loaded: LoadedModule) -> Module:
-    folders = loaded.package.split(".") if loaded.package else []
-    return Module(loaded.name, "/".join([*folders, os.path.basename(loaded.file)]))
 
 
 def _source(module: Module, path: str, content: bytes) -> Source:

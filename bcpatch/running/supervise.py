@@ -31,7 +31,7 @@ from bcpatch.channels.workers import Workers
 from bcpatch.diagnostics import Error, relative
 from bcpatch.model import Policy
 from bcpatch.running import bootstrap
-from bcpatch.watch import Batch, Saved, Settling, Voice
+from bcpatch.watch import Batch, Saved, Settling, Verdict, Voice
 
 if TYPE_CHECKING:
     from bcpatch.running.follow import Follower
@@ -186,7 +186,7 @@ def _handle(
 ) -> None:
     """Handle events in their order, and saves when they have settled, until there are no more."""
     locks = watch.git_locks(folders)
-    settling = Settling(lambda: any(map(os.path.exists, locks)))
+    settling = Settling(functools.partial(watch.is_git_at_work, locks))
     relays: dict[Peer, Channel] = {}
     while True:
         wait = settling.wait(time.monotonic())
@@ -197,8 +197,11 @@ def _handle(
                 batch = settling.take()
                 if len(batch.paths) > watch.MANY:
                     batch = batch._replace(paths=batch.paths.union(folders))
-                if not _saved(follower, batch, voice):
-                    settling.put_off(batch, time.monotonic())
+                match _saved(follower, batch, events, voice):
+                    case Verdict.DOUBTFUL:
+                        settling.put_off(batch, time.monotonic())
+                    case Verdict.MORE:
+                        settling.put_back(batch)
             continue
         match event:
             case Saved():
@@ -220,14 +223,18 @@ def _handle(
                 return
 
 
-def _saved(follower: Follower, batch: Batch, voice: Voice) -> bool:
+def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], voice: Voice) -> Verdict:
     """Have a batch followed; an error of ours costs this save, not those that come after it."""
+
+    def more() -> bool:
+        return not events.empty() and time.monotonic() < batch.since + watch.PATIENCE
+
     try:
-        return follower.saved(batch)
+        return follower.saved(batch, more)
     except Exception:
         logger.exception("an error of bcpatch itself")
         voice.say("that was an error of bcpatch itself: the application runs on with the code it has")
-        return True
+        return Verdict.DONE
 
 
 def _passed(peer: Peer, voice: Voice, request: Request, reply: Reply) -> None:
