@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apply, calls, edit, imports, server, torn
+from benchmarks import apply, build, calls, edit, imports, server, size, torn, verify
 from benchmarks.suite import environments, machine, publish, report, results
 from benchmarks.suite.publish import plots
 from benchmarks.suite.results import Results, Row
@@ -28,6 +28,9 @@ from benchmarks.suite.run import Benchmark, Run, options
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "edit": edit.rows,
     "apply": apply.rows,
+    "build": build.rows,
+    "verify": verify.rows,
+    "size": size.rows,
     "calls": calls.rows,
     "imports": imports.rows,
     "torn": torn.rows,

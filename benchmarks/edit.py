@@ -32,6 +32,18 @@ class Case(NamedTuple):
     goals: dict[str, float]
 
 
+class Limits(NamedTuple):
+    """Seconds to wait for one edit, to spend on all of a case, and before the first; and how many there are at most."""
+
+    patience: float
+    budget: float
+    most: int
+    settle: float = 1.0
+
+
+LONG: Final = Limits(patience=45.0, budget=15.0, most=40)
+QUICK: Final = Limits(patience=15.0, budget=3.0, most=10)
+
 CASES: Final = (
     Case("10 functions", 10, False, {"ratio_goal": 1.5, "goal": 6.0}),
     Case("2,000 functions", 2000, False, {}),
@@ -49,7 +61,7 @@ def rows(run: Run) -> Iterator[Row]:
 def _measured(run: Run, case: Case, tool: str) -> Iterator[Row]:
     measure = Measure("edit", case.name, "edit to live", "ms", "floor")
     try:
-        times, lost = _times(run, case, tool)
+        times, lost = milliseconds(case, tool, QUICK if run.quick else LONG)
     except (NotHere, Silent) as error:
         yield measure.lacking(tool, str(error))
         return
@@ -62,26 +74,24 @@ def _measured(run: Run, case: Case, tool: str) -> Iterator[Row]:
         yield measure._replace(name="first edit to live").of(tool, times[:1])
 
 
-def _times(run: Run, case: Case, tool: str) -> tuple[list[float], str]:
-    """Milliseconds of each edit, and what was missed."""
+def milliseconds(case: Case, tool: str, limits: Limits) -> tuple[list[float], str]:
+    """The time of each edit, the first one too, and what was missed. Raises NotHere or Silent."""
     changed = case.functions // 2
-    patience = 15.0 if run.quick else 45.0
-    budget, most = (4.0, 12) if run.quick else (25.0, 60)
     times: list[float] = []
     with folders() as (folder, aside):
         editor = Editor(folder, aside)
         editor.save(texts.text(case.functions))
         with started(tool, folder, texts.name(changed)) as application:
-            time.sleep(1.0)
+            time.sleep(limits.settle)
             began = time.monotonic()
-            for number in range(1, most + 2):
+            for number in range(1, limits.most + 2):
                 text = texts.text(case.functions, {changed: number}, number if case.moved else 0)
                 saved = editor.save(text)
                 try:
-                    times.append((application.seen(number, patience) - saved) * 1000)
+                    times.append((application.seen(number, limits.patience) - saved) * 1000)
                 except Silent as error:
-                    return times, f"edit {number} was not live after {patience:.0f} s: {error}"
-                if len(times) > 1 and time.monotonic() - began > budget:
+                    return times, f"edit {number} was not live after {limits.patience:.0f} s: {error}"
+                if len(times) > 1 and time.monotonic() - began > limits.budget:
                     break
                 time.sleep(0.1 + random.random() * 0.1)
     return times, ""

@@ -67,7 +67,7 @@ def _found(tool: str, statement: str, repeats: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in _UNITS}
     with folders() as (folder, _):
         for _ in range(repeats + 1):
-            command = [interpreter, "-c", _PROGRAM.format(statement=statement)]
+            command = [str(interpreter), "-c", _PROGRAM.format(statement=statement)]
             surroundings = environment(folder, {"XDG_RUNTIME_DIR": str(folder)})
             done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
             if done.returncode:

@@ -70,7 +70,7 @@ def _turns(kind: str, turns: int, seconds: float) -> dict[str, list[dict[str, fl
 @contextlib.contextmanager
 def _load(port: int, folder: Path) -> Iterator[Callable[[float], dict[str, float]]]:
     """What loads the server for some seconds, when called, and tells how it went."""
-    command = [python("bcpatch"), WORKERS / "load.py", str(port), str(CONNECTIONS)]
+    command = [str(python("bcpatch")), str(WORKERS / "load.py"), str(port), str(CONNECTIONS)]
     running = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(folder, {})
     )

@@ -124,8 +124,9 @@ class Lines:
     def __init__(self, running: subprocess.Popen[str]) -> None:
         self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._last: list[str] = []
-        self.thread = threading.Thread(target=self._read, args=(running,), daemon=True)
-        self.thread.start()
+        self._running = running
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
     def next(self, end: float) -> str:
         """The next line; waits for it until ``end`` on the monotonic clock. Raises Silent."""
@@ -138,10 +139,15 @@ class Lines:
         self._last = [*self._last[-4:], line]
         return line
 
-    def _read(self, running: subprocess.Popen[str]) -> None:
-        assert running.stdout is not None
-        for line in running.stdout:
-            self._said.put(line.rstrip("\n"))
+    def close(self) -> None:
+        """To be called once the process has ended."""
+        self._thread.join()
+
+    def _read(self) -> None:
+        assert self._running.stdout is not None
+        with self._running.stdout as stream:
+            for line in stream:
+                self._said.put(line.rstrip("\n"))
         self._said.put(None)
 
 
@@ -169,7 +175,7 @@ def process(command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-        lines.thread.join()
+        lines.close()
 
 
 def environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:

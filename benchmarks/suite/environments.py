@@ -42,7 +42,8 @@ def python(tool: str) -> Path:
     if tool not in REQUIREMENTS:
         return Path(sys.executable)
     made = folder() / tool.split()[0]
-    command = [ROOT / "scripts" / "make-venv", sys.executable, made, "--only", *REQUIREMENTS[tool]]
+    script = str(ROOT / "scripts" / "make-venv")
+    command = [script, sys.executable, str(made), "--only", *REQUIREMENTS[tool]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith(("ERROR", "error", "make-venv"))]

@@ -7,14 +7,14 @@ fonts of whoever looks at it, on a white ground that is readable in the dark too
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
 from benchmarks.suite.report import measured
 
 _WIDTH: Final = 760
-_LABELS: Final = 190  # pixels left of the bars
+_LETTER: Final = 6.7  # pixels that a letter of a label takes
 _FIGURES: Final = 90  # pixels right of the longest bar
 _BAR: Final = 20
 _GAP: Final = 4
@@ -43,7 +43,8 @@ class Bar(NamedTuple):
 def bars(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Bar]]], subtitle: str = "") -> str:
     """The picture, as the text of an SVG file."""
     values = [value for _, group in groups for bar in group for value in (bar.low, bar.value, bar.high)]
-    place, ticks = _scale(values)
+    longest = max(len(bar.tool) for _, group in groups for bar in group)
+    scale = _scale(values, max(120.0, 30 + longest * _LETTER))
     count = sum(len(group) for _, group in groups)
     height = _TOP + len(groups) * _BETWEEN + count * (_BAR + _GAP) + _BOTTOM
     picture = ElementTree.Element(
@@ -62,30 +63,30 @@ def bars(title: str, unit: str, groups: Sequence[tuple[str, Sequence[Bar]]], sub
     _text(picture, 20, 28, title, size=17, weight="600")
     _text(picture, 20, 46, subtitle, size=12, fill=_PALE)
     bottom = height - _BOTTOM + 8
-    for tick in ticks:
-        at = f"{place(tick):.1f}"
+    for tick in scale.ticks:
+        at = f"{scale.place(tick):.1f}"
         ElementTree.SubElement(
             picture, "line", {"x1": at, "x2": at, "y1": str(_TOP), "y2": str(bottom), "stroke": _GRID}
         )
-        _text(picture, place(tick), bottom + 16, _tick(tick, unit), size=11, fill=_PALE, anchor="middle")
+        _text(picture, scale.place(tick), bottom + 16, _tick(tick, unit), size=11, fill=_PALE, anchor="middle")
     top = float(_TOP)
     for name, group in groups:
         _text(picture, 20, top + 22, name, size=13, weight="600")
         top += _BETWEEN
         for bar in group:
-            _draw(picture, bar, top, place, unit)
+            _draw(picture, bar, top, scale, unit)
             top += _BAR + _GAP
     ElementTree.indent(picture)
     return ElementTree.tostring(picture, encoding="unicode") + "\n"
 
 
-def _draw(picture: ElementTree.Element, bar: Bar, top: float, place: Callable[[float], float], unit: str) -> None:
+def _draw(picture: ElementTree.Element, bar: Bar, top: float, scale: _Scale, unit: str) -> None:
     colour = {"own": _OWN, "floor": _FLOOR}.get(bar.kind, _OTHER)
     weight = "600" if bar.kind == "own" else "400"
-    middle, end = top + _BAR / 2, max(place(bar.value), _LABELS + 2.0)
-    _text(picture, _LABELS - 10, middle + 4, bar.tool, size=12, anchor="end", weight=weight)
-    _box(picture, _LABELS, top, end - _LABELS, _BAR, colour, radius=2)
-    low, high = place(bar.low), place(bar.high)
+    middle, end = top + _BAR / 2, max(scale.place(bar.value), scale.left + 2.0)
+    _text(picture, scale.left - 10, middle + 4, bar.tool, size=12, anchor="end", weight=weight)
+    _box(picture, scale.left, top, end - scale.left, _BAR, colour, radius=2)
+    low, high = scale.place(bar.low), scale.place(bar.high)
     if high - low >= 2:
         spread = {"x1": f"{low:.1f}", "x2": f"{high:.1f}", "y1": str(middle), "y2": str(middle)}
         ElementTree.SubElement(
@@ -94,21 +95,33 @@ def _draw(picture: ElementTree.Element, bar: Bar, top: float, place: Callable[[f
     _text(picture, max(end, high) + 7, middle + 4, measured(bar.value, unit), size=12, weight=weight)
 
 
-def _scale(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value stands from left to right, and the values that are marked."""
-    room = _WIDTH - _LABELS - _FIGURES
-    most = max(values) or 1.0
-    some = [value for value in values if value > 0]
-    if len(some) == len(values) and most / min(some) > _FAR:
-        first = math.floor(math.log10(min(some)))
-        if 10**first * 1.5 > min(some):  # the shortest bar is to be one
+class _Scale(NamedTuple):
+    """Where values stand from left to right, in pixels: ``first`` at ``left``, ``last`` where the longest bar ends.
+
+    On a logarithmic scale these are powers of ten.
+    """
+
+    left: float
+    first: float
+    last: float
+    logarithmic: bool
+    ticks: list[float]
+
+    def place(self, value: float) -> float:
+        at = math.log10(value) if self.logarithmic else value
+        return self.left + (_WIDTH - self.left - _FIGURES) * (at - self.first) / (self.last - self.first)
+
+
+def _scale(values: Sequence[float], left: float) -> _Scale:
+    most, least = max(values) or 1.0, min(values)
+    if least > 0 and most / least > _FAR:
+        first = math.floor(math.log10(least))
+        if 10**first * 1.5 > least:  # the shortest bar is to be one
             first -= 1
         last = math.log10(most)
-        ticks = [10.0**power for power in range(first, math.floor(last) + 1)]
-        return lambda value: _LABELS + room * (math.log10(value) - first) / (last - first), ticks
+        return _Scale(left, first, last, True, [10.0**power for power in range(first, math.floor(last) + 1)])
     step = _step(most)
-    ticks = [step * number for number in range(math.floor(most / step + 1e-9) + 1)]
-    return lambda value: _LABELS + room * value / most, ticks
+    return _Scale(left, 0.0, most, False, [step * number for number in range(math.floor(most / step + 1e-9) + 1)])
 
 
 def _step(most: float) -> float:
@@ -118,9 +131,7 @@ def _step(most: float) -> float:
 
 
 def _tick(value: float, unit: str) -> str:
-    if unit == "ms" and value >= 1000:
-        return f"{value / 1000:g} s"
-    return f"{value:g} {unit}".rstrip()
+    return f"{value:g}" if not unit and value < 1000 else measured(value, unit)
 
 
 def _box(

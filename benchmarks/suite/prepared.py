@@ -47,7 +47,8 @@ def _write(folder: Path, texts: Mapping[str, str], second: int) -> None:
 
 def work(worker: str, tool: str, folder: Path, job: Mapping[str, Any], patience: float) -> Any:
     """What a worker found, run in the environment of a tool. Raises NotHere or Silent."""
-    command = [python(tool), WORKERS / f"{worker}.py", json.dumps({"tool": tool, "folder": str(folder), **job})]
+    told = json.dumps({"tool": tool, "folder": str(folder), **job})
+    command = [str(python(tool)), str(WORKERS / f"{worker}.py"), told]
     try:
         done = subprocess.run(
             command,

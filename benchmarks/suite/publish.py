@@ -31,24 +31,37 @@ SUMMARY: Final = (
     ("import in the application", "imports", "import", "time"),
 )
 
-#: The plot of the README.
-PLOT: Final = ("edit", "edit to live")
+#: What is drawn, by benchmark and measure; the first is the plot of the README.
+PLOTS: Final = (
+    ("edit", "edit to live"),
+    ("apply", "apply"),
+    ("apply", "longest stall"),
+    ("torn", "edits seen half done"),
+    ("imports", "time"),
+)
+
+_CAPTION: Final = (
+    "Ratios to bcpatch, and medians. `uvicorn --reload` restarts the process, whose state is lost; `importlib.reload`"
+    " watches no files, so it was called as soon as the file had changed."
+)
 
 _BEGIN, _END = "<!-- benchmarks: written by `python -m benchmarks publish` -->", "<!-- end of benchmarks -->"
 
 
 def plots(results: Results) -> dict[str, str]:
-    """A plot for each measure of which several tools have a figure, by name."""
+    """The plots, by name; not those of which no two tools have a figure."""
     found = {}
-    measures = dict.fromkeys((row.benchmark, row.measure) for row in results.rows)
-    for benchmark, measure in measures:
+    for benchmark, measure in PLOTS:
         rows = [row for row in results.rows if (row.benchmark, row.measure) == (benchmark, measure)]
         groups = [(case, _bars(list(group))) for case, group in groupby(rows, key=lambda row: row.case)]
         shown = [(case, group) for case, group in groups if len(group) > 1]
         if shown:
-            name = re.sub(r"\W+", "-", f"{benchmark}-{measure}")
-            found[name] = bars(measure.capitalize(), rows[0].unit, shown, _subtitle(results))
+            found[_name(benchmark, measure)] = bars(measure.capitalize(), rows[0].unit, shown, _subtitle(results))
     return found
+
+
+def _name(benchmark: str, measure: str) -> str:
+    return re.sub(r"\W+", "-", f"{benchmark}-{measure}")
 
 
 def _bars(rows: Sequence[Row]) -> list[Bar]:
@@ -96,9 +109,10 @@ def replace(file: Path, words: str) -> None:
 def summary(results: Results, folder: str) -> str:
     """The summary of one run: a table, the plot, and where they come from."""
     table = report.pivot(results.rows, SUMMARY, TOOLS, OWN)
-    name = re.sub(r"\W+", "-", "-".join(PLOT))
-    plot = f"![{PLOT[1]}, by tool]({folder}{name}.svg)" if name in plots(results) else ""
-    return f"{table}\n\n{plot}\n\n{report.origin(results)}"
+    benchmark, measure = PLOTS[0]
+    name = _name(benchmark, measure)
+    plot = [f"![{measure}, by tool]({folder}{name}.svg)"] if name in plots(results) else []
+    return "\n\n".join([table, *plot, _CAPTION, report.origin(results)])
 
 
 def page(runs: Sequence[Results], drawn: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from benchmarks.suite.results import Results, Row, ratio, reached
 
+_LARGER: Final = {"ns": "µs", "µs": "ms", "ms": "s"}
 _MARKS: Final = {None: "", True: "✓", False: "✗"}
 
 
@@ -21,6 +22,9 @@ def number(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
+    """A value in its unit, or in the next larger one that people use."""
+    if unit in _LARGER and abs(value) >= 1000:
+        return measured(value / 1000, _LARGER[unit])
     return f"{number(value)} {unit}".rstrip()
 
 
@@ -128,10 +132,10 @@ def pivot(rows: Sequence[Row], wanted: Sequence[tuple[str, str, str, str]], tool
     """
     found = {row.key: row for row in rows}
     body = []
-    for label, *what in wanted:
-        cells = [found.get((*what, tool)) for tool in tools]
+    for label, benchmark, case, measure in wanted:
+        cells = [found.get((benchmark, case, measure, tool)) for tool in tools]
         if any(cells):
-            own = found.get((*what, base))
+            own = found.get((benchmark, case, measure, base))
             body.append((label, *("" if cell is None else _beside(cell, own) for cell in cells)))
     return table(("", *tools), body)
 
