@@ -131,3 +131,11 @@ def test_a_function_that_applies_is_inside_itself(tmp_path: Path, history: Histo
     with worlds.world(text, tmp_path) as module, pytest.raises(Refused) as refused:
         module.f(lambda: quiescent(history, 0.02, text, text.replace("old", "new")))
     assert [one.code for one in refused.value.diagnostics] == ["BCP601"]
+
+
+def test_a_function_with_a_cache(tmp_path: Path, history: History) -> None:
+    text = "import functools\n@functools.lru_cache\ndef f(a):\n    return 'old', a\n"
+    with worlds.world(text, tmp_path) as module:
+        assert module.f(1) == ("old", 1)
+        quiescent(history, 1, text, text.replace("old", "new"))
+        assert module.f(1) == ("new", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from textwrap import dedent
 from types import FunctionType, ModuleType
+from typing import Any
 
 from bcpatch import compile as compiler
 from bcpatch import fingerprint
@@ -96,3 +98,57 @@ def _functions_in(value: object) -> list[FunctionType]:
 def _attributes(function: FunctionType) -> tuple[object, ...]:
     names = ("__code__", "__defaults__", "__kwdefaults__", "__doc__", "__annotate__", "__type_params__")
     return tuple(id(getattr(function, name, None)) for name in names)
+
+
+def functions(value: object, module: str, seen: set[int]) -> list[FunctionType]:
+    """The functions in a value of a namespace, in the order in which they are found."""
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [value, *(one for inner in (*cells, vars(value)) for one in functions(inner, module, seen))]
+    inner: list[Any] = []
+    if isinstance(value, (staticmethod, classmethod)):
+        inner = [value.__func__]
+    elif isinstance(value, property):
+        inner = [value.fget, value.fset, value.fdel]
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        inner = list(value)
+    elif isinstance(value, type) and value.__module__ == module:
+        inner = list(vars(value).values())
+    elif hasattr(value, "__wrapped__"):
+        inner = [value.__wrapped__]
+    elif hasattr(value, "func"):
+        inner = [value.func]
+    return [one for part in inner for one in functions(part, module, seen)]
+
+
+def described(module: ModuleType, *, lines: bool) -> dict[str, object]:
+    """All that a patch can reach in a module, in a form that is equal for equal modules."""
+    seen: dict[str, object] = {"doc": module.__doc__, "annotations": inspect.get_annotations(module)}
+    for name, value in vars(module).items():
+        if name.startswith("__"):
+            continue
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            for cls in (value, *(one for one in vars(value).values() if isinstance(one, type))):
+                seen[f"{cls.__qualname__}"] = cls.__doc__, inspect.get_annotations(cls)
+                seen[f"{cls.__qualname__} line"] = lines and getattr(cls, "__firstlineno__", None)
+        for number, function in enumerate(functions(value, module.__name__, set())):
+            if function.__module__ != module.__name__ or function.__name__ == "__annotate__":
+                continue
+            code = function.__code__
+            seen[f"{name} {number}"] = (
+                function.__qualname__,
+                fingerprint.of(code),
+                function.__defaults__,
+                function.__kwdefaults__,
+                function.__doc__,
+                inspect.get_annotations(function),
+                inspect.signature(function),
+                lines and list(code.co_positions()),
+                lines and inspect.getsource(function),
+            )
+    return seen

@@ -72,7 +72,7 @@ class Swap:
 def make(wanted: Swap, patience: float | None = None) -> None:
     """Make a swap as soon as its conditions hold, within ``patience`` seconds."""
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
-    cached = [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
     own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
     while True:

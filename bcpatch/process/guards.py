@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, repeat, starmap, takewhile
 from types import FrameType
 from typing import Any, TypeAlias
@@ -45,9 +45,8 @@ def stacks() -> Iterator[FrameType]:
     return chain.from_iterable(map(until_none, repeat(bool), upward))
 
 
-def nobody_inside(codes: Iterable[object]) -> Guard:
-    """Whether no thread's stack has a frame of these code objects."""
-    inside = frozenset(map(id, codes))
+def nobody_inside(inside: frozenset[int]) -> Guard:
+    """Whether no thread's stack has a frame of these code objects: their ids, for they may be counted too."""
     running = map(id, map(getattr, stacks(), repeat("f_code")))
     return map(operator.not_, map(inside.__contains__, running))
 

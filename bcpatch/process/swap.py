@@ -128,7 +128,7 @@ def exchange(
 
     True when done; False when a guard did not hold, and then nothing was changed.
     Raises `HalfDone`, with everything restored, when a store raised: what can be known
-    to raise must have been refused before.
+    to raise must have been refused before. What is no Exception passes, after the same.
     """
     begun: list[bool] = []
     rows: list[Row] = [(deque, map(_PROVEN.__getitem__, guard), 0) for guard in guards]
@@ -140,12 +140,14 @@ def exchange(
     gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
     try:
         deque(starmap(operator.call, rows), maxlen=0)
-    except Exception as error:  # noqa: BLE001 (whatever a store raises, all is restored)
+    except BaseException as error:
         if not begun and isinstance(error, KeyError) and error.args == (False,):
             return False
         if begun:
             deque(starmap(operator.call, back), maxlen=0)
             _empty(change.slot for change in changes if change.old is ABSENT)
+        if not isinstance(error, Exception):
+            raise
         # without its traceback, which would keep all that this frame holds
         raise HalfDone(f"{type(error).__name__}: {error}") from error.with_traceback(None)
     finally:
