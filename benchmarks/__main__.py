@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apply, build, calls, edit, imports, server, size, torn, verify
+from benchmarks import apply, build, calls, edit, imports, memory, server, size, torn, verify
 from benchmarks.suite import environments, machine, publish, report, results
 from benchmarks.suite.publish import plots
 from benchmarks.suite.results import Results, Row
@@ -31,6 +31,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "build": build.rows,
     "verify": verify.rows,
     "size": size.rows,
+    "memory": memory.rows,
     "calls": calls.rows,
     "imports": imports.rows,
     "torn": torn.rows,

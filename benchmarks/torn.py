@@ -76,7 +76,7 @@ CASES: Final = (
 
 def rows(run: Run) -> Iterator[Row]:
     """The share of edits that were seen half done, a case and tool."""
-    seconds, steps = (2.0, 300) if run.quick else (8.0, 2000)
+    seconds, steps = (1.0, 300) if run.quick else (5.0, 2000)
     for case in CASES:
         measure = Measure("torn", case.name, "edits seen half done", "%")
         for tool in run.chosen(case.tools):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,23 @@ from benchmarks.suite.modules import between
 def prepare(folder: Path, aside: Path, versions: Sequence[Mapping[str, str]], *, patches: bool) -> None:
     """Write the first version of some modules, each later one as an edit, and with ``patches`` those as well.
 
-    A version is the text of every module that differs from the one before it, by name. Edits back and forth are
-    compiled once.
+    A version is the text of every module that differs from the one before it, by name. What was
+    compiled once is not compiled again.
     """
     second = int(time.time()) - 100_000
     current = dict(versions[0])
-    made: dict[tuple[tuple[str, str], ...], bytes] = {}
     _write(folder, current, second)
     for step, version in enumerate(versions[1:]):
         _write(aside / f"{step:05}", version, second + step + 1)
         if patches:
             old = {name: current[name] for name in version}
-            pair = (*old.items(), *version.items())
-            if pair not in made:
-                made[pair] = patchfile.encode(between(old, version))
-            (folder / f"{step:05}.patch").write_bytes(made[pair])
+            (folder / f"{step:05}.patch").write_bytes(_patch(tuple(old.items()), tuple(version.items())))
         current |= version
+
+
+@cache
+def _patch(old: tuple[tuple[str, str], ...], new: tuple[tuple[str, str], ...]) -> bytes:
+    return patchfile.encode(between(dict(old), dict(new)))
 
 
 def _write(folder: Path, texts: Mapping[str, str], second: int) -> None:

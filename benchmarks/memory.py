@@ -1,0 +1,67 @@
+"""What does a process keep of each edit?
+
+    python -m benchmarks.memory [--quick] [--tool TOOL]...
+
+One function of ten is edited back and forth, or to something new each time. The floor for the latter is the
+code object alone, kept for a rollback: bcpatch unloads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from benchmarks.suite.applications import Silent, folders
+from benchmarks.suite.environments import NotHere
+from benchmarks.suite.prepared import prepare, work
+from benchmarks.suite.results import Measure, Row
+from benchmarks.suite.run import Run, alone
+from benchmarks.workers import texts
+
+FLOOR: Final = "code objects alone"
+TOOLS: Final = ("bcpatch", "importlib.reload", "IPython", "jurigged")
+FUNCTIONS: Final = 10
+
+
+class Case(NamedTuple):
+    """``period``: after how many edits the first text comes again; None for never."""
+
+    name: str
+    period: int | None
+    steps: int
+    quick: int
+    tools: tuple[str, ...]
+    goals: dict[str, float]
+
+
+CASES: Final = (
+    Case("back and forth", 2, 10_000, 200, TOOLS, {"goal": 1.0}),
+    Case("a new one each time", None, 1000, 100, (FLOOR, *TOOLS), {"ratio_goal": 1.1}),
+)
+
+
+def rows(run: Run) -> Iterator[Row]:
+    """Bytes an edit, by case and tool."""
+    for case in CASES:
+        measure = Measure("memory", case.name, "kept of an edit", "bytes", FLOOR if FLOOR in case.tools else "")
+        for tool in run.chosen(case.tools):
+            try:
+                kept = _kept(case, tool, case.quick if run.quick else case.steps)
+            except (NotHere, Silent) as error:
+                yield measure.lacking(tool, str(error))
+            else:
+                yield measure.of(tool, [kept], **(case.goals if tool == "bcpatch" else {}))
+
+
+def _kept(case: Case, tool: str, steps: int) -> float:
+    values = [1000 + (step % case.period if case.period else step) for step in range(steps + 1)]
+    versions = [{texts.MODULE: texts.text(FUNCTIONS, {0: value})} for value in values]
+    with folders() as (folder, aside):
+        prepare(folder, aside, versions, patches=tool == "bcpatch")
+        job = {"function": texts.name(0), "steps": steps, "value": values[-1]}
+        found: float = work("memory", tool, folder, job, 120.0)
+        return found
+
+
+if __name__ == "__main__":
+    alone(rows)
