@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from bcpatch import compile as compiler
-from bcpatch import fingerprint, patchfile, verify
+from bcpatch import fingerprint, narrow, patchfile, verify
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import Interpreter, Module, ModulePatch, Patch, Policy
+from bcpatch.narrow import Compared
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, Unit, outline
 
@@ -316,9 +317,7 @@ def _interpreter(optimization: int) -> Interpreter:
 def _module_patch(
     base: Source | None, source: Source, policy: Policy, level: int, found: list[Diagnostic]
 ) -> ModulePatch | None:
-    new = outline(source, level)
-    old = None if base is None else _base_unit(base, level)
-    changed = compiler.changes(old, new, policy, level)
+    changed = _compared(base, source, policy, level)
     found.extend(changed.diagnostics)
     if not changed.edits:
         return None
@@ -326,12 +325,23 @@ def _module_patch(
         source.module,
         None if base is None else base.digest,
         source.digest,
-        shape.imports(new.tree, source.module, new.own_names),
+        changed.imports,
         (),
         changed.edits,
         source.data,
     )
     return msgspec.structs.replace(part, links=verify.links(part))
+
+
+def _compared(base: Source | None, source: Source, policy: Policy, level: int) -> Compared:
+    """The difference between two versions of a module: between what differs, or the whole where that must be seen."""
+    found = None if base is None else narrow.compared(base, source, policy, level)
+    if found is not None:
+        return found
+    new = outline(source, level)
+    old = None if base is None else _base_unit(base, level)
+    changed = compiler.changes(old, new, policy, level)
+    return Compared(changed.edits, changed.diagnostics, shape.imports(new.tree, source.module, new.own_names))
 
 
 def _base_unit(base: Source, level: int) -> Unit:

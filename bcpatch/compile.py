@@ -37,6 +37,7 @@ from bcpatch.model import (
 )
 from bcpatch.source import importtime, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature
+from bcpatch.source.facts import recorded
 from bcpatch.source.header import Header, header, is_lazy, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
 from bcpatch.source.signature import rejected_call, signature
@@ -155,7 +156,7 @@ def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list
     added = list(new.functions)
     removed = list(old.functions)
     pairs = []
-    for key in (_context_key, _name_key):
+    for key in (context_key, _name_key):
         waiting: dict[object, list[Function]] = {}
         for function in removed:
             waiting.setdefault(key(function), []).append(function)
@@ -173,7 +174,8 @@ def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list
     return pairs, added, removed
 
 
-def _context_key(function: Function) -> object:
+def context_key(function: Function) -> object:
+    """What functions of both versions have in common that are the same one."""
     if isinstance(function.node, ast.Lambda):
         statement = function.statement
         return function.site.qualname, getattr(statement, "name", None) or shape.shape(statement)
@@ -229,7 +231,7 @@ def _digest(code: Code | None) -> str:
 
 
 def _decorator_findings(before: Function, after: Function, new: Unit) -> Iterator[Diagnostic]:
-    if not isinstance(after.node, ast.Lambda) and _context_key(before) != _context_key(after):
+    if not isinstance(after.node, ast.Lambda) and context_key(before) != context_key(after):
         message = f"`{before.site.qualname}` has other decorators than in the base"
         yield finding("BCP205", message, new.place(after.node), site=before.site)
 
@@ -409,15 +411,9 @@ def _removed_finding(node: ast.stmt, old: Unit) -> Diagnostic:
 
 
 def _class_positions(before: Class, after: Class) -> Iterator[ClassPositionEdit]:
-    was, now = (_recorded(made.code) for made in (before, after))
+    was, now = (recorded(made.code) for made in (before, after))
     if was != now:
         yield ClassPositionEdit(after.qualname, *now)
-
-
-def _recorded(body: CodeType) -> tuple[int, tuple[str, ...]]:
-    """The line and the attributes that a class body stores about itself (CPython 3.13+)."""
-    attributes = fingerprint.stored_constant(body, "__static_attributes__")
-    return body.co_firstlineno, tuple(sorted(attributes)) if isinstance(attributes, tuple) else ()
 
 
 # --- imports ---------------------------------------------------------------------------------

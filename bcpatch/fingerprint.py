@@ -38,7 +38,9 @@ from bcpatch.model import (
 DIGEST_SIZE = 16
 """Bytes of a digest: 128 bits, written as 32 hexadecimal digits."""
 
-_CO_OPTIMIZED = 0x1
+OPTIMIZED = 0x1
+"""The flag of code that is a function's: its locals are slots (``CO_OPTIMIZED``)."""
+
 _encoder = msgspec.msgpack.Encoder()
 _fingerprints: dict[int, tuple[weakref.ref[CodeType], str]] = {}
 
@@ -210,7 +212,7 @@ def _meaning_of_constant(constant: Constant) -> Constant:
 
 def is_class_body(code: Code) -> bool:
     """Whether the code is the body of a class statement: neither optimised nor a module's."""
-    return not code.flags & _CO_OPTIMIZED and code.name != "<module>"
+    return not code.flags & OPTIMIZED and code.name != "<module>"
 
 
 def is_docstring_first(code: Code) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final, NamedTuple
 
-#: A line that begins at the margin after an empty one, and that can't continue what stands above it.
-_BEGINNING: Final = re.compile(r"(?<=\n\n)(?=[^\s)\]}])(?!(?:else|elif|except|finally)\b)|(?<=\r\n\r\n)(?=[^\s)\]}])")
+#: What begins at the margin and can't continue a statement that stands above it.
+_BEGINNING: Final = re.compile(r"(?!(?:else|elif|except|finally)\b)[^\s)\]}]")
 
 #: A line end that is not one to every reader: a text with such a line is one section.
 _ODD_LINE_END: Final = re.compile(r"\r(?!\n)")
@@ -40,7 +41,7 @@ def split(text: str, stands_alone: Callable[[str], bool]) -> tuple[Section, ...]
         return (Section(text, 0),)
     sections = []
     above = 0
-    pieces = iter(_BEGINNING.split(text))
+    pieces = iter(_pieces(text))
     for piece in pieces:
         section = piece
         joined = 0
@@ -53,3 +54,16 @@ def split(text: str, stands_alone: Callable[[str], bool]) -> tuple[Section, ...]
         sections.append(Section(section, above))
         above += section.count("\n")
     return tuple(sections)
+
+
+def _pieces(text: str) -> list[str]:
+    """A text cut after empty lines, wherever a statement may begin."""
+    end = "\r\n" if "\r" in text else "\n"
+    cuts = [0]
+    start = 0
+    for paragraph in text.split(end * 2):
+        words = paragraph.lstrip(end)
+        if start and _BEGINNING.match(words):
+            cuts.append(start + len(paragraph) - len(words))
+        start += len(paragraph) + 2 * len(end)
+    return [text[begin:stop] for begin, stop in pairwise([*cuts, len(text)])]

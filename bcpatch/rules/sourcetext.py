@@ -42,7 +42,7 @@ class Text:
     @cached_property
     def lines(self) -> tuple[str, ...]:
         """The lines as the interpreter counts them, without their ends; none where it is no text."""
-        return tuple(line.rstrip("\n") for line in io.StringIO(self._decoded or "", newline=None))
+        return tuple((self._decoded or "").replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""

@@ -52,11 +52,13 @@ def additions(old: Unit, new: Unit, optimization: int) -> Found:
     """Compare the bodies of two versions of a module, name by name."""
     found = Found()
     _body(old, new, None, None, optimization, found)
-    running = {made.qualname: made for made in old.classes}
+    running: dict[str, list[Class]] = {}
+    for made in old.classes:
+        running.setdefault(made.qualname, []).append(made)
     for made in new.classes:
-        before = running.get(made.qualname)
-        if before is not None and not found.handles(*made.chain):
-            _body(old, new, before, made, optimization, found)
+        same = running.get(made.qualname)
+        if same and not found.handles(*made.chain):
+            _body(old, new, same.pop(0), made, optimization, found)
     _follow_readers(old, new, optimization, found)
     found.edits.sort(key=lambda edit: getattr(edit, "line", 0))  # what a statement reads stands above it
     return found

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import is_main_guard
 
-_CLASS_PROTOCOL = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
-_CLASS_STATEMENT = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
-_CALLS_ITS_ARGUMENTS = frozenset({"map", "filter", "sorted", "min", "max", "reduce"})
+CLASS_PROTOCOL = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
+CLASS_STATEMENT = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
+CALLS_ITS_ARGUMENTS = frozenset({"map", "filter", "sorted", "min", "max", "reduce"})
 
 
 def ran(unit: Unit) -> dict[str, ast.stmt]:
@@ -59,7 +59,7 @@ def _called_by(
         for decorator in statement.decorator_list:
             yield from _of_callee(decorator, by_name, unit)
     if isinstance(statement, ast.ClassDef) and (statement.bases or statement.keywords):
-        for name in _CLASS_STATEMENT:
+        for name in CLASS_STATEMENT:
             yield from by_name.get(name, ())
         for keyword in statement.keywords:
             if keyword.arg == "metaclass":
@@ -68,14 +68,14 @@ def _called_by(
         if not isinstance(node, ast.Call):
             continue
         yield from _of_callee(node.func, by_name, unit)
-        if _last_name(node.func) in _CALLS_ITS_ARGUMENTS:
+        if last_name(node.func) in CALLS_ITS_ARGUMENTS:
             for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
                 yield from _of_callee(argument, by_name, unit)
 
 
 def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:
     """The functions of the module that a call of this expression may run."""
-    name = _last_name(callee)
+    name = last_name(callee)
     if name is None:
         return
     if isinstance(callee, ast.Attribute):
@@ -84,7 +84,7 @@ def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Un
     yield from (one for one in by_name.get(name, ()) if not one.chain)
     for made in unit.classes:
         if made.node.name == name:
-            for method in _CLASS_PROTOCOL:
+            for method in CLASS_PROTOCOL:
                 yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made.node)
 
 
@@ -98,16 +98,17 @@ def _is_own(owner: ast.expr, unit: Unit) -> bool:
     return any(
         isinstance(statement, ast.Assign)
         and isinstance(statement.value, ast.Call)
-        and _last_name(statement.value.func) in classes
+        and last_name(statement.value.func) in classes
         and any(isinstance(target, ast.Name) and target.id == owner.id for target in statement.targets)
         for statement in unit.tree.body
     )
 
 
-def _last_name(node: ast.expr) -> str | None:
+def last_name(node: ast.expr) -> str | None:
+    """The last part of the name by which an expression gives what it gives."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
         case ast.Call(func=func):
-            return _last_name(func)
+            return last_name(func)
     return None

@@ -11,15 +11,18 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from bcpatch.diagnostics import Place, Refused, finding
 from bcpatch.fingerprint import blake
 from bcpatch.model import Module, Site
+from bcpatch.sections import Section
 from bcpatch.source import shape
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -72,9 +75,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Unit:
-    """A parsed and compiled module source, and its definitions in source order.
+    """A parsed and compiled module source, or a part of one, and its definitions in source order.
 
-    ``unplaced`` is the code of lambdas that no place in the source could be found for.
+    ``text`` is that of the whole module. ``unplaced`` is the code of lambdas that no place in the
+    source could be found for.
     """
 
     source: Source
@@ -88,7 +92,7 @@ class Unit:
     @cached_property
     def lines(self) -> tuple[str, ...]:
         """The source lines as the interpreter counts them, without their ends."""
-        return tuple(line.rstrip("\n") for line in io.StringIO(self.text, newline=None))
+        return tuple(self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
     @cached_property
     def own_names(self) -> frozenset[str]:
@@ -135,21 +139,63 @@ def outline(source: Source, optimization: int) -> Unit:
     ``optimization`` is the level of ``compile()``: 0, 1 (-O) or 2 (-OO). Raises Refused
     (BCP001, BCP002) where the text is not a Python source.
     """
-    text = _decoded(source)
+    text = decoded(source)
+    with _refusing(source):
+        tree = ast.parse(source.data, source.path)
+        code = compile(tree, source.path, "exec", dont_inherit=True, optimize=optimization)
+    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name, Counter()))
+
+
+class Surroundings(NamedTuple):
+    """What decides how a part of a module is compiled, besides its own text.
+
+    ``flags`` are what ``from __future__`` imports make of the compiler. ``imported`` are names that the
+    module imports: methods of these are called by other instructions (CPython ``is_import_originated``).
+    """
+
+    flags: int
+    optimization: int
+    imported: frozenset[str]
+
+
+def part(
+    source: Source,
+    text: str,
+    sections: Sequence[Section],
+    around: Surroundings,
+    ordinals: dict[str, int],
+) -> Unit:
+    """Parse and compile neighbouring sections of a source, as they are compiled in their place.
+
+    ``text`` is that of the whole module, ``ordinals`` how many functions of each qualified name
+    stand above; those of the sections are counted there. Raises Refused (BCP001).
+    """
+    with _refusing(source):
+        tree = ast.parse("".join(one.text for one in sections), source.path)
+        if sections and sections[0].above:
+            ast.increment_lineno(tree, sections[0].above)
+        known: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in sorted(around.imported)]
+        whole = ast.fix_missing_locations(ast.Module([*tree.body, *known], []))
+        code = compile(whole, source.path, "exec", around.flags, dont_inherit=True, optimize=around.optimization)
+    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name, ordinals))
+
+
+@contextmanager
+def _refusing(source: Source) -> Iterator[None]:
+    """What the compiler says against a text becomes a refusal, and its warnings nothing: the import says them."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the application's own import says them
-            tree = ast.parse(source.data, source.path)
-            code = compile(tree, source.path, "exec", dont_inherit=True, optimize=optimization)
+            warnings.simplefilter("ignore")
+            yield
     except SyntaxError as error:
         raise Refused([finding("BCP001", error.msg, _syntax_place(source, error))]) from error
     except (RecursionError, MemoryError) as error:
         message = f"nested too deeply for the compiler: {error}"
         raise Refused([finding("BCP001", message, Place(source.path))]) from error
-    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name))
 
 
-def _decoded(source: Source) -> str:
+def decoded(source: Source) -> str:
+    """The text of a source. Raises Refused (BCP002) where it is none."""
     if b"\0" in source.data:
         line = source.data[: source.data.index(b"\0")].count(b"\n") + 1
         raise Refused([finding("BCP002", "it contains a null byte", Place(source.path, line))])
@@ -248,11 +294,10 @@ Definitions: TypeAlias = "tuple[tuple[Class, ...], tuple[Function, ...], tuple[C
 """Classes, functions, and the code of lambdas without a place."""
 
 
-def _definitions(tree: ast.Module, code: CodeType, module: str) -> Definitions:
+def _definitions(tree: ast.Module, code: CodeType, module: str, ordinals: dict[str, int]) -> Definitions:
     classes: list[Class] = []
     functions: list[Function] = []
     unplaced: list[CodeType] = []
-    ordinals: dict[str, int] = {}
 
     def visit(body: list[ast.stmt], made: _Made, chain: tuple[ast.ClassDef, ...]) -> None:
         for statement in body:
@@ -273,7 +318,7 @@ def _definitions(tree: ast.Module, code: CodeType, module: str) -> Definitions:
             classes.append(Class(node, qualname, code, (*chain, node)))
             visit(node.body, _Made(code), (*chain, node))
             return
-        ordinal = ordinals.get(qualname, 0)
+        ordinal = ordinals[qualname]
         ordinals[qualname] = ordinal + 1
         functions.append(Function(node, statement, Site(module, qualname, ordinal), code, generic, chain))
 

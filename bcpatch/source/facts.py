@@ -1,0 +1,176 @@
+"""What a section of a source says by itself: found out once, whatever becomes of the text around it.
+
+Lines are counted within the section. Knows one version of one section; what follows for a
+module is put together elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from types import CodeType
+from typing import Final, NamedTuple
+
+from bcpatch import fingerprint, pythons
+from bcpatch.diagnostics import Refused
+from bcpatch.model import Import, Module, Positions
+from bcpatch.sections import Section
+from bcpatch.source import shape
+from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, last_name
+from bcpatch.source.outline import Source, Surroundings, executed, nested, part
+
+#: Sections that facts are kept of.
+_KEPT: Final = 50_000
+
+
+class Names(NamedTuple):
+    """The names of a section.
+
+    ``own`` and ``imports`` are those that it binds in the module, ``defined`` those of its functions and
+    classes, ``used`` all that it looks up. Executing it may call what is ``called``, the rest of it
+    what is in ``calls``.
+    ``imported`` is what import statements bind wherever they stand in the module's own code. A
+    ``special`` section changes how the compiler sees others: by a ``global`` of the module's own
+    code, or by ``super`` in it (CPython ``can_optimize_super_call``).
+    """
+
+    own: frozenset[str]
+    imports: tuple[Import, ...]
+    defined: frozenset[str]
+    used: frozenset[str]
+    called: frozenset[str]
+    calls: frozenset[str]
+    imported: frozenset[str]
+    special: bool
+
+
+class Standing(NamedTuple):
+    """A function, and where it stands."""
+
+    qualname: str
+    print: str
+    positions: Positions
+
+
+class Recorded(NamedTuple):
+    """A class, and what its body records of its place and of its methods' attributes (CPython 3.13+)."""
+
+    qualname: str
+    first_line: int
+    attributes: tuple[str, ...]
+
+
+class Standings(NamedTuple):
+    """The functions and classes of a section, in source order.
+
+    ``movable`` is False where code says on which line it stands: then it is other code on another line.
+    """
+
+    functions: tuple[Standing, ...]
+    classes: tuple[Recorded, ...]
+    movable: bool
+
+
+@lru_cache(maxsize=_KEPT)
+def names(text: str, module: Module) -> Names | None:
+    """The names of a section; None where it does not stand alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    outer = list(_at_module_level(tree.body))
+    imports = [one for one in outer if isinstance(one, (ast.Import, ast.ImportFrom))]
+    nodes = list(ast.walk(tree))
+    return Names(
+        shape.own_names(tree, stores_globals="global" in text),
+        shape.imports(tree, module, frozenset()),
+        frozenset(node.name for node in nodes if isinstance(node, shape.DEFINITIONS)),
+        frozenset(node.id for node in nodes if isinstance(node, ast.Name)),
+        frozenset(_called(_executed_at_import(tree.body))),
+        frozenset(_called(nodes)),
+        frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
+        any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
+    )
+
+
+def _executed_at_import(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    """Every node that executing a body evaluates, class bodies included; not the program in a main guard."""
+    for statement in body:
+        if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
+            continue
+        for node in executed([statement]):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _executed_at_import(node.body)
+
+
+def _at_module_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        yield statement
+        if not isinstance(statement, shape.DEFINITIONS):
+            for block in shape.nested_statements(statement):
+                yield from _at_module_level(block)
+
+
+def _uses(text: str, name: str) -> bool:
+    """Whether the module's own code knows a name at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return name in symtable.symtable(text, "", "exec").get_identifiers()
+
+
+def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names by which some nodes may call something (see `bcpatch.source.importtime`)."""
+    for node in nodes:
+        callees: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            callees = [node.func]
+            if last_name(node.func) in CALLS_ITS_ARGUMENTS:
+                callees += [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, shape.DEFINITIONS):
+            callees = [*node.decorator_list, *(keyword.value for keyword in getattr(node, "keywords", ()))]
+        yield from (name for name in map(last_name, callees) if name is not None)
+
+
+@lru_cache(maxsize=_KEPT)
+def standings(text: str, around: Surroundings) -> Standings | None:
+    """Where the functions and classes of a section stand; None where that can't be told for it alone."""
+    source = Source(Module("", ""), "", b"")
+    try:
+        unit = part(source, text, [Section(text, 0)], around, Counter())
+    except Refused:
+        return None
+    if unit.unplaced:
+        return None
+    functions = sorted(unit.functions, key=lambda one: one.code.co_firstlineno)
+    return Standings(
+        tuple(Standing(one.site.qualname, fingerprint.of(one.code), positions(one.code)) for one in functions),
+        tuple(Recorded(one.qualname, *recorded(one.code)) for one in unit.classes),
+        not pythons.CLASS_BODY_POSITIONS or not any(_has_class_body(one.code) for one in functions),
+    )
+
+
+def positions(code: CodeType) -> Positions:
+    """The positions of code that is as it was, but for its line."""
+    return Positions(code.co_firstlineno, None, tuple(map(positions, nested(code))))
+
+
+def moved(standing: Positions, lines: int) -> Positions:
+    """The positions of code that stands some lines further down."""
+    return Positions(standing.first_line + lines, None, tuple(moved(one, lines) for one in standing.nested))
+
+
+def recorded(body: CodeType) -> tuple[int, tuple[str, ...]]:
+    """The line and the attributes that a class body stores about itself (CPython 3.13+)."""
+    attributes = fingerprint.stored_constant(body, "__static_attributes__")
+    return body.co_firstlineno, tuple(sorted(attributes)) if isinstance(attributes, tuple) else ()
+
+
+def _has_class_body(code: CodeType) -> bool:
+    return any(not one.co_flags & fingerprint.OPTIMIZED or _has_class_body(one) for one in nested(code))
