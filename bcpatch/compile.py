@@ -34,6 +34,7 @@ from bcpatch.model import (
     Policy,
     PositionEdit,
     Positions,
+    ProgramEdit,
 )
 from bcpatch.source import importtime, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature
@@ -69,6 +70,7 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     beyond = additions(old, new, optimization) if policy is Policy.LINKED else Found()
     found: list[Diagnostic] = [*beyond.diagnostics]
     edits: list[Edit] = [
+        *_program(old, new, optimization, beyond),
         *_bodies(old, new, optimization, policy, beyond, found),
         *_imports(old, new, found),
         *beyond.edits,
@@ -80,6 +82,14 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
         found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
     return Changes(tuple(edits), tuple(map(_for_linked, said) if policy is Policy.LINKED else said))
+
+
+def _program(old: Unit, new: Unit, optimization: int, beyond: Found) -> Iterator[ProgramEdit]:
+    """What differs in what ``if __name__ == "__main__":`` guards; definitions in there need no other rule."""
+    was, now = (shape.body(unit.tree).program for unit in (old, new))
+    beyond.handled.update(id(node) for one in (*was, *now) for node in ast.walk(one.node))
+    if any(_statement_findings(was, now, old, new, optimization)):
+        yield ProgramEdit(now[0].node.lineno if now else 0)
 
 
 def _unplaced_findings(old: Unit, new: Unit) -> Iterator[Diagnostic]:

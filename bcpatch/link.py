@@ -15,7 +15,19 @@ from typing import Literal
 
 from bcpatch import patchfile
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
-from bcpatch.model import AdditionEdit, Code, FunctionEdit, ImportEdit, Link, Module, ModulePatch, Patch, Policy, Site
+from bcpatch.model import (
+    AdditionEdit,
+    Code,
+    FunctionEdit,
+    ImportEdit,
+    Link,
+    Module,
+    ModulePatch,
+    Patch,
+    Policy,
+    ProgramEdit,
+    Site,
+)
 from bcpatch.process import sources
 from bcpatch.process.bring import obstacles
 from bcpatch.process.history import History
@@ -65,6 +77,7 @@ def link(
         ]
     found += _names(patch, modules)
     for module in modules:
+        found += _program(module)
         found += obstacles(module)
     located = locate(modules, history, heap=scan == "heap", positions=refresh_positions)
     found += located.found
@@ -97,6 +110,14 @@ def _is_main(main: ModuleType, module: Module) -> bool:
         return bool(spec.name == module.name)
     path = sources.file_of(main).replace("\\", "/")
     return path == module.path or path.endswith("/" + module.path)
+
+
+def _program(module: LinkedModule) -> Iterator[Diagnostic]:
+    """The process that runs this module as its program has run what is guarded; one that imported it has not."""
+    for edit in module.part.edits:
+        if isinstance(edit, ProgramEdit) and module.object.__name__ == "__main__":
+            message = 'this process has run what `if __name__ == "__main__":` guards, and that is changed'
+            yield finding("BCP208", message, Place(module.file, edit.line))
 
 
 # --- names -----------------------------------------------------------------------------

@@ -304,6 +304,12 @@ class RemovalEdit(Noun, frozen=True, tag="removal"):
     name: str
 
 
+class ProgramEdit(Noun, frozen=True, tag="program"):
+    """What ``if __name__ == "__main__":`` guards changed: refuses the process that has run it, and no other."""
+
+    line: int
+
+
 Edit: TypeAlias = (
     FunctionEdit
     | PositionEdit
@@ -314,6 +320,7 @@ Edit: TypeAlias = (
     | AdditionEdit
     | ValueEdit
     | RemovalEdit
+    | ProgramEdit
 )
 
 

@@ -34,6 +34,7 @@ from bcpatch.model import (
     Patch,
     Policy,
     PositionEdit,
+    ProgramEdit,
     RemovalEdit,
     ValueEdit,
 )
@@ -128,6 +129,8 @@ def _edit_header(edit: Edit) -> EditHeader:
             return EditHeader("value", f"{owner}.{name}" if owner else name, 0, "", "")
         case RemovalEdit(owner, name):
             return EditHeader("removal", f"{owner}.{name}" if owner else name, 0, "", "")
+        case ProgramEdit():
+            return EditHeader("program", "", 0, "", "")
 
 
 # --- bytes ---------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from bcpatch.model import (
     ImportEdit,
     Policy,
     PositionEdit,
+    ProgramEdit,
     Site,
 )
 from bcpatch.source.outline import outline
@@ -364,6 +365,53 @@ def test_a_property_pairs_by_its_decorators() -> None:
     old = "class A:\n  @property\n  def x(self): return 1\n  @x.setter\n  def x(self, v): pass\n"
     new = "class A:\n  @property\n  def x(self): return 2\n  @x.setter\n  def x(self, v): return\n"
     assert sites(old, new) == ["A.x"]
+
+
+GUARD = "if __name__ == '__main__':\n"
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (GUARD + "  f()", GUARD + "  g()", 1),
+        (GUARD + "  f()", GUARD + "  def f(): pass\n  class A: x = 1\n  f()", 1),
+        ("", GUARD + "  f()", 1),
+        (GUARD + "  f()", "", 0),
+        (GUARD + "  f(60 * 60)", GUARD + "  f(3600)", None),
+        (GUARD + "  f()", "\n" + GUARD + "  f()", None),
+    ],
+)
+def test_what_the_program_alone_runs_is_told(policy: Policy, old: str, new: str, line: int | None) -> None:
+    changed = between(old, new, policy)
+    assert changed.diagnostics == ()
+    assert changed.edits == (() if line is None else (ProgramEdit(line),))
+
+
+@pytest.mark.parametrize("more", ["\nelse:\n  x = 1", "\nclass A:\n  if __name__ == '__main__':\n    x = 1"])
+def test_what_an_import_runs_as_well_is_refused(more: str) -> None:
+    (found, *_) = between(GUARD + "  f()" + more, GUARD + "  f()" + more.replace("1", "2")).diagnostics
+    assert found.code == "BCP208"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x = f()", "x: int = f()"),
+        ("x: int = f()", "x = f()"),
+        ("class A:\n  x = f()", "class A:\n  x: int = f()"),
+    ],
+)
+@pytest.mark.parametrize("policy", Policy)
+def test_an_annotation_does_not_change_a_value(old: str, new: str, policy: Policy) -> None:
+    changed = between(old, new, policy)
+    assert changed.diagnostics == ()
+    assert [type(edit) for edit in changed.edits] == [AnnotationsEdit]
+
+
+def test_a_lambda_of_a_variable_that_gets_an_annotation_is_the_same_lambda() -> None:
+    changed = between("x = lambda: 1", "x: object = lambda: 2")
+    assert [type(edit) for edit in changed.edits] == [AnnotationsEdit, FunctionEdit]
 
 
 @pytest.mark.parametrize(

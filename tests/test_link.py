@@ -117,6 +117,23 @@ def test_one_file_under_two_names(tmp_path: Path, history: History, monkeypatch:
         assert (imported.f(), main.f()) == ("new", "new")
 
 
+GUARDED = OLD + 'if __name__ == "__main__":\n    {}\n'
+
+
+@pytest.mark.parametrize("running", ["world", "__main__"])
+def test_what_a_program_has_run_refuses_that_process_alone(
+    running: str, tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with worlds.world(GUARDED.format("x = 1"), tmp_path) as imported:
+        imported.__name__ = running
+        monkeypatch.setitem(sys.modules, running, imported)
+        change = worlds.patch(worlds.module_patch(GUARDED.format("x = 1"), GUARDED.format("x = 2")))
+        if running == "__main__":
+            assert [(one.code, one.line) for one in refused(change, history)] == [("BCP208", GUARDED.count("\n") - 1)]
+        else:
+            assert worlds.plan(change, history).satisfied == ()
+
+
 def test_another_file_that_runs_as_main(tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     with worlds.world(OLD, tmp_path) as imported:
         main = ModuleType("__main__")

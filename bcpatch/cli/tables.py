@@ -29,6 +29,7 @@ from bcpatch.model import (
     Patch,
     Policy,
     PositionEdit,
+    ProgramEdit,
     RemovalEdit,
     SiteStatus,
     Status,
@@ -49,6 +50,7 @@ _KINDS: Final[dict[type[Edit], str]] = {
     AdditionEdit: "addition",
     ValueEdit: "value",
     RemovalEdit: "removal",
+    ProgramEdit: "program",
 }
 
 #: Wider than any table: what is piped into a file or a program is never cut.
@@ -156,6 +158,8 @@ def _row(edit: Edit) -> tuple[str, str, str, str]:
             return "value", ".".join(filter(None, (owner, name))), "", str(line)
         case RemovalEdit(owner, name):
             return "removal", ".".join(filter(None, (owner, name))), "", ""
+        case ProgramEdit(line=line):
+            return "program", "__main__", "", str(line)
         case AnnotationsEdit():
             return ("annotations", edit.qualname or "(module)", "", "")
 

@@ -33,6 +33,7 @@ from bcpatch.model import (
     Patch,
     PositionEdit,
     Positions,
+    ProgramEdit,
     RemovalEdit,
     Site,
     Slice,
@@ -147,6 +148,8 @@ def _identity(edit: Edit) -> str:
             return f"the addition to {owner or 'the module'} on line {line}"
         case ValueEdit(owner=owner, name=name) | RemovalEdit(owner=owner, name=name):
             return f"the name {name} of {owner or 'the module'}"
+        case ProgramEdit():
+            return "the program"
 
 
 def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
@@ -164,11 +167,7 @@ def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
             if not is_dotted(edit.qualname) or not 0 <= edit.first_line <= _LAST_LINE:
                 yield f"`{edit.qualname}` on line {edit.first_line} is no class"
         case ImportEdit():
-            yield from _import(edit.binding)
-            if edit.binding not in part.imports:
-                yield f"the import of `{edit.binding.name}` is not among the module's imports"
-            if not 0 <= edit.line <= _LAST_LINE:
-                yield f"the import of `{edit.binding.name}` stands on line {edit.line}"
+            yield from _import_edit(edit, part)
         case DocstringEdit():
             if edit.qualname and not is_dotted(edit.qualname):
                 yield f"`{edit.qualname}` is no class"
@@ -178,6 +177,17 @@ def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
             yield from _annotations(edit.annotations)
         case AdditionEdit() | ValueEdit() | RemovalEdit():
             yield from _names(edit)
+        case ProgramEdit(line=line):
+            if not 0 <= line <= _LAST_LINE:
+                yield f"the program stands on line {line}"
+
+
+def _import_edit(edit: ImportEdit, part: ModulePatch) -> Iterator[str]:
+    yield from _import(edit.binding)
+    if edit.binding not in part.imports:
+        yield f"the import of `{edit.binding.name}` is not among the module's imports"
+    if not 0 <= edit.line <= _LAST_LINE:
+        yield f"the import of `{edit.binding.name}` stands on line {edit.line}"
 
 
 def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:

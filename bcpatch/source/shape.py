@@ -33,13 +33,15 @@ class Body:
     """The executed part of a module or class body, sorted by what may be done about a change.
 
     ``statements`` run in order, decorators and base classes among them; undecorated
-    functions and plain classes are not here: their order does nothing.
+    functions and plain classes are not here: their order does nothing. ``program`` is what
+    ``if __name__ == "__main__":`` guards.
     """
 
     docstring: str | None
     annotations: dict[str, ast.expr]
     statements: tuple[Statement, ...]
     imports: tuple[ast.Import | ast.ImportFrom, ...]
+    program: tuple[Statement, ...]
 
 
 def body(node: ast.Module | ast.ClassDef) -> Body:
@@ -49,6 +51,7 @@ def body(node: ast.Module | ast.ClassDef) -> Body:
     annotations: dict[str, ast.expr] = {}
     statements: list[Statement] = []
     imports: list[ast.Import | ast.ImportFrom] = []
+    program: list[Statement] = []
     for statement in rest:
         match statement:
             case ast.Import() | ast.ImportFrom() if isinstance(node, ast.Module) and not _is_star(statement):
@@ -64,10 +67,13 @@ def body(node: ast.Module | ast.ClassDef) -> Body:
                     continue
             case ast.If(orelse=[]) if is_type_checking(statement.test):
                 continue
+            case ast.If(orelse=[]) if isinstance(node, ast.Module) and is_main_guard(statement.test):
+                program.append(Statement(shape(statement), statement))
+                continue
             case ast.Pass() | ast.Expr(value=ast.Constant()):
                 continue
         statements.append(Statement(shape(statement), statement))
-    return Body(docstring, annotations, tuple(statements), tuple(imports))
+    return Body(docstring, annotations, tuple(statements), tuple(imports), tuple(program))
 
 
 def _is_star(statement: ast.Import | ast.ImportFrom) -> bool:
@@ -75,7 +81,12 @@ def _is_star(statement: ast.Import | ast.ImportFrom) -> bool:
 
 
 def shape(node: ast.AST) -> str:
-    """A text that is equal for syntax trees that do the same when executed, functions' insides aside."""
+    """A text that is equal for syntax trees that do the same when executed, functions' insides aside.
+
+    The annotation of a variable that a statement assigns does nothing to its value.
+    """
+    if isinstance(node, ast.AnnAssign) and node.simple and node.value is not None:
+        return _dump(ast.Assign([node.target], node.value))
     return _dump(node)
 
 
