@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import PurePosixPath
 
 from bcpatch import builder
@@ -19,6 +22,11 @@ from bcpatch.source.outline import Source
 
 #: Folders whose modules no application runs.
 _NOT_RUN = frozenset({"test", "tests", "testing", "doc", "docs", "examples", "benchmarks", "setup.py", "conftest.py"})
+
+#: Modes of git for what is a file, and neither a link nor another repository.
+_FILES = frozenset({"100644", "100755", "100664"})
+#: From how many commits on it pays to start processes.
+_MANY = 24
 
 
 class NoHistory(Error):
@@ -58,16 +66,29 @@ class Summary:
 
 
 def commits(repository: str, span: str) -> tuple[tuple[str, str], ...]:
-    """(digest, subject) of the commits of a range ``REV..REV``, newest first, merges left out. Raises NoHistory."""
-    said = _git(repository, "log", "--no-merges", "--format=%H%x00%s", "--end-of-options", span, "--")
-    rows = (line.partition("\0") for line in said.decode("utf-8", "replace").splitlines())
-    return tuple((digest, subject) for digest, _, subject in rows)
+    """(digest, subject) of the commits of a range ``REV..REV`` that have one parent, newest first. Raises NoHistory."""
+    listed = _git(
+        repository, "log", "--min-parents=1", "--max-parents=1", "--format=%H%x00%s", "--end-of-options", span, "--"
+    )
+    rows = (line.partition("\0") for line in listed.decode("utf-8", "replace").split("\n"))
+    return tuple((digest, subject) for digest, _, subject in rows if digest)
+
+
+def audit_all(repository: str, some: Sequence[tuple[str, str]]) -> Iterator[Commit]:
+    """Judge commits in their order, on every processor where there are many. Raises NoHistory as `audit`."""
+    if len(some) < _MANY:
+        yield from (audit(repository, *commit) for commit in some)
+        return
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield from pool.map(audit, repeat(repository), *zip(*some, strict=True), chunksize=4)
 
 
 def audit(repository: str, digest: str, subject: str) -> Commit:
     """Judge one commit under both policies. Raises NoHistory where git can't read it."""
-    changed = _changed(repository, digest)
-    old, new = ([*_sources(repository, revision, changed)] for revision in (f"{digest}^", digest))
+    with _Objects(repository) as objects:
+        old, new = _versions(objects, digest)
+    if not {source.module for source in old} & {source.module for source in new}:
+        return Commit(digest, subject, ())  # modules that are new or gone are no edit of a process
     verdicts = []
     for policy in Policy:
         outcome = builder.compare(old, new, policy=policy)
@@ -86,40 +107,82 @@ def summary(judged: Iterable[Commit], policy: Policy) -> Summary:
     return Summary(policy, len(verdicts), sum(verdict.live for verdict in verdicts), tuple(rules.most_common()))
 
 
-def _changed(repository: str, digest: str) -> list[str]:
-    """The files of running code that a commit changes, adds or removes."""
-    said = _git(repository, "diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--root", "--no-renames", digest)
-    names = said.decode("utf-8", "surrogateescape").split("\0")
-    return [name for name in names if name.endswith(".py") and not _NOT_RUN & set(PurePosixPath(name).parts)]
+# --- reading the repository ----------------------------------------------------------------
 
 
-def _sources(repository: str, revision: str, names: list[str]) -> Iterator[Source]:
-    for name in names:
+class _Objects:
+    """The objects of a repository, read through one git process. A context manager."""
+
+    def __init__(self, repository: str) -> None:
+        self.repository = repository
+
+    def __enter__(self) -> _Objects:
+        command = ["git", "-C", self.repository, "cat-file", "--batch"]
         try:
-            data = _git(repository, "cat-file", "blob", f"{revision}:{name}")
-        except NoHistory:
-            continue  # the file is not in this version
-        module = _module(repository, revision, PurePosixPath(name))
-        if module is not None:
-            yield Source(module, name, data)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        except OSError as error:
+            raise NoHistory(f"git can't be run: {error.strerror}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._ask, self._answer = self._process.stdin, self._process.stdout
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def blob(self, name: str) -> bytes | None:
+        """The content of a file by its digest, or as ``REV:path``; None where there is none."""
+        if "\n" in name:
+            return None  # a name that can't be asked for
+        self._ask.write(name.encode("utf-8", "surrogateescape") + b"\n")
+        self._ask.flush()
+        *_, kind, size = (b"", *self._answer.readline().split())
+        if kind != b"blob" and not size.isdigit():
+            return None  # `NAME missing`
+        content = self._answer.read(int(size) + 1)[:-1]
+        return content if kind == b"blob" else None
 
 
-def _module(repository: str, revision: str, path: PurePosixPath) -> Module | None:
-    """The module that a file is: below its topmost package. None where it can't be imported by its name."""
-    root = path.parent
-    while root.name and _exists(repository, f"{revision}:{root / '__init__.py'}"):
+def _versions(objects: _Objects, digest: str) -> tuple[list[Source], list[Source]]:
+    """The sources of running code that a commit changes, adds or removes, before and after."""
+    found: tuple[list[Source], list[Source]] = [], []
+    between = (f"{digest}^", digest)
+    listed = _git(objects.repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", *between)
+    fields = listed.decode("utf-8", "surrogateescape").split("\0")
+    for about, name in zip(fields[::2], fields[1::2], strict=False):
+        path = PurePosixPath(name)
+        if path.suffix != ".py" or _NOT_RUN & set(path.parts):
+            continue
+        modes, blobs = (about.lstrip(":").split()[start : start + 2] for start in (0, 2))
+        for sources, revision, mode, blob in zip(found, between, modes, blobs, strict=True):
+            module = _module(objects, revision, path) if mode in _FILES else None
+            data = objects.blob(blob) if module is not None else None
+            if module is not None and data is not None:
+                sources.append(Source(module, name, data))
+    return found
+
+
+def _module(objects: _Objects, revision: str, path: PurePosixPath) -> Module | None:
+    """The module that a file is: below the topmost of the packages around it, else below the repository.
+
+    None where it can't be imported by its name.
+    """
+    folders = path.parents
+    package = next((one for one in folders if one.name and _is_package(objects, revision, one)), None)
+    root = folders[-1] if package is None else package
+    while root.name and _is_package(objects, revision, root):
         root = root.parent
-    below = path.relative_to(root)
-    parts = below.with_suffix("").parts
-    parts = parts[:-1] if parts[-1] == "__init__" else parts
-    if not parts or not all(part.isidentifier() for part in parts):
-        return None
-    return Module(".".join(parts), below.as_posix())
+    for start in (root, path.parent):
+        below = path.relative_to(start)
+        parts = below.with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if parts and all(part.isidentifier() for part in parts):
+            return Module(".".join(parts), below.as_posix())
+    return None
 
 
-def _exists(repository: str, name: str) -> bool:
-    done = subprocess.run(["git", "-C", repository, "cat-file", "-e", name], capture_output=True, check=False)
-    return done.returncode == 0
+def _is_package(objects: _Objects, revision: str, folder: PurePosixPath) -> bool:
+    return objects.blob(f"{revision}:{folder / '__init__.py'}") is not None
 
 
 def _git(repository: str, *arguments: str) -> bytes:

@@ -191,7 +191,7 @@ def audit(repository: str, span: str, format: Answer) -> int:
     if ".." not in span:
         raise Wrong(f"{span}: name a range of commits, as in v1.0..HEAD")
     found = auditor.commits(repository, span)
-    judged = [auditor.audit(repository, *commit) for commit in progress(found, "commits")]
+    judged = list(progress(auditor.audit_all(repository, found), len(found), "commits"))
     summaries = [auditor.summary(judged, policy) for policy in Policy]
     if format == "json":
         tables.write_audit(judged, summaries)

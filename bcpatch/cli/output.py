@@ -109,12 +109,12 @@ def _painted_line(line: str, severity: Severity) -> str:
     return line
 
 
-def progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items, with a bar on standard error where that is a terminal."""
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items as they come, with a bar on standard error where that is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, description=what, console=Console(stderr=True), transient=True)
+    yield from track(items, description=what, total=total, console=Console(stderr=True), transient=True)
