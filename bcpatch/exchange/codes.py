@@ -60,7 +60,7 @@ def change(ready: Prepared, slot: Slot, new: object) -> None:
 def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> CodeType:
     """The code object of a patch: the very one that an earlier generation brought, where one did."""
     filename = filename_of(site, ready, history)
-    key = fingerprint.blake(_encoder.encode((fields, filename)))
+    key = _key(fields, filename)
     stores = (history.codes.get(site.edit.site, {}), ready.codes.setdefault(site.edit.site, {}))
     for store in stores:
         if key in store:
@@ -72,9 +72,17 @@ def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> 
 
 def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
     """Let a code object that is replaced be found again when a later patch brings it back."""
-    key = fingerprint.blake(_encoder.encode((fingerprint.encode(code), code.co_filename)))
+    _keep(site, code, fingerprint.encode(code), history, ready)
+
+
+def _keep(site: Site, code: CodeType, fields: Code, history: History, ready: Prepared) -> None:
+    key = _key(fields, code.co_filename)
     if key not in history.codes.get(site, {}):
         ready.codes.setdefault(site, {}).setdefault(key, code)
+
+
+def _key(fields: Code, filename: str) -> str:
+    return fingerprint.blake(_encoder.encode((fields, filename)))
 
 
 def filename_of(site: LinkedSite, ready: Prepared, history: History) -> str:
@@ -102,15 +110,20 @@ def own_filename_of(module: LinkedModule, ready: Prepared) -> str:
 
 def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
     for function in site.functions:
-        if not _fit(edit.positions, fingerprint.encode(function.__code__)):
+        running = function.__code__
+        fields = fingerprint.encode(running)
+        if not _fit(edit.positions, fields):
             message = f"the positions of {edit.site} are not those of its code"
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
-        moved = _moved(function.__code__, edit.positions, filename_of(site, ready, history))
-        key = fingerprint.blake(_encoder.encode((fingerprint.encode(moved), moved.co_filename)))
-        keep(edit.site, function.__code__, history, ready)
+        filename = filename_of(site, ready, history)
+        key = _key(_placed(fields, edit.positions), filename)
+        _keep(edit.site, running, fields, history, ready)
         known = history.codes.get(edit.site, {})
-        moved = known[key] if key in known else ready.codes.setdefault(edit.site, {}).setdefault(key, moved)
-        if moved is not function.__code__:
+        brought = ready.codes.setdefault(edit.site, {})
+        moved = known.get(key) or brought.get(key) or _moved(running, edit.positions, filename)
+        if moved is not running:
+            if key not in known:
+                brought[key] = moved
             change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
             ready.targets.append(Target(function, edit.site))
 
@@ -126,6 +139,16 @@ def _fit(positions: Positions, code: Code) -> bool:
     except Broken:
         return False
     return all(map(_fit, positions.nested, inner))
+
+
+def _placed(code: Code, positions: Positions) -> Code:
+    """The same fields with other positions."""
+    inner = iter(positions.nested)
+    constants = code.constants
+    if positions.nested:
+        constants = tuple(_placed(one, next(inner)) if isinstance(one, Code) else one for one in constants)
+    table = code.line_table if positions.line_table is None else positions.line_table
+    return msgspec.structs.replace(code, constants=constants, first_line=positions.first_line, line_table=table)
 
 
 def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
