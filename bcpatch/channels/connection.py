@@ -60,11 +60,14 @@ class Connection:
         ``idle`` is how many seconds to wait for its first byte, None for ever. Raises
         `Lost`, or `ProtocolError` where the message is larger than allowed.
         """
-        self._wait(select.POLLIN, None if idle is None else time.monotonic() + idle, "said nothing")
-        deadline = time.monotonic() + MESSAGE_SECONDS
-        header = self._read(HEADER.size, deadline)
-        if not header:
+        first = self._part(HEADER.size)
+        while first is None:
+            self._wait(select.POLLIN, None if idle is None else time.monotonic() + idle, "said nothing")
+            first = self._part(HEADER.size)
+        if not first:
             return None
+        deadline = time.monotonic() + MESSAGE_SECONDS
+        header = first + self._read(HEADER.size - len(first), deadline)
         if len(header) < HEADER.size:
             raise Lost("the other side hung up in the middle of a message")
         length = body_length(header)
@@ -97,18 +100,27 @@ class Connection:
         parts: list[bytes] = []
         missing = size
         while missing:
-            try:
-                part = self._socket.recv(min(missing, _CHUNK))
-            except BlockingIOError:
+            part = self._part(missing)
+            if part is None:
                 self._wait(select.POLLIN, deadline, "stopped in the middle of a message")
                 continue
-            except OSError as error:
-                raise Lost(f"the other side is gone: {error.strerror or error}") from error
             if not part:
                 break
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)
+
+    def _part(self, size: int) -> bytes | None:
+        """What has come of ``size`` bytes: None if nothing yet, no bytes if the other side has hung up.
+
+        It is asked before it is waited for: every call of the system lets other threads of the application go first.
+        """
+        try:
+            return self._socket.recv(min(size, _CHUNK))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise Lost(f"the other side is gone: {error.strerror or error}") from error
 
     def _wait(self, event: int, deadline: float | None, reason: str) -> None:
         poll = select.poll()

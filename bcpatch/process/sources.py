@@ -12,8 +12,8 @@ import importlib.util
 import io
 import linecache
 import operator
+import os
 import tokenize
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -39,11 +39,29 @@ def file_of(module: ModuleType) -> str:
 
 
 def is_on_disk(module: ModuleType, source: bytes) -> bool:
-    """Whether a module's file holds exactly this text now."""
+    """Whether a module's file holds exactly this text now.
+
+    Takes few calls of the system: each lets every other thread of the application go first.
+    """
     try:
-        return Path(file_of(module)).read_bytes() == source
+        descriptor = os.open(file_of(module), os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError):
         return False
+    try:
+        return _holds(descriptor, source)
+    except OSError:  # a folder
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _holds(descriptor: int, text: bytes) -> bool:
+    rest = memoryview(text)
+    while part := os.read(descriptor, len(rest) + 1):
+        if part != rest[: len(part)]:
+            return False
+        rest = rest[len(part) :]
+    return not rest
 
 
 def name_for(path: str, source: bytes) -> str:
