@@ -6,7 +6,6 @@ Knows where the table is and what may stand in it, not what it is used for.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 
 from bcpatch.cli.output import Wrong
@@ -51,6 +50,8 @@ def _upwards(path: str) -> Iterator[str]:
 
 
 def _read(file: str) -> Policy:
+    import tomllib  # which not every project needs, and which brings much
+
     name = relative(file)
     try:
         with open(file, "rb") as stream:
