@@ -19,7 +19,7 @@ from types import CodeType
 import msgspec
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Diagnostic, errors, finding
+from bcpatch.diagnostics import Diagnostic, Severity, errors, finding
 from bcpatch.model import (
     Annotations,
     AnnotationsEdit,
@@ -35,6 +35,7 @@ from bcpatch.model import (
     PositionEdit,
     Positions,
     ProgramEdit,
+    RemovalEdit,
 )
 from bcpatch.source import importtime, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature
@@ -50,6 +51,8 @@ _KINDS = {
     inspect.CO_COROUTINE: "a coroutine",
     inspect.CO_ASYNC_GENERATOR: "an asynchronous generator",
 }
+
+_HIDES = "keep the import, or build with --policy linked: the name hides a builtin, or what `__getattr__` would answer"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     edits: list[Edit] = [
         *_program(old, new, optimization, beyond),
         *_bodies(old, new, optimization, policy, beyond, found),
-        *_imports(old, new, found),
+        *_imports(old, new),
+        *_unimported(old, new, policy, found),
         *beyond.edits,
         *_functions(old, new, policy, optimization, beyond, found),
     ]
@@ -429,19 +433,29 @@ def _class_positions(before: Class, after: Class) -> Iterator[ClassPositionEdit]
 # --- imports ---------------------------------------------------------------------------------
 
 
-def _imports(old: Unit, new: Unit, found: list[Diagnostic]) -> Iterator[ImportEdit]:
-    """Names that top-level import statements bind anew, and a note for each that none binds any more."""
+def _imports(old: Unit, new: Unit) -> Iterator[ImportEdit]:
+    """Names that top-level import statements bind anew."""
     was = _bound(old)
     now = _bound(new)
     for key, (binding, statement) in now.items():
         before = was.get(key)
         if before is None or before[0] != binding:
             yield ImportEdit(binding, before[0] if before else None, statement.lineno)
-    still = {name for name, _ in now} | new.own_names
-    for (name, _), (_, statement) in was.items():
-        if name not in still:
-            message = f"`{name}`, imported by line {statement.lineno} of the base, stays bound in the running module"
-            found.append(finding("BCP215", message, new.place()))
+
+
+def _unimported(old: Unit, new: Unit, policy: Policy, found: list[Diagnostic]) -> Iterator[RemovalEdit]:
+    """Imported names that the new version does not bind: they stay bound, unless something stands in for them."""
+    still = {one.name for one in shape.imports(new.tree, new.source.module, frozenset())} | new.own_names
+    for (name, _), (_, statement) in _bound(old).items():
+        if name in still:
+            continue
+        hides = shape.has_stand_in(name, new.tree)
+        if hides and policy is Policy.LINKED:
+            yield RemovalEdit("", name)
+            continue
+        message = f"`{name}`, imported by line {statement.lineno} of the base, stays bound in the running module"
+        said = finding("BCP215", message, new.place())
+        found.append(msgspec.structs.replace(said, severity=Severity.ERROR, help=_HIDES) if hides else said)
 
 
 def _bound(unit: Unit) -> dict[tuple[str, str | None], tuple[Import, ast.stmt]]:

@@ -10,6 +10,7 @@ from samples import source
 
 from bcpatch import fingerprint
 from bcpatch.compile import Changes, changes
+from bcpatch.diagnostics import errors
 from bcpatch.model import (
     AnnotationsEdit,
     ClassPositionEdit,
@@ -365,6 +366,18 @@ def test_a_property_pairs_by_its_decorators() -> None:
     old = "class A:\n  @property\n  def x(self): return 1\n  @x.setter\n  def x(self, v): pass\n"
     new = "class A:\n  @property\n  def x(self): return 2\n  @x.setter\n  def x(self, v): return\n"
     assert sites(old, new) == ["A.x"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from a import open\ndef f(): return open", "def f(): return open"),
+        ("from a import b\ndef __getattr__(name): pass", "def __getattr__(name): pass"),
+    ],
+)
+def test_a_removed_import_that_hid_something_is_refused(old: str, new: str) -> None:
+    assert [one.code for one in errors(between(old, new).diagnostics)] == ["BCP215"]
+    assert not errors(between(old, new + "\nfrom c import open, b").diagnostics)
 
 
 GUARD = "if __name__ == '__main__':\n"

@@ -179,6 +179,31 @@ def test_live_equals_fresh(name: str, on_disk: bool, tmp_path: Path) -> None:
         assert repr(eval(expression, {"world": live})) == wanted
 
 
+ASKED = "def __getattr__(name):\n  return name\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expression"),
+    [
+        ("from os.path import join as open\ndef f(): return open\n", "def f(): return open\n", "world.f()"),
+        ("from os.path import join\n" + ASKED, ASKED, "world.join"),
+        ("def spare(): return 1\n" + ASKED, ASKED, "world.spare"),
+        ("spare = 1\n" + ASKED, "def more(): return 1\n" + ASKED, "world.spare"),
+    ],
+)
+def test_what_a_removed_name_hid_comes_to_light(old: str, new: str, expression: str, tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(old, tmp_path) as world:
+        was = eval(expression, {"world": world})
+        apply(old, new, history)
+        (tmp_path / "fresh").mkdir()
+        now = eval(expression, {"world": world})
+        load.rollback(history, 0)
+        assert eval(expression, {"world": world}) is was
+    with worlds.world(new, tmp_path / "fresh") as world:
+        assert eval(expression, {"world": world}) == now != was
+
+
 def without_texts(portrait: dict[str, object]) -> dict[str, object]:
     """What a process was, but for the source texts of all generations, which stay for tracebacks."""
     return {key: value for key, value in portrait.items() if key != "linecache"}

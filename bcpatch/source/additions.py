@@ -9,7 +9,6 @@ evaluated again. What that leaves is for the rules of `bcpatch.compile`.
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -303,7 +302,7 @@ def _remove(
     found.handled.update(map(id, statements))
     if before is not None:
         found.edits.append(RemovalEdit(before.qualname, name))
-    elif hasattr(builtins, name) and not rebound:
+    elif shape.has_stand_in(name, new.tree) and not rebound:
         found.edits.append(RemovalEdit("", name))
     elif not rebound:
         found.diagnostics.append(

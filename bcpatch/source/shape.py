@@ -8,6 +8,7 @@ decides what a difference means.
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -181,6 +182,13 @@ def imports(tree: ast.Module, module: Module, own: frozenset[str]) -> tuple[Impo
 
     visit(tree.body, True)
     return tuple(one for one in found if one.name not in own)
+
+
+def has_stand_in(name: str, tree: ast.Module) -> bool:
+    """Whether something answers for a module's name that is gone: a builtin, or its ``__getattr__`` (PEP 562)."""
+    return hasattr(builtins, name) or any(
+        isinstance(one, DEFINITIONS) and one.name == "__getattr__" for one in tree.body
+    )
 
 
 def nested_statements(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
