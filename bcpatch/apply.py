@@ -14,7 +14,7 @@ from typing import Final
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
-from bcpatch.exchange.instant import Swap, certainty, held_by, make
+from bcpatch.exchange.instant import Swap, certainty, held_by, made, make
 from bcpatch.exchange.renew import Renewed, renewed
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
@@ -109,12 +109,11 @@ def _swap(
             still=plan.still if consistency == "quiescent" else (),
             verified=way.verified,
         )
-        try:
-            make(wanted, timeout if way is plain else _HURRY)
-            return generation
-        except Refused:
-            if way is plain:
-                raise
+        if way is plain:
+            make(wanted, timeout)
+        elif not made(wanted, _HURRY):
+            continue
+        return generation
     raise AssertionError("the plain way returns or raises")
 
 

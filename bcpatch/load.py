@@ -90,8 +90,8 @@ def _alone(history: History) -> Iterator[None]:
     with history.exclusive():
         try:
             yield
-        except Refused as refused:
-            error: BaseException | None = refused
+        except BaseException as raised:
+            error: BaseException | None = raised
             while error is not None:
                 clear_frames(error.__traceback__)
                 error = error.__cause__ or error.__context__

@@ -330,7 +330,7 @@ def test_a_fault_at_any_store_restores_everything(tmp_path: Path, monkeypatch: p
             assert worlds.portrait(module, inner) == before
             assert (history.current, len(history.records), history.codes) == (0, 1, {})
             step += 1
-        assert step > 8
+        assert step > 6
         worlds.applied(FAULTY, FAULTY_NEW, history)
         assert module.C().m() == (10, 20)
         assert inner() == [1]
@@ -582,3 +582,15 @@ def test_lines_move_back_and_forth(tmp_path: Path) -> None:
             assert module.f.__code__.co_firstlineno == 1 + turn % 2
             codes.add(module.f.__code__)
     assert len(codes) == 2  # and nothing is built again
+
+
+def test_a_first_super_comes_and_goes_and_comes_again(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(BASE, tmp_path) as module:
+        for old, new in [(BASE, SUPER), (SUPER, BASE)] * 2:
+            worlds.applied(old, new, history)
+            assert module.Child().tell() == ("child of base" if new is SUPER else "child")
+        for number in (1, 0, 4, 3):
+            with history.exclusive():
+                apply.rollback(history, number)
+            assert module.Child().tell() == ("child of base" if number % 2 else "child")

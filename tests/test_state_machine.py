@@ -10,6 +10,7 @@ the very objects that it was.
 
 from __future__ import annotations
 
+import gc
 import linecache
 import sys
 import tempfile
@@ -83,6 +84,7 @@ class Machine(RuleBasedStateMachine):
         self.fresh = self.made(self.state)
         self.open = worlds.world(self.text(self.state), Path(self.folder.name))
         self.live = self.open.__enter__()
+        worlds.described(self.live, lines=False)  # what is computed when it is asked for is there from now on
         self.history = History()
         self.states = [dict(self.state)]
         self.rewritten = False
@@ -285,8 +287,10 @@ class Machine(RuleBasedStateMachine):
         allowed: set[str] = {"BCP610"}
         if held or readers or self.begun:
             allowed |= {"BCP611"}  # a first `super()` takes a new function, which nobody else may hold
+        if self.policy == "linked":
+            allowed |= {"BCP513"}  # a function that was removed stays bound, and can't be added again
         if quiet:
-            allowed |= {"BCP601"} if readers or self.begun else set()
+            allowed |= {"BCP601", "BCP611"} if readers or self.begun else set()
         self.functions = [self.live.plain, self.live.Thing.method] if held else []
         with self.reading(there, quiet) if readers else _nothing():
             try:
@@ -294,12 +298,12 @@ class Machine(RuleBasedStateMachine):
                 self.outcomes["made"] += 1
             except Refused as refused:
                 codes = {one.code for one in refused.diagnostics}
-                if not codes <= allowed:
-                    raise AssertionError(refused.diagnostics) from refused
+                agree(dict.fromkeys(codes - allowed, refused.diagnostics), {})
                 self.outcomes["refused"] += 1
             except Fault as fault:
                 clear_frames(fault.__traceback__)
                 self.outcomes["failed"] += 1
+        gc.collect()  # what an error's frames held in cycles is held no more
         self.functions = []
         if self.history.serial == serial:
             agree(self.portrait(), before)
@@ -395,7 +399,10 @@ def agree(one: Mapping[str, object], other: Mapping[str, object]) -> None:
     """Two descriptions are equal; else the error says where not."""
     names = one.keys() | other.keys()
     differing = {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
-    assert not differing, differing
+    if differing:
+        # where threads are at work another run may not differ, and hypothesis says no more than that
+        sys.stderr.write(f"{differing}\n")
+    assert not differing
 
 
 def called(module: ModuleType, call: str) -> object:
@@ -408,7 +415,8 @@ def shown(module: ModuleType) -> dict[str, str]:
     for name, value in list(vars(module).items()):
         if name.startswith("__"):
             continue
-        for number, function in enumerate(worlds.functions(value, module.__name__, set())):
+        found_in = sorted(worlds.functions(value, module.__name__, set()), key=lambda one: one.__qualname__)
+        for number, function in enumerate(found_in):
             if function.__module__ == module.__name__ and "world.py" in function.__code__.co_filename:
                 found[f"{name} {number}"] = lines_of(function.__code__)
     return found

@@ -136,7 +136,9 @@ def described(module: ModuleType, *, lines: bool) -> dict[str, object]:
             for cls in (value, *(one for one in vars(value).values() if isinstance(one, type))):
                 seen[f"{cls.__qualname__}"] = cls.__doc__, inspect.get_annotations(cls)
                 seen[f"{cls.__qualname__} line"] = lines and getattr(cls, "__firstlineno__", None)
-        for number, function in enumerate(functions(value, module.__name__, set())):
+        for number, function in enumerate(
+            sorted(functions(value, module.__name__, set()), key=lambda one: one.__qualname__)
+        ):
             if function.__module__ != module.__name__ or function.__name__ == "__annotate__":
                 continue
             code = function.__code__

@@ -10,16 +10,19 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from bcpatch.process.objects import everything
 
 
 class Call(NamedTuple):
-    """One call under way. ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``."""
+    """One call under way: the id of the code that it runs, which is not held by this.
 
-    code: CodeType
+    ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``.
+    """
+
+    code: int
     qualname: str
     holder: str
     file: str
@@ -67,7 +70,7 @@ def _upward(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _call(frame: FrameType, holder: str) -> Call:
     code = frame.f_code
-    return Call(code, code.co_qualname, holder, code.co_filename, frame.f_lineno or code.co_firstlineno)
+    return Call(id(code), code.co_qualname, holder, code.co_filename, frame.f_lineno or code.co_firstlineno)
 
 
 def _tasks() -> dict[int, str]:

@@ -70,7 +70,16 @@ class Swap:
 
 
 def make(wanted: Swap, patience: float | None = None) -> None:
-    """Make a swap as soon as its conditions hold, within ``patience`` seconds."""
+    """Make a swap as soon as its conditions hold, within ``patience`` seconds; raises `Refused` where they do not."""
+    if not made(wanted, patience):
+        raise Refused(_held_back(wanted))
+
+
+def made(wanted: Swap, patience: float | None = None) -> bool:
+    """Whether a swap could be made within ``patience`` seconds.
+
+    Raises `Refused` where it never can: a store raised (BCP610), or what is to be replaced is gone (BCP608).
+    """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
     own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
@@ -88,7 +97,7 @@ def make(wanted: Swap, patience: float | None = None) -> None:
             conditions.append(_quiet(wanted.still, own))
         try:
             if swap.exchange(wanted.changes, guards=conditions, along=[*clear, *wanted.along]):
-                return
+                return True
         except swap.HalfDone as error:
             message = f"a store raised {error}; all of them were undone"
             raise Refused([finding("BCP610", message)]) from error.with_traceback(None)
@@ -99,7 +108,7 @@ def make(wanted: Swap, patience: float | None = None) -> None:
         if moved:
             raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
         if time.monotonic() > deadline:
-            raise Refused(_held_back(wanted))
+            return False
         time.sleep(_PAUSE)
 
 

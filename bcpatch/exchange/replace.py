@@ -16,6 +16,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, Final, cast
 
 from bcpatch.process.locate import LinkedSite
+from bcpatch.process.objects import parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
@@ -54,22 +55,9 @@ def sole_objects(old: object, new: object) -> tuple[object, ...]:
     """What nobody but its slot may hold when ``old`` gives way to ``new`` there."""
     if type(old) is not type(new):
         return ()
-    before, after = _parts(old), _parts(new)
+    before, after = parts_of(old), parts_of(new)
     given_up = [one for one, other in zip(before, after, strict=True) if one is not other and one and other]
     return tuple({id(one): one for one in (*given_up, old)}.values()) if given_up else ()
-
-
-def _parts(value: object) -> tuple[object, ...]:
-    """The functions of a descriptor, each at its place, or None where it has none."""
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
-    return tuple(part if isinstance(part, FunctionType) else None for part in parts)
-
-
-def functions_in(value: object) -> tuple[FunctionType, ...]:
-    """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
-    return tuple(part for part in _parts(value) if isinstance(part, FunctionType))
 
 
 def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:

@@ -18,12 +18,12 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
 from bcpatch.exchange import instant
 from bcpatch.exchange.prepare import closure_changes
-from bcpatch.exchange.replace import functions_in, sole_objects
+from bcpatch.exchange.replace import sole_objects
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import nested
 from bcpatch.process.history import Generation, History
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import functions_in, is_module, namespace_of
 from bcpatch.process.swap import Change, Kind, Slot
 
 

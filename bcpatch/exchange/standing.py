@@ -32,8 +32,8 @@ def sites(history: History) -> tuple[SiteStatus, ...]:
     older = {id(code): site for site, function in running.items() for code in _older(history, site, function)}
     flights: dict[Site, list[Flight]] = {site: [] for site in running}
     for call in _calls(history, set(older)):
-        site = older[id(call.code)]
-        flights[site].append(Flight(born.get(id(call.code), 0), call.holder, call.file, call.line))
+        site = older[call.code]
+        flights[site].append(Flight(born.get(call.code, 0), call.holder, call.file, call.line))
     return tuple(_status(history, site, running[site], _in_order(flights[site])) for site in sorted(running))
 
 

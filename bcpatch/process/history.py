@@ -22,7 +22,8 @@ from typing import Any
 
 from bcpatch.diagnostics import Diagnostic, Refused, finding
 from bcpatch.model import GenerationStatus, Policy, Site
-from bcpatch.process.swap import Change, Kind, Row, Slot
+from bcpatch.process.objects import functions_in
+from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class History:
     files: dict[str, str] = field(default_factory=dict)
     successors: dict[int, FunctionType] = field(default_factory=dict)
     stores_into: Counter[int] = field(default_factory=Counter)
+    exchanged: dict[int, Change] = field(default_factory=dict)
     exhibits: weakref.WeakSet[FunctionType] = field(default_factory=weakref.WeakSet)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _owner: int | None = None
@@ -153,7 +155,7 @@ class History:
     @property
     def stores(self) -> list[object]:
         """What holds code objects and functions on behalf of the history: not for walks to enter."""
-        return [self.records, self.successors, self.codes, *self.codes.values()]
+        return [self.records, self.successors, self.exchanged, self.codes, *self.codes.values()]
 
     def own_references(self) -> Counter[int]:
         """How often the history refers to each function and code object, by id."""
@@ -164,20 +166,23 @@ class History:
 
         ``codes`` are code objects that must be found again when a later patch brings them.
         """
-        held: Counter[int] = Counter()
+        counts: Counter[int] = Counter()
         for change in record.changes:
-            held.update(map(id, (change.slot.owner, change.old, change.new)))
-        held.update(id(target.function) for target in record.targets)
-        held.update(id(cache.function) for cache in record.caches)
+            counts.update(map(id, (change.slot.owner, change.old, change.new)))
+        counts.update(id(target.function) for target in record.targets)
+        counts.update(id(cache.function) for cache in record.caches)
         rows: list[Row] = []
         for site, store in codes.items():
-            held.update(map(id, store.values()))
+            counts.update(map(id, store.values()))
             if site in self.codes:
                 rows.append((self.codes[site].update, store))
             elif store:
                 rows.append((operator.setitem, self.codes, site, store))
+        for change in record.changes:
+            both = (*functions_in(change.old), *functions_in(change.new))
+            rows += [(operator.setitem, self.exchanged, id(function), change) for function in both]
         known = self.references
-        rows += [(operator.setitem, known, key, known[key] + count) for key, count in held.items()]
+        rows += [(operator.setitem, known, key, known[key] + count) for key, count in counts.items()]
         return [*rows, (self.records.append, record), *self.point_at(record.generation.number)]
 
     def point_at(self, number: int) -> list[Row]:
@@ -225,8 +230,14 @@ class History:
         return slot._replace(owner=self.now(slot.owner))
 
     def set_aside(self) -> dict[int, FunctionType]:
-        """Functions that `at` has handed out, by id: they stay on the code that they have."""
-        return {id(function): function for function in self.exhibits}
+        """Functions that stay on the code that they have, by id: what `at` handed out, and what gave way to others."""
+        aside = {id(function): function for function in self.exhibits}
+        for change in self.exchanged.values():
+            present = functions_in(held(change.slot))
+            for function in (*functions_in(change.old), *functions_in(change.new)):
+                if all(function is not one for one in present):
+                    aside[id(function)] = function
+        return aside
 
     def named_slots(self) -> set[tuple[Kind, int, str]]:
         """Keys of the names in namespaces that any generation has set."""

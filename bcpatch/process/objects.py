@@ -11,7 +11,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, compress, repeat, starmap
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, TypeGuard
 
 from bcpatch import pythons
@@ -35,6 +35,19 @@ def class_namespace(cls: type) -> Mapping[str, Any]:
 def is_module(candidate: object) -> TypeGuard[ModuleType]:
     """Whether an object is a module by its type; ``isinstance`` would ask its ``__class__``."""
     return issubclass(type(candidate), ModuleType)
+
+
+def parts_of(value: object) -> tuple[FunctionType | None, ...]:
+    """The functions that a descriptor is made around, each at its place, or None where it has none."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    return tuple(part if isinstance(part, FunctionType) else None for part in parts)
+
+
+def functions_in(value: object) -> tuple[FunctionType, ...]:
+    """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
+    return tuple(part for part in parts_of(value) if part is not None)
 
 
 # --- objects of the heap -------------------------------------------------------------
