@@ -20,6 +20,7 @@ from bcpatch.diagnostics import Diagnostic, Error, relative
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
+    from watchdog.observers.api import BaseObserver
 
 SUFFIX: Final = ".py"
 
@@ -255,7 +256,6 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
     Raises OSError where the system can't watch a folder, or that many.
     """
     from watchdog.events import FileSystemEventHandler
-    from watchdog.observers import Observer
 
     shallow: set[str] = set()
 
@@ -273,7 +273,7 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
                     tell(Saved(path, now, Stage.UNSURE))
 
     handler = Handler()
-    observer = Observer()
+    observer = _observer()
 
     for folder in folders:
         for part, recursive in _parts(folder):
@@ -282,6 +282,17 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
                 shallow.add(part)
     observer.start()
     return observer
+
+
+def _observer() -> BaseObserver:
+    """The system's observer; it tells a file that was renamed into a folder from one that is being made there."""
+    if TELLS_CLOSED:
+        from watchdog.observers.inotify import InotifyObserver
+
+        return InotifyObserver(generate_full_events=True)
+    from watchdog.observers import Observer
+
+    return Observer()
 
 
 def _parts(folder: str) -> list[tuple[str, bool]]:
@@ -300,6 +311,6 @@ def _saved(event: FileSystemEvent, now: float) -> Iterator[Saved]:
     if event.is_directory and kind not in {"moved", "deleted"}:
         return
     stages = (_STAGES.get(kind, Stage.UNSURE) if TELLS_CLOSED else Stage.UNSURE, Stage.WHOLE)
-    for path, stage in zip(map(os.fsdecode, (event.src_path, event.dest_path)), stages, strict=True):
+    for path, stage in zip(map(os.fsdecode, (event.src_path or "", event.dest_path or "")), stages, strict=True):
         if path and (event.is_directory or is_source(path)):
             yield Saved(path, now, Stage.UNSURE if event.is_directory else stage)

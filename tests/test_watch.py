@@ -247,6 +247,19 @@ class TestRealSaves:
         outside.replace(watched.folder / "a.py")
         assert watched.batches("a.py") == [{"a.py"}]
 
+    @pytest.mark.skipif(not watch.TELLS_CLOSED, reason="the system does not tell")
+    def test_what_is_renamed_into_place_is_whole_and_what_is_made_there_is_not(self, watched, tmp_path_factory):
+        outside = tmp_path_factory.mktemp("outside") / "b.py"
+        outside.write_text("new = 1\n")
+        outside.replace(watched.folder / "b.py")
+        assert watched.events.get(timeout=30).stage is Stage.WHOLE
+        with open(watched.folder / "c.py", "w"):
+            assert watched.events.get(timeout=30).stage is Stage.UNSURE
+        (watched.folder / "c.py").replace(outside)
+        while (saved := watched.events.get(timeout=30)).stage is Stage.WHOLE:
+            assert saved.path.endswith("c.py")
+        assert saved.stage is Stage.UNSURE
+
     def test_deleted_and_made_again(self, watched):
         (watched.folder / "a.py").unlink()
         assert watched.batches("a.py") == [{"a.py"}]
