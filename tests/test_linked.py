@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -346,6 +347,31 @@ def test_what_another_module_made_of_a_value_at_import_refuses(client_text: str,
         with pytest.raises(Refused, match="BCP210"):
             apply("RATE = 2\n", "RATE = 3\n", History())
         assert live.RATE == 2
+
+
+def test_relative_imports_are_importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {
+        "shop/__init__.py": "from .rates import RATE\n",
+        "shop/rates.py": "RATE = 2\n",
+        "shop/cart.py": "from .rates import RATE as rate\n",
+        "shop/inner/__init__.py": "from ..rates import RATE\n",
+        "shop/inner/deep.py": "from .. import rates\nfrom . import RATE\nfrom ..rates import RATE as deep\n",
+        "shop/__main__.py": "from .rates import RATE\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())  # forgotten afterwards
+    shop, cart, inner, deep, main = map(
+        importlib.import_module, ("shop", "shop.cart", "shop.inner", "shop.inner.deep", "shop.__main__")
+    )
+    main.__name__ = "__main__"  # as ``python -m shop`` has it
+    rates = Module("shop.rates", "shop/rates.py")
+    outcome = builder.compare([source("RATE = 2\n", rates)], [source("RATE = 3\n", rates)], policy="linked")
+    assert outcome.patch is not None
+    load.apply(outcome.patch, History())
+    assert (shop.RATE, cart.rate, inner.RATE, deep.deep, main.RATE) == (3, 3, 3, 3, 3)
 
 
 def test_what_another_module_reads_later_does_not(tmp_path: Path) -> None:

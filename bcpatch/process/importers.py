@@ -86,13 +86,21 @@ def _parsed(text: str) -> ast.Module | None:
 
 def _imported_as(tree: ast.Module, importer: ModuleType, module: str, name: str) -> set[str]:
     """The names under which a module's source imports a name of another module."""
-    own = Module(importer.__name__, "__init__.py" if "__path__" in namespace_of(importer) else "module.py")
+    own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
     bound: set[Import] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             bound.update(shape.bindings(node, own))
     found = {one.name for one in bound if one.module == module and one.attribute == name}
     return found | ({name} if any(one.module == module and one.name == "*" for one in bound) else set())
+
+
+def _package(importer: ModuleType) -> str:
+    """The package that a module's relative imports start from (``importlib._bootstrap._calc___package__``)."""
+    space = namespace_of(importer)
+    parent = getattr(space.get("__spec__"), "parent", None)
+    found = space.get("__package__") if parent is None else parent
+    return found if isinstance(found, str) else ""
 
 
 def _executed(body: list[ast.stmt]) -> Iterator[ast.expr]:
