@@ -12,8 +12,8 @@ import ast
 import difflib
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import CodeType
 
 import msgspec
@@ -36,11 +36,12 @@ from bcpatch.model import (
     Positions,
     ProgramEdit,
     RemovalEdit,
+    Rival,
 )
-from bcpatch.source import importtime, shape
-from bcpatch.source.additions import Found, additions, as_warning, premature
+from bcpatch.source import branches, importtime, order, readers, shape
+from bcpatch.source.additions import Found, additions, as_warning, premature, stale
 from bcpatch.source.facts import recorded
-from bcpatch.source.header import Header, header, is_lazy, variable_annotations
+from bcpatch.source.header import Header, defaults, header, is_lazy, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
 from bcpatch.source.signature import rejected_call, signature
 
@@ -63,6 +64,17 @@ class Changes:
     diagnostics: tuple[Diagnostic, ...]
 
 
+@dataclass
+class Anew:
+    """What is evaluated again: default values, by function and parameters, and every node in it by id."""
+
+    defaults: list[tuple[Function, frozenset[str]]] = field(default_factory=list)
+    nodes: set[int] = field(default_factory=set)
+
+    def note(self, expressions: Iterable[ast.expr]) -> None:
+        self.nodes.update(id(node) for one in expressions for node in ast.walk(one))
+
+
 def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> Changes:
     """Compare two versions of one module source.
 
@@ -70,18 +82,28 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     """
     if old is None:
         return Changes(tuple(_without_base(new, optimization)), ())
-    beyond = additions(old, new, optimization) if policy is Policy.LINKED else Found()
-    found: list[Diagnostic] = [*beyond.diagnostics]
+    found: list[Diagnostic] = []
+    imports = list(_imports(old, new))
+    removed = list(_unimported(old, new, policy, found))
+    reimported = frozenset(edit.binding.name for edit in imports if edit.replaces is not None)
+    reimported |= {edit.name for edit in removed}
+    beyond = additions(old, new, reimported, optimization) if policy is Policy.LINKED else Found()
+    found += beyond.diagnostics
+    anew = Anew()
     edits: list[Edit] = [
         *_program(old, new, optimization, beyond),
-        *_bodies(old, new, optimization, policy, beyond, found),
-        *_imports(old, new),
-        *_unimported(old, new, policy, found),
+        *_bodies(old, new, optimization, policy, beyond, anew, found),
+        *imports,
+        *removed,
         *beyond.edits,
-        *_functions(old, new, policy, optimization, beyond, found),
+        *_functions(old, new, policy, optimization, beyond, anew, found),
     ]
     changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
     found.extend(premature(new, beyond, frozenset(changed)))
+    found.extend(stale(new, beyond, anew.nodes))
+    for function, parameters in anew.defaults:
+        what = beyond.names(), beyond.attributes(), frozenset(changed)
+        found.extend(readers.premature_header(new, function, parameters, *what))
     if not errors(found):
         found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
@@ -126,9 +148,16 @@ def _without_base(new: Unit, optimization: int) -> Iterator[FunctionEdit]:
 
 
 def _functions(
-    old: Unit, new: Unit, policy: Policy, optimization: int, beyond: Found, found: list[Diagnostic]
+    old: Unit,
+    new: Unit,
+    policy: Policy,
+    optimization: int,
+    beyond: Found,
+    anew: Anew,
+    found: list[Diagnostic],
 ) -> Iterator[Edit]:
     pairs, added, removed = _paired(old, new)
+    branched = _Branched(old, pairs)
     for function in added:
         if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
             continue  # of a lambda the statement or the default around it shows as changed
@@ -143,8 +172,9 @@ def _functions(
     for before, after in pairs:
         found.extend(_decorator_findings(before, after, new))
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
-        if same_code and _same_header(before, after):
-            if not _same_positions(before.code, after.code):
+        follows = readers.following(new, after, beyond.names()).keys()
+        if same_code and not follows and _same_header(before, after):
+            if not _same_positions(before.code, after.code) and not branched.is_doubtful(before):
                 yield PositionEdit(
                     before.site,
                     fingerprint.of(before.code),
@@ -158,7 +188,52 @@ def _functions(
         if not same_code and before.site.qualname in ran:
             stale = _import_time_finding(before, after, ran[before.site.qualname], new)
             found.append(stale if policy is Policy.STRICT else as_warning(stale))
-        yield _edit(after, new_header, before, old_header)
+        edit = _edit(after, new_header, before, old_header, frozenset(follows))
+        edit = msgspec.structs.replace(
+            edit, conditional=branched.is_conditional(before), rivals=tuple(branched.rivals(before))
+        )
+        if edit.annotations.changed:
+            annotations = readers.annotations_of(after)
+            found.extend(readers.class_scope(new, annotations, after.chain, after.site.qualname))
+            anew.note(annotations)
+        parameters = {one.parameter for one in (*edit.positional, *edit.keywords) if one.changed or one.follows}
+        if parameters:
+            anew.defaults.append((after, frozenset(parameters)))
+            positional, keywords = defaults(after)
+            anew.note(value for name, value in (*positional, *keywords) if name in parameters)
+        yield edit
+
+
+class _Branched:
+    """The functions of the base that stand in branches, and what continues each."""
+
+    def __init__(self, old: Unit, pairs: Sequence[tuple[Function, Function]]) -> None:
+        self._paths = branches.paths(old.tree)
+        self._continued = {before.site: after for before, after in pairs}
+        self._named: dict[str, list[Function]] = {}
+        for one in old.functions:
+            if self._path(one):
+                self._named.setdefault(one.site.qualname, []).append(one)
+
+    def _path(self, function: Function) -> branches.Path:
+        if id(function.node) in self._paths:
+            return self._paths[id(function.node)]
+        return self._paths.get(id(function.statement), ())
+
+    def is_conditional(self, function: Function) -> bool:
+        return bool(self._path(function))
+
+    def rivals(self, function: Function) -> Iterator[Rival]:
+        path = self._path(function)
+        for other in self._named.get(function.site.qualname, ()) if path else ():
+            if branches.exclude(path, self._path(other)):
+                continued = self._continued.get(other.site, other)
+                prints = fingerprint.of(other.code), fingerprint.of(continued.code)
+                yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
+
+    def is_doubtful(self, function: Function) -> bool:
+        """Whether the code of a function is not enough to tell that it is the one that runs."""
+        return any(fingerprint.of(function.code) in one.prints for one in self.rivals(function))
 
 
 def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
@@ -217,7 +292,9 @@ def _dumped(node: object) -> object:
     return ast.dump(node) if isinstance(node, ast.AST) else node
 
 
-def _edit(after: Function, new: Header, before: Function | None, old: Header | None) -> FunctionEdit:
+def _edit(
+    after: Function, new: Header, before: Function | None, old: Header | None, follows: frozenset[str] = frozenset()
+) -> FunctionEdit:
     code = fingerprint.encode(after.code)
     old_defaults = dict(old.positional + old.keywords) if old else {}
     annotations = _digest(new.annotations)
@@ -228,16 +305,20 @@ def _edit(after: Function, new: Header, before: Function | None, old: Header | N
         replaces=fingerprint.of(before.code) if before else "",
         brings=fingerprint.digest(code),
         code=code,
-        positional=_defaults(new.positional, old_defaults),
-        keywords=_defaults(new.keywords, old_defaults),
+        positional=_defaults(new.positional, old_defaults, follows),
+        keywords=_defaults(new.keywords, old_defaults, follows),
         annotations=Annotations(new.annotations, new.lazy, annotated),
         type_parameters=new.type_parameters if generic or annotated else None,
         replaced_line=before.code.co_firstlineno if before else 0,
     )
 
 
-def _defaults(new: Sequence[tuple[str, Code]], old: dict[str, Code]) -> tuple[Default, ...]:
-    return tuple(Default(parameter, code, _digest(old.get(parameter)) != _digest(code)) for parameter, code in new)
+def _defaults(new: Sequence[tuple[str, Code]], old: dict[str, Code], follows: frozenset[str]) -> tuple[Default, ...]:
+    found = []
+    for parameter, code in new:
+        changed = _digest(old.get(parameter)) != _digest(code)
+        found.append(Default(parameter, code, changed, not changed and parameter in follows))
+    return tuple(found)
 
 
 def _digest(code: Code | None) -> str:
@@ -294,9 +375,11 @@ def _positions(before: CodeType, after: CodeType) -> Positions:
 
 
 def _bodies(
-    old: Unit, new: Unit, optimization: int, policy: Policy, beyond: Found, found: list[Diagnostic]
+    old: Unit, new: Unit, optimization: int, policy: Policy, beyond: Found, anew: Anew, found: list[Diagnostic]
 ) -> Iterator[Edit]:
-    yield from _body(old, new, None, None, optimization, policy, beyond, found)
+    yield from _body(old, new, None, None, optimization, policy, beyond, anew, found)
+    found.extend(order.reordered(old, new, None, None))
+    several = Counter(made.qualname for made in new.classes)
     waiting: dict[str, list[Class]] = {}
     for made in old.classes:
         waiting.setdefault(made.qualname, []).append(made)
@@ -308,8 +391,14 @@ def _bodies(
             continue
         before = same.pop(0)
         found.extend(_class_findings(before, made, new))
-        yield from _body(old, new, before, made, optimization, policy, beyond, found)
-        if pythons.CLASS_BODY_POSITIONS:
+        for edit in _body(old, new, before, made, optimization, policy, beyond, anew, found):
+            if several[made.qualname] > 1 and isinstance(edit, AnnotationsEdit):
+                message = f"there are several classes `{made.qualname}`, and which one the process holds is not known"
+                found.append(finding("BCP213", message, new.place(made.node)))
+                continue
+            yield edit
+        found.extend(order.reordered(old, new, before, made))
+        if pythons.CLASS_BODY_POSITIONS and several[made.qualname] == 1:
             yield from _class_positions(before, made)
     for left in waiting.values():
         found.extend(
@@ -337,6 +426,7 @@ def _body(
     optimization: int,
     policy: Policy,
     beyond: Found,
+    anew: Anew,
     found: list[Diagnostic],
 ) -> Iterator[Edit]:
     """Compare what one body executes: the module's, or that of one class."""
@@ -360,6 +450,8 @@ def _body(
         message = f"the annotated variables of `{qualname}` may be its generated fields"
         found.append(finding("BCP207", message, new.place(changed)))
         return
+    anew.note(now.annotations.values())
+    found.extend(readers.class_scope(new, now.annotations.values(), after.chain if after else (), qualname))
     code = variable_annotations(new, after, now.annotations, optimization)
     yield AnnotationsEdit(qualname, Annotations(code, is_lazy(new), True))
 

@@ -264,6 +264,17 @@ RULES = {
         Rule("BCP510", "default value lost", "restart the process: something has changed the function's defaults"),
         Rule("BCP512", "value changed by the process", "restart the process, or keep the value as it is"),
         Rule("BCP513", "name to be added is there already", "build against the source that the process runs"),
+        Rule(
+            "BCP514",
+            "branch that did not run",
+            "nothing to do: this process took another way through the module",
+            Severity.NOTE,
+        ),
+        Rule(
+            "BCP515",
+            "branch that can't be told",
+            "restart the process, or make the change outside of the `if` or `try`",
+        ),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),

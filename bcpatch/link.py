@@ -28,7 +28,7 @@ from bcpatch.model import (
     ProgramEdit,
     Site,
 )
-from bcpatch.process import sources
+from bcpatch.process import branches, sources
 from bcpatch.process.bring import obstacles
 from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule, LinkedSite, Still, locate
@@ -72,9 +72,10 @@ def link(
         objects = loaded(part.module)
         if not objects:
             found.append(finding("BCP501", f"module {part.module.name} is not loaded", Place(part.module.path)))
-        modules += [
-            LinkedModule(part, one, sources.file_of(one), sources.is_on_disk(one, part.source)) for one in objects
-        ]
+        for one in objects:
+            ours, said = branches.decided(part, one, sources.file_of(one))
+            found += said
+            modules.append(LinkedModule(ours, one, sources.file_of(one), sources.is_on_disk(one, part.source)))
     found += _names(patch, modules)
     for module in modules:
         found += _program(module)

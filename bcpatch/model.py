@@ -187,12 +187,14 @@ class Default(Noun, frozen=True):
 
     ``expression`` takes no argument and returns the value. ``changed`` is False where
     the expression is the base's: then the object that the process holds for this
-    parameter is kept.
+    parameter is kept, unless it ``follows`` names that change with the patch: then it
+    must still be what the expression gives before, and becomes what it gives after.
     """
 
     parameter: str
     expression: Code
     changed: bool
+    follows: bool = False
 
 
 class Annotations(Noun, frozen=True):
@@ -208,6 +210,16 @@ class Annotations(Noun, frozen=True):
     changed: bool
 
 
+class Rival(Noun, frozen=True):
+    """A function of the same name in another branch (``if``, ``try``) of the module: one of the two runs.
+
+    ``prints`` are the fingerprints of its code, old and new, ``line`` its first line in the base.
+    """
+
+    prints: tuple[str, ...]
+    line: int
+
+
 class FunctionEdit(Noun, frozen=True, tag="function"):
     """A function whose compiled code, defaults, annotations or type parameters changed.
 
@@ -216,6 +228,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
     returns a function that has the new type parameters and annotations, where these changed (PEP 695).
     ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
+    ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches.
     """
 
     site: Site
@@ -227,6 +240,8 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     annotations: Annotations
     type_parameters: Code | None
     replaced_line: int = 0
+    conditional: bool = False
+    rivals: tuple[Rival, ...] = ()
 
 
 class PositionEdit(Noun, frozen=True, tag="position"):
@@ -247,11 +262,16 @@ class ClassPositionEdit(Noun, frozen=True, tag="class position"):
 
 
 class ImportEdit(Noun, frozen=True, tag="import"):
-    """A name that an added or changed import statement binds. Imports run before the swap."""
+    """A name that an added or changed import statement binds. Imports run before the swap.
+
+    ``when`` is an expression that is True where the branch that it stands in has run, and False where it
+    has not; None outside of branches. Additions and values have the same.
+    """
 
     binding: Import
     replaces: Import | None
     line: int
+    when: Code | None = None
 
 
 class DocstringEdit(Noun, frozen=True, tag="docstring"):
@@ -282,6 +302,7 @@ class AdditionEdit(Noun, frozen=True, tag="addition"):
     code: Code
     line: int
     extends: bool = False
+    when: Code | None = None
 
 
 class ValueEdit(Noun, frozen=True, tag="value"):
@@ -295,6 +316,7 @@ class ValueEdit(Noun, frozen=True, tag="value"):
     replaces: Code
     code: Code
     line: int
+    when: Code | None = None
 
 
 class RemovalEdit(Noun, frozen=True, tag="removal"):

@@ -83,6 +83,8 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
         edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
         if any(_may_have_run(one, after) for one in new.functions if one.site in edited):
             return None
+        if any(isinstance(edit, FunctionEdit) and _evaluates(edit) for edit in changed.edits):
+            return None
         moved = _moved(before, after, below, now._replace(flags=new.code.co_flags & _FUTURE_FLAGS), ordinals)
     except (Refused, Untold):
         return None
@@ -198,6 +200,11 @@ def _executed(node: ast.Module | ast.ClassDef, unit: Unit) -> object:
         [shape.shape(one) for one in getattr(node, "decorator_list", ())],
         [(type(one), one.name) for one in node.body if isinstance(one, shape.DEFINITIONS)],
     )
+
+
+def _evaluates(edit: FunctionEdit) -> bool:
+    """Whether a patch evaluates something of a function's header, which may read names of any other section."""
+    return edit.annotations.changed or any(one.changed for one in (*edit.positional, *edit.keywords))
 
 
 def _is_elsewhere(unit: Unit, version: _Version, above: int, below: int) -> bool:

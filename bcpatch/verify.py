@@ -107,7 +107,7 @@ class _Unit:
 
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.edits:
-        if isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
+        if isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit) or getattr(edit, "when", None) is not None:
             message = "a strict patch neither adds nor removes names, nor changes values"
             yield finding("BCP408", message, Place(part.module.path))
 
@@ -115,6 +115,9 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
 def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
     imports = importing(part.imports)
     for edit in part.edits:
+        when = getattr(edit, "when", None)
+        if when is not None:
+            yield _Unit(when, Scope(text, policy, imports, None, "default"), runs=False)
         match edit:
             case FunctionEdit():
                 scope = Scope(text, policy, imports, edit.site, around=edit.site.qualname.rpartition(".")[0])
@@ -122,17 +125,17 @@ def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
             case AnnotationsEdit(qualname=qualname, annotations=annotations) if annotations.code is not None:
                 yield _Unit(annotations.code, Scope(text, policy, imports, None, "annotation", around=qualname))
             case AdditionEdit(owner=owner):
-                yield _Unit(edit.code, Scope(text, policy, imports, None, around=owner))
+                yield _Unit(edit.code, Scope(text, policy, imports, None, around=owner), runs=when is None)
             case ValueEdit(owner=owner):
                 scope = Scope(text, policy, imports, None, "default", around=owner)
-                yield _Unit(edit.code, scope)
+                yield _Unit(edit.code, scope, runs=when is None)
                 yield _Unit(edit.replaces, scope, runs=False)
 
 
 def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
     yield _Unit(edit.code, scope)
     for default in (*edit.positional, *edit.keywords):
-        yield _Unit(default.expression, replace(scope, role="default"), default.changed)
+        yield _Unit(default.expression, replace(scope, role="default"), default.changed or default.follows)
     if edit.annotations.code is not None:
         yield _Unit(edit.annotations.code, replace(scope, role="annotation"), edit.annotations.changed)
     if edit.type_parameters is not None:

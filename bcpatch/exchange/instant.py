@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.exchange import flights
-from bcpatch.process import guards, swap
+from bcpatch.process import classes, guards, swap
 from bcpatch.process.history import Cache
 from bcpatch.process.locate import Still
 from bcpatch.process.swap import Change, Kind, Slot
@@ -84,6 +84,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
     own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
+    clear += classes.forgotten_answers(wanted.changes)
     while True:
         if not wanted.certain:
             time.sleep(_FRESH_GIL)

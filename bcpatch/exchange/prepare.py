@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Place, Refused, finding
+from bcpatch.diagnostics import NOWHERE, Place, Refused, finding
 from bcpatch.exchange import codes
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.replace import replacement
@@ -33,7 +33,7 @@ from bcpatch.model import (
     Site,
     ValueEdit,
 )
-from bcpatch.process import bring, nested, sources
+from bcpatch.process import bring, classes, nested, sources
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History, SiteChange, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
@@ -63,6 +63,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
                 _import(module, edit, brought)
         _bring(module, brought, ready)
     ready.changes += brought.changes
+    ready.changes += _run("the abstract methods of a class", NOWHERE, None, classes.abstract_changes, brought.changes)
     for module in plan.modules:
         for needed in module.part.links:
             _reach(module, needed)
@@ -70,12 +71,12 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
             if isinstance(edit, DocstringEdit):
                 _docstring(module, edit, ready)
             elif isinstance(edit, AnnotationsEdit):
-                _annotations_of_owner(module, edit, ready)
+                _annotations_of_owner(module, edit, brought.pending(module.object), ready)
             elif isinstance(edit, ClassPositionEdit) and module.on_disk:
                 _class_positions(module, edit, ready)
     for site in plan.sites:
         if isinstance(site.edit, FunctionEdit):
-            _function(site, site.edit, history, ready)
+            _function(site, site.edit, history, brought.pending(site.module.object), ready)
         else:
             codes.refresh(site, site.edit, history, ready)
 
@@ -146,10 +147,18 @@ def _reach(module: LinkedModule, needed: Link) -> None:
         raise Refused([finding("BCP505", message, Place(module.file))])
 
 
-def _value(code: Code, module: LinkedModule, what: str, site: Site | None, qualname: str = "") -> Any:
+def _value(
+    code: Code,
+    module: LinkedModule,
+    what: str,
+    site: Site | None,
+    qualname: str = "",
+    pending: Mapping[str, object] = MappingProxyType({}),
+) -> Any:
     """What an expression of the patch gives in the module's namespace.
 
     ``qualname`` is what it belongs to: type parameters of the classes around that are known to it.
+    ``pending`` are names of the module as they will be after the swap.
     """
     name = sources.name_for(module.part.module.path, module.part.source)
     known = _type_parameters_around(module, qualname) if code.freevars else {}
@@ -158,7 +167,10 @@ def _value(code: Code, module: LinkedModule, what: str, site: Site | None, qualn
         message = f"{what} needs {', '.join(missing)} of the code around it, which has run already"
         raise Refused([finding("BCP212", message, Place(module.file, code.first_line), site=site)])
     cells = tuple(CellType(known[free]) for free in code.freevars)
-    function = FunctionType(fingerprint.decode(code, name), vars(module.object), code.name, None, cells)
+    space = vars(module.object)
+    if not pending.keys().isdisjoint(code.names):
+        space = {**space, **pending}
+    function = FunctionType(fingerprint.decode(code, name), space, code.name, None, cells)
     return _run(what, Place(module.file, code.first_line), site, function)
 
 
@@ -220,23 +232,26 @@ def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
 # --- functions ----------------------------------------------------------------------
 
 
-def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Prepared) -> None:
+def _function(
+    site: LinkedSite, edit: FunctionEdit, history: History, pending: Mapping[str, object], ready: Prepared
+) -> None:
     code = codes.built(site, edit.code, history, ready)
     changed = {
-        one.parameter: _value(
-            one.expression, site.module, f"the default of {one.parameter}", edit.site, edit.site.qualname
-        )
+        one.parameter: _computed(one, site, pending) for one in (*edit.positional, *edit.keywords) if one.changed
+    }
+    followed = {
+        one.parameter: (_computed(one, site, {}), _computed(one, site, pending))
         for one in (*edit.positional, *edit.keywords)
-        if one.changed
+        if one.follows
     }
     replaced = fingerprint.of(site.functions[0].__code__)
     for function in site.functions:
         codes.keep(edit.site, function.__code__, history, ready)
         values = {
             "__code__": code,
-            **_new_defaults(site, edit, function, changed),
+            **_new_defaults(site, edit, function, {**changed, **_followed(site, function, followed)}),
             **_new_docstring(function, code),
-            **_new_types(site, edit, function),
+            **_new_types(site, edit, function, pending),
         }
         if function.__code__.co_freevars == code.co_freevars:
             for name, value in values.items():
@@ -248,6 +263,21 @@ def _function(site: LinkedSite, edit: FunctionEdit, history: History, ready: Pre
         ready.loose += closure_changes(closure.function, nested.at(code, closure.path))
     ready.sites.append(SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures)))
     ready.caches += site.caches
+
+
+def _computed(default: Default, site: LinkedSite, pending: Mapping[str, object]) -> Any:
+    what, named = f"the default of {default.parameter}", site.edit.site
+    return _value(default.expression, site.module, what, named, named.qualname, pending)
+
+
+def _followed(site: LinkedSite, function: FunctionType, values: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Defaults that change with what they were computed from, if they still are what that gave."""
+    running = _defaults(function)
+    for name, (old, new) in values.items():
+        if name not in running or not (bring.same(running[name], old) or bring.same(running[name], new)):
+            message = f"the default of `{name}` no longer is what its expression gave: the process has changed it"
+            raise Refused([finding("BCP512", message, Place(site.module.file), site=site.edit.site)])
+    return {name: new for name, (_, new) in values.items()}
 
 
 def _replace(site: LinkedSite, function: FunctionType, values: dict[str, Any], ready: Prepared) -> None:
@@ -288,19 +318,21 @@ def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
     return {"__doc__": new} if old != new and function.__doc__ == old else {}
 
 
-def _new_types(site: LinkedSite, edit: FunctionEdit, function: FunctionType) -> dict[str, Any]:
+def _new_types(
+    site: LinkedSite, edit: FunctionEdit, function: FunctionType, pending: Mapping[str, object]
+) -> dict[str, Any]:
     """The annotations, and of a generic function the type parameters that they name, where these changed."""
     new = edit.annotations
     around = edit.site.qualname
     if edit.type_parameters is not None:
-        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, around)
+        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, around, pending)
         annotations = "__annotate__" if new.lazy else "__annotations__"
         return {"__type_params__": made.__type_params__, annotations: getattr(made, annotations)}
     if not new.changed:
         return {}
     if new.lazy:
         return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function)}
-    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around)
+    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around, pending)
     return {"__annotations__": value}
 
 
@@ -314,7 +346,7 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
 
 
 def _default(one: Default, changed: Mapping[str, Any], running: Mapping[str, Any], site: LinkedSite) -> Any:
-    if one.changed:
+    if one.parameter in changed:
         return changed[one.parameter]
     if one.parameter not in running:
         message = f"parameter {one.parameter} has lost its default value in the running process"
@@ -384,7 +416,9 @@ def _docstring(module: LinkedModule, edit: DocstringEdit, ready: Prepared) -> No
         codes.change(ready, slot, edit.text)
 
 
-def _annotations_of_owner(module: LinkedModule, edit: AnnotationsEdit, ready: Prepared) -> None:
+def _annotations_of_owner(
+    module: LinkedModule, edit: AnnotationsEdit, pending: Mapping[str, object], ready: Prepared
+) -> None:
     new = edit.annotations
     owner = _owner(module, edit.qualname)
     if new.lazy:
@@ -392,7 +426,7 @@ def _annotations_of_owner(module: LinkedModule, edit: AnnotationsEdit, ready: Pr
         annotate = None if new.code is None else _annotate(module, new.code, owner)
         codes.change(ready, Slot(kind, target, "__annotate__"), annotate)
         return
-    value = {} if new.code is None else _value(new.code, module, "an annotation", None)
+    value = {} if new.code is None else _value(new.code, module, "an annotation", None, "", pending)
     codes.change(ready, _slot(owner, "__annotations__"), value)
 
 

@@ -8,6 +8,7 @@ call what is added; all else becomes visible in the swap. Nothing here makes a s
 from __future__ import annotations
 
 import re
+import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,16 +17,15 @@ from typing import Any, Final
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.model import AdditionEdit, AnnotationsEdit, RemovalEdit, ValueEdit
-from bcpatch.process import importers
+from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
+from bcpatch.process import classes, importers
 from bcpatch.process.locate import LinkedModule
-from bcpatch.process.objects import class_namespace, namespace_of
+from bcpatch.process.objects import class_namespace, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 Run = Callable[..., Any]
 
 _IMPLICIT_CLASS_METHODS: Final = frozenset({"__init_subclass__", "__class_getitem__"})
-_QUIET_INITIALIZERS: Final = frozenset({"builtins", "typing", "typing_extensions", "abc", "collections.abc"})
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +39,7 @@ class Brought:
     changes: list[Change] = field(default_factory=list)
     early: list[Change] = field(default_factory=list)
     values: dict[int, dict[str, object]] = field(default_factory=dict)
+    sources: importers.Sources = field(default_factory=importers.Sources)
 
     def pending(self, owner: object) -> dict[str, object]:
         """Names of a module or class as they will be after the swap, as far as these differ."""
@@ -47,12 +48,20 @@ class Brought:
     def in_class(self, owner: type, name: str, value: object) -> None:
         """Bind a class's name in the swap."""
         slot = Slot(Kind.CLASS, owner, name)
+        origin = sys.modules.get(owner.__module__)
+        if held(slot) is not ABSENT and is_module(origin):
+            stale = list(importers.attribute_used_at_import(self.sources, origin, owner, name))
+            if stale:
+                raise Refused(stale)
         self.changes = [change for change in self.changes if change.slot.key != slot.key]
         self.changes.append(Change(slot, held(slot), value))
         self.pending(owner)[name] = value
 
     def bind(self, module: LinkedModule, name: str, value: object) -> None:
-        """Bind a module's name: at once where it is new, in the swap where something may read it."""
+        """Bind a module's name: at once where it is new, in the swap where something may read it.
+
+        Raises `Refused` (BCP210) where another module used what it holds while that was imported.
+        """
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
         old = held(slot)
         if old is value:
@@ -62,9 +71,12 @@ class Brought:
             namespace_of(module.object)[name] = value
             self.early.append(change)
             return
+        stale = list(importers.used_at_import(self.sources, module.object, name, old))
+        if stale:
+            raise Refused(stale)
         self.changes.append(change)
         self.pending(module.object)[name] = value
-        self.changes += (Change(one, old, value) for one in importers.slots(module.object, name, old))
+        self.changes += (Change(one, old, value) for one in importers.slots(self.sources, module.object, name, old))
 
 
 # --- what can be known before anything runs ------------------------------------------------
@@ -75,15 +87,15 @@ def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
     for edit in module.part.edits:
         if isinstance(edit, AnnotationsEdit) and edit.qualname:
             owner = owner_of(module, edit.qualname)
-            reason = None if owner is None else _reader_of_classes(owner)
+            reason = None if owner is None else classes.reader_of_values(owner)
             if reason:
                 message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
                 yield finding("BCP207", message, Place(module.file))
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:
-            if isinstance(edit, AdditionEdit) and not edit.extends and edit.names[0] in namespace_of(module.object):
-                message = f"`{module.object.__name__}.{edit.names[0]}` is there already"
+            if isinstance(edit, AdditionEdit) and not edit.extends and _there(edit, namespace_of(module.object)):
+                message = f"`{module.object.__name__}.{_there(edit, namespace_of(module.object))}` is there already"
                 yield finding("BCP513", message, Place(module.file, edit.line))
             continue
         owner = owner_of(module, edit.owner)
@@ -91,10 +103,14 @@ def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
         place = Place(module.file, line)
         if owner is None:
             yield finding("BCP502", f"{module.object.__name__} holds no class {edit.owner}", place)
-        elif isinstance(edit, AdditionEdit) and not edit.extends and edit.names[0] in class_namespace(owner):
-            yield finding("BCP513", f"`{edit.owner}.{edit.names[0]}` is there already", place)
-        elif isinstance(edit, ValueEdit | RemovalEdit) or _has_values(edit):
-            reason = _reader_of_classes(owner)
+        elif isinstance(edit, AdditionEdit) and not edit.extends and _there(edit, class_namespace(owner)):
+            message = f"`{edit.owner}.{_there(edit, class_namespace(owner))}` is there already"
+            yield finding("BCP513", message, place)
+        else:
+            names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
+            reason = classes.reader_of_methods(owner, names)
+            if _has_values(edit, owner):
+                reason = reason or classes.reader_of_values(owner)
             if reason:
                 yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", place)
 
@@ -110,19 +126,18 @@ def owner_of(module: LinkedModule, qualname: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
-def _has_values(edit: AdditionEdit) -> bool:
-    made = {constant.name for constant in edit.code.constants if isinstance(constant, type(edit.code))}
-    return any(name not in made for name in edit.names)
+def _there(edit: AdditionEdit, space: Mapping[str, object]) -> str | None:
+    return next((name for name in edit.names if name in space), None)
 
 
-def _reader_of_classes(owner: type) -> str | None:
-    """What looks at a class's attributes when the class is made: a metaclass, or a base."""
-    if type(owner) not in (type, ABCMeta):
-        return f"its metaclass `{type(owner).__qualname__}`"
-    for base in owner.__mro__[1:]:
-        if "__init_subclass__" in class_namespace(base) and base.__module__ not in _QUIET_INITIALIZERS:
-            return f"`{base.__qualname__}.__init_subclass__`"
-    return None
+def _has_values(edit: AdditionEdit | ValueEdit | RemovalEdit, owner: type) -> bool:
+    """Whether an edit of a class is about more than methods."""
+    if isinstance(edit, RemovalEdit):
+        return edit.name in class_namespace(owner) and not classes.is_plain_method(class_namespace(owner)[edit.name])
+    if isinstance(edit, ValueEdit):
+        return True
+    made = tuple(constant.name for constant in edit.code.constants if isinstance(constant, Code))
+    return not all(name.endswith(made) for name in edit.names)  # a private name is stored with its class's before it
 
 
 # --- additions -------------------------------------------------------------------------------
@@ -148,6 +163,9 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
             cell.cell_contents = owner if name == "__classcell__" else class_namespace(owner)
     for name in edit.names:
         value = _as_class_attribute(name, namespace[name])
+        if type(owner) not in (type, ABCMeta) and not classes.is_plain_method(value):
+            message = f"`{edit.owner}.{name}` may be read when the class is made, by its metaclass"
+            raise Refused([finding("BCP207", message, place)])
         named = getattr(type(value), "__set_name__", None)
         if named is not None:
             run(f"__set_name__ of {name}", place, None, named, value, owner, name)
@@ -236,9 +254,6 @@ def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run,
     if owner is not None:
         brought.in_class(owner, edit.name, new)
         return
-    stale = list(importers.used_at_import(module.object, edit.name, running))
-    if stale:
-        raise Refused(stale)
     brought.bind(module, edit.name, new)
 
 

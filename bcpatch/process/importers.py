@@ -11,64 +11,44 @@ import importlib.util
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.classes import with_subclasses
+from bcpatch.process.objects import class_namespace, is_module, namespace_of
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
-from bcpatch.source.outline import executed
-
-#: An import of whatever names there are.
-_STAR: Final = re.compile(r"import[\s\\]*\*")
+from bcpatch.source.evaluated import evaluated
 
 
-def slots(module: ModuleType, name: str, value: object) -> Iterator[Slot]:
-    """The names that ``from module import name`` bound to a value in other modules."""
-    for other in _others(module):
-        space = namespace_of(other)
-        aliases = _bound_to(space, value)
-        text = _text(other) if aliases else ""
-        tree = _parsed(text) if name in text or (name in aliases and _STAR.search(text)) else None
-        if tree is not None:
-            imported = _imported_as(tree, other, module.__name__, name)
-            yield from (Slot(Kind.NAMESPACE, space, alias) for alias in aliases if alias in imported)
+class Sources:
+    """The sources of loaded modules, each read and parsed once at most."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._trees: dict[str, ast.Module | None] = {}
+
+    def tree(self, module: ModuleType, words: Collection[str]) -> ast.Module | None:
+        """A loaded module's source, if it says one of some words or imports whatever there is; else None."""
+        file = namespace_of(module).get("__file__")
+        if not isinstance(file, str) or not file.endswith(".py"):
+            return None
+        if file not in self._texts:
+            self._texts[file] = _text(file)
+        text = self._texts[file]
+        if not (any(word in text for word in words) or _STAR.search(text)):
+            return None
+        if file not in self._trees:
+            self._trees[file] = _parsed(text)
+        return self._trees[file]
 
 
-def used_at_import(module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
-    """Statements of other modules that used the value while these were imported: what came of it stays (BCP210)."""
-    for other in _others(module):
-        space = namespace_of(other)
-        values, modules = _bound_to(space, value), _bound_to(space, module)
-        text = _text(other) if values or modules else ""
-        tree = _parsed(text) if name in text else None
-        if tree is None:
-            continue
-        names = set(values) & _imported_as(tree, other, module.__name__, name)
-        for node in _executed(tree.body):
-            if _reads(node, names, set(modules), name):
-                message = f"`{other.__name__}` used `{module.__name__}.{name}` when it was imported"
-                yield finding("BCP210", message, Place(str(space.get("__file__")), node.lineno))
-                break
-
-
-def _others(module: ModuleType) -> list[ModuleType]:
-    return [one for one in list(sys.modules.values()) if is_module(one) and one is not module]
-
-
-def _bound_to(space: dict[str, object], value: object) -> list[str]:
-    return [name for name, bound in list(space.items()) if bound is value]
-
-
-def _text(module: ModuleType) -> str:
-    """A loaded module's source, its identifiers as the parser reads them (PEP 3131); empty where there is none."""
-    file = namespace_of(module).get("__file__")
-    if not isinstance(file, str) or not file.endswith(".py"):
-        return ""
+def _text(file: str) -> str:
+    """A source, its identifiers as the parser reads them (PEP 3131); empty where there is none."""
     try:
         text = importlib.util.decode_source(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -77,20 +57,106 @@ def _text(module: ModuleType) -> str:
 
 
 def _parsed(text: str) -> ast.Module | None:
-    """The syntax tree of a source. Most are not parsed: a text that lacks a name neither imports nor reads it."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError):
         return None
 
 
+#: An import of whatever names there are.
+_STAR: Final = re.compile(r"import[\s\\]*\*")
+_MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
+_DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def slots(sources: Sources, module: ModuleType, name: str, value: object) -> Iterator[Slot]:
+    """The names that ``from module import name`` bound to a value in other modules, and in the importers of these."""
+    waiting = [(module, name)]
+    known = {(id(module), name)}
+    while waiting:
+        origin, taken = waiting.pop()
+        for other, tree in _holders(sources, origin, (value,), (taken,)):
+            space = namespace_of(other)
+            for alias in _imported_as(tree, other, origin.__name__, taken):
+                if space.get(alias) is value and (id(other), alias) not in known:
+                    known.add((id(other), alias))
+                    waiting.append((other, alias))
+                    yield Slot(Kind.NAMESPACE, space, alias)
+
+
+def used_at_import(sources: Sources, module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
+    """Statements of other modules that used the value while these were imported: what came of it stays (BCP210).
+
+    They may have used it by a function or a class of the module that reads it.
+    """
+    readers = _readers(namespace_of(module), name)
+    words = (name, *readers)
+    for other, tree in _holders(sources, module, (value, module, *readers.values()), words):
+        space = namespace_of(other)
+        names = {alias for alias in _imported_as(tree, other, module.__name__, name) if space.get(alias) is value}
+        used = _Use(space, module, name, names, set(map(id, readers.values())))
+        yield from used.findings(tree, f"`{other.__name__}` used `{module.__name__}.{name}` when it was imported")
+    # what took it may have passed it on
+    for slot in slots(sources, module, name, value):
+        origin = next(one for one in _modules() if namespace_of(one) is slot.owner)
+        for other, tree in _holders(sources, origin, (value, origin), (slot.name,)):
+            space = namespace_of(other)
+            names = {one for one in _imported_as(tree, other, origin.__name__, slot.name) if space.get(one) is value}
+            used = _Use(space, origin, slot.name, names, set())
+            yield from used.findings(tree, f"`{other.__name__}` used `{module.__name__}.{name}` when it was imported")
+
+
+def attribute_used_at_import(sources: Sources, module: ModuleType, owner: type, name: str) -> Iterator[Diagnostic]:
+    """Statements of other modules that read an attribute of a class while these were imported (BCP210)."""
+    owners = with_subclasses(owner)
+    for other, tree in _holders(sources, module, (module, *owners), (name,)):
+        used = _Use(namespace_of(other), None, name, set(), set(), frozenset(map(id, owners)))
+        yield from used.findings(tree, f"`{other.__name__}` used `{owner.__qualname__}.{name}` when it was imported")
+
+
+def star_importers(sources: Sources, module: ModuleType) -> Iterator[ModuleType]:
+    """Modules whose top level has ``from module import *``, as far as they share a name with it."""
+    public = [value for name, value in list(namespace_of(module).items()) if not name.startswith("__")]
+    for other, tree in _holders(sources, module, public, ()):
+        if any(one.module == module.__name__ and one.name == "*" for one in _bound(tree.body, other)):
+            yield other
+
+
+# --- loaded modules and their sources ------------------------------------------------------
+
+
+def _modules() -> list[ModuleType]:
+    return [one for one in list(sys.modules.values()) if is_module(one)]
+
+
+def _holders(
+    sources: Sources, module: ModuleType, values: Iterable[object], words: Collection[str]
+) -> Iterator[tuple[ModuleType, ast.Module]]:
+    """Other modules that have a name for one of some values, or for a package around, and say one of some words."""
+    wanted = set(map(id, values))
+    around = module.__name__
+    while around:
+        if around in sys.modules:
+            wanted.add(id(sys.modules[around]))
+        around = around.rpartition(".")[0]
+    for other in _modules():
+        if other is not module and not wanted.isdisjoint(map(id, list(namespace_of(other).values()))):
+            tree = sources.tree(other, words)
+            if tree is not None:
+                yield other, tree
+
+
+def _bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
+    """What import statements among some nodes bind in a module."""
+    own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            yield from shape.bindings(node, own)
+
+
 def _imported_as(tree: ast.Module, importer: ModuleType, module: str, name: str) -> set[str]:
     """The names under which a module's source imports a name of another module."""
-    own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
-    bound: set[Import] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            bound.update(shape.bindings(node, own))
+    bound = set(_bound(ast.walk(tree), importer))
     found = {one.name for one in bound if one.module == module and one.attribute == name}
     return found | ({name} if any(one.module == module and one.name == "*" for one in bound) else set())
 
@@ -103,20 +169,115 @@ def _package(importer: ModuleType) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _executed(body: list[ast.stmt]) -> Iterator[ast.expr]:
-    """The expressions that executing a module and its class bodies evaluates, the main program aside."""
-    for statement in body:
-        if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
-            continue
-        yield from (node for node in executed([statement]) if isinstance(node, ast.expr))
-        if isinstance(statement, ast.ClassDef):
-            yield from _executed(statement.body)
+# --- what was used ---------------------------------------------------------------------------
 
 
-def _reads(node: ast.expr, names: set[str], modules: set[str], name: str) -> bool:
-    match node:
-        case ast.Name(id=found, ctx=ast.Load()):
-            return found in names
-        case ast.Attribute(value=ast.Name(id=found), attr=attribute, ctx=ast.Load()):
-            return found in modules and attribute == name
-    return False
+class _Use:
+    """How a module's import may have used a name of another: its own, by that module, or by what reads it there."""
+
+    def __init__(
+        self,
+        space: dict[str, object],
+        module: ModuleType | None,
+        name: str,
+        names: set[str],
+        readers: set[int],
+        owners: frozenset[int] = frozenset(),
+    ) -> None:
+        self._space, self._module, self._name = space, module, name
+        self._names, self._readers, self._owners = names, readers, owners
+
+    def findings(self, tree: ast.Module, message: str) -> Iterator[Diagnostic]:
+        """The first statement that did, for a module's source."""
+        own = self._own_readers(tree)
+        for node in (node for statement in tree.body for node in evaluated(statement)):
+            if self._reads(node) or self._calls(node, own):
+                file = str(self._space.get("__file__"))
+                yield finding("BCP210", message, Place(file, getattr(node, "lineno", 0)))
+                return
+
+    def _reads(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Name(id=found, ctx=ast.Load()):
+                return found in self._names
+            case ast.Attribute(value=value, attr=attribute, ctx=ast.Load()) if attribute == self._name:
+                held = self._resolved(value)
+                return held is not None and (held is self._module or id(held) in self._owners)
+        return False
+
+    def _calls(self, node: ast.AST, own: set[str]) -> bool:
+        """Whether it calls something that reads the name: a function, or a class whose making does."""
+        called = node.func if isinstance(node, ast.Call) else None
+        if called is None:
+            return False
+        return (isinstance(called, ast.Name) and called.id in own) or id(self._resolved(called)) in self._readers
+
+    def _own_readers(self, tree: ast.Module) -> set[str]:
+        """Functions and classes of the module itself that read the name, directly or by each other."""
+        defined = {node.name: _run_by_call(node) for node in tree.body if isinstance(node, _DEFINITIONS)}
+        found: set[str] = set()
+        grown = True
+        while grown:
+            more = {
+                name
+                for name, nodes in defined.items()
+                if name not in found and any(self._reads(node) or self._calls(node, found) for node in nodes)
+            }
+            found |= more
+            grown = bool(more)
+        return found
+
+    def _resolved(self, node: ast.expr) -> object:
+        """What a dotted expression holds, as far as it leads through modules and classes."""
+        match node:
+            case ast.Name(id=name):
+                return self._space.get(name)
+            case ast.Attribute(value=value, attr=attribute):
+                held = self._resolved(value)
+                if is_module(held):
+                    return namespace_of(held).get(attribute)
+                if isinstance(held, type):
+                    return class_namespace(held).get(attribute)
+        return None
+
+
+def _run_by_call(definition: ast.stmt) -> list[ast.AST]:
+    """The code that a call of a function, or of a class, runs."""
+    if isinstance(definition, ast.ClassDef):
+        inner = [one for one in definition.body if isinstance(one, _DEFINITIONS) and one.name in _MAKERS]
+        return [node for one in inner for node in ast.walk(one)]
+    return [node for part in getattr(definition, "body", ()) for node in ast.walk(part)]
+
+
+def _readers(space: dict[str, object], name: str) -> dict[str, object]:
+    """The functions and classes of a module whose call reads one of its names, directly or by each other."""
+    codes = {key: _codes(value, space) for key, value in list(space.items())}
+    found: dict[str, object] = {}
+    grown = True
+    while grown:
+        wanted = {name, *found}
+        more = {
+            key: space[key]
+            for key, some in codes.items()
+            if key not in found and any(not wanted.isdisjoint(_names(code)) for code in some)
+        }
+        found.update(more)
+        grown = bool(more)
+    return found
+
+
+def _codes(value: object, space: dict[str, object]) -> list[CodeType]:
+    """The code that calling a value of a module runs there."""
+    if isinstance(value, type) and value.__module__ == space.get("__name__"):
+        made = [class_namespace(value).get(name) for name in _MAKERS]
+        return [one.__code__ for one in made if isinstance(one, FunctionType) and one.__globals__ is space]
+    while isinstance(value, FunctionType) and "__wrapped__" in vars(value):
+        value = vars(value)["__wrapped__"]
+    return [value.__code__] if isinstance(value, FunctionType) and value.__globals__ is space else []
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

@@ -12,14 +12,14 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import CO_OPTIMIZED
 from itertools import chain, repeat
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final, TypeAlias
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.diagnostics import Diagnostic, Place, errors, finding
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
@@ -141,12 +141,34 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     walk = _walk(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
-    for look_further in _stages(near, list(spaces.values()), heap):
+    missing: dict[Site | None, str] = {}
+    moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
+    for number, look_further in enumerate(_stages(near, list(spaces.values()), heap)):
         look_further(walk)
         result = _settle(wanted, walk, aside, history)
-        if not result.found:
-            break
-    return result
+        missing = {one.site: one.code for one in errors(result.found)}
+        if not missing:
+            return result
+        if number and moved.issuperset(missing):
+            break  # nothing is lost but the places of lines: not worth looking at all modules
+    left = [(module, edit) for module, edit in wanted if not _is_left_out(edit, missing.get(edit.site))]
+    if len(left) == len(wanted):
+        return result
+    absent = [one for one in wanted if one not in left and isinstance(one[1], FunctionEdit)]
+    result = _settle(left, walk, aside, history)
+    return replace(result, found=(*result.found, *(_did_not_run(*one) for one in absent)))
+
+
+def _is_left_out(edit: SiteEdit, code: str | None) -> bool:
+    """Whether a site that was not found is no reason against a patch."""
+    if isinstance(edit, PositionEdit):
+        return code in ("BCP502", "BCP503", "BCP504")
+    return edit.conditional and code == "BCP502"
+
+
+def _did_not_run(module: LinkedModule, edit: SiteEdit) -> Diagnostic:
+    message = f"`{edit.site.qualname}` stays as it is: the branch that defines this one did not run here"
+    return finding("BCP514", message, Place(module.file, edit.replaced_line), site=edit.site)
 
 
 def relocate(sites: Sequence[LinkedSite], history: History, own: Mapping[int, int]) -> Located:
@@ -245,9 +267,10 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
             sites.append(LinkedSite(edit, module, tuple(chosen)))
         else:
             satisfied.append(edit.site)
-    if found:
+    if errors(found):
         return Located(tuple(sites), tuple(satisfied), tuple(found))
-    return _accounted(sites, tuple(satisfied), walk, history, aside, history.references)
+    accounted = _accounted(sites, tuple(satisfied), walk, history, aside, history.references)
+    return replace(accounted, found=(*found, *accounted.found))
 
 
 def _choose(
@@ -257,16 +280,67 @@ def _choose(
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
     matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
     brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
+    if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
+        ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
+        if not ours:
+            return _did_not_run(module, edit)
+        if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
+            lines = {one.__code__.co_firstlineno for one in ours}
+            if lines != {edit.replaced_line}:
+                message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
+                return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(module, edit, matching):
+        matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
-        if any(print_ == brings for print_ in prints.values()):
+        if isinstance(edit, PositionEdit) and brings in prints.values():
+            return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
+        if any(print_ == brings for print_ in prints.values()) and not _is_claimed(module, edit, brings):
             return []
         return _mismatch(module, edit, candidates)
-    lines = sorted({one.__code__.co_firstlineno for one in matching})
-    return matching if len(lines) == 1 else _twin(module, edit, matching, lines, history)
+    places = sorted({_position(one.__code__) for one in matching})
+    return matching if len(places) == 1 else _twin(module, edit, matching, places, history)
+
+
+def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
+    """Whether code is that of another branch: by what it does, and by its line where both do the same."""
+    return any(
+        print_ in one.prints and (print_ not in (edit.replaces, edit.brings) or code.co_firstlineno == one.line)
+        for one in edit.rivals
+    )
+
+
+def _is_doubtful(module: LinkedModule, edit: PositionEdit, matching: Sequence[FunctionType]) -> bool:
+    """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
+    twins = [
+        other
+        for other in module.part.edits
+        if isinstance(other, FunctionEdit | PositionEdit)
+        and other.site.qualname == edit.site.qualname
+        and other.replaces == edit.replaces
+    ]
+    return len(twins) > len({_position(one.__code__) for one in matching})
+
+
+def _is_claimed(module: LinkedModule, edit: SiteEdit, brings: str) -> bool:
+    """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
+    return brings != edit.replaces and any(
+        isinstance(other, FunctionEdit) and other.site.qualname == edit.site.qualname and other.replaces == brings
+        for other in module.part.edits
+    )
+
+
+def _position(code: CodeType) -> tuple[int, int]:
+    """The line and the column at which code starts: lambdas may share a line."""
+    columns = [column for *_, column, _ in code.co_positions() if column]
+    return code.co_firstlineno, min(columns, default=0) if code.co_name == "<lambda>" else 0
 
 
 def _twin(
-    module: LinkedModule, edit: SiteEdit, matching: Sequence[FunctionType], lines: Sequence[int], history: History
+    module: LinkedModule,
+    edit: SiteEdit,
+    matching: Sequence[FunctionType],
+    places: Sequence[tuple[int, int]],
+    history: History,
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
@@ -284,12 +358,12 @@ def _twin(
         and other.site.qualname == edit.site.qualname
         and other.replaces == edit.replaces
     ]
-    if len(twins) != len(lines):
-        shown = ", ".join(map(str, lines))
-        message = f"{len(lines)} functions named {edit.site.qualname} run the same code, at lines {shown}"
+    if len(twins) != len(places):
+        shown = ", ".join(str(line) for line, _ in places)
+        message = f"{len(places)} functions named {edit.site.qualname} run the same code, at lines {shown}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
-    line = lines[sorted(other.site.ordinal for other in twins).index(edit.site.ordinal)]
-    return [one for one in matching if one.__code__.co_firstlineno == line]
+    place = places[sorted(other.site.ordinal for other in twins).index(edit.site.ordinal)]
+    return [one for one in matching if _position(one.__code__) == place]
 
 
 def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:

@@ -128,11 +128,16 @@ def edits(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.edits:
         site = edit.site if isinstance(edit, FunctionEdit | PositionEdit) else None
         line = edit.code.first_line if isinstance(edit, FunctionEdit) else 0
-        for message in edit_faults(edit, part):
+        for message in (*edit_faults(edit, part), *_branch(edit)):
             yield _malformed(message, part.module, max(line, 0), site)
 
 
 def _identity(edit: Edit) -> str:
+    when = getattr(edit, "when", None)
+    return _named(edit) if when is None else f"{_named(edit)} where {fingerprint.digest(when)} holds"
+
+
+def _named(edit: Edit) -> str:
     match edit:
         case FunctionEdit(site=site) | PositionEdit(site=site):
             return str(site)
@@ -144,8 +149,8 @@ def _identity(edit: Edit) -> str:
             return f"the annotations of {qualname or 'the module'}"
         case ClassPositionEdit(qualname=qualname):
             return f"the place of {qualname}"
-        case AdditionEdit(owner=owner, line=line):
-            return f"the addition to {owner or 'the module'} on line {line}"
+        case AdditionEdit(owner=owner, line=line, names=names):
+            return f"the addition of {', '.join(names)} to {owner or 'the module'} on line {line}"
         case ValueEdit(owner=owner, name=name) | RemovalEdit(owner=owner, name=name):
             return f"the name {name} of {owner or 'the module'}"
         case ProgramEdit():
@@ -190,9 +195,15 @@ def _import_edit(edit: ImportEdit, part: ModulePatch) -> Iterator[str]:
         yield f"the import of `{edit.binding.name}` stands on line {edit.line}"
 
 
+def _branch(edit: Edit) -> Iterator[str]:
+    when = getattr(edit, "when", None)
+    if when is not None and not _takes(when, 0):
+        yield "the test of a branch is no expression"
+
+
 def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:
     names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
-    if (edit.owner and not is_dotted(edit.owner)) or len(names) != 1 or not is_name(names[0]):
+    if (edit.owner and not is_dotted(edit.owner)) or not names or not all(map(is_name, names)):
         yield f"`{edit.owner}` can't have the names {', '.join(names) or 'nothing'}"
     elif isinstance(edit, AdditionEdit) and edit.code.flags & (_OPTIMIZED | _NEWLOCALS | _SUSPENDS):
         yield f"the addition of {names[0]} is no body"

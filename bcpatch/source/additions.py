@@ -9,16 +9,19 @@ evaluated again. What that leaves is for the rules of `bcpatch.compile`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Severity, finding
-from bcpatch.model import AdditionEdit, Edit, RemovalEdit, ValueEdit
-from bcpatch.source import header, importtime, shape
-from bcpatch.source.outline import Class, Unit, executed
+from bcpatch.model import AdditionEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
+from bcpatch.source import branches, header, readers, shape
+from bcpatch.source.evaluated import binds
+from bcpatch.source.outline import Class, Unit
+from bcpatch.source.values import Binding, binders, bindings, is_evaluable, is_shared, is_value, known_names, mangled
 
 #: Decorators that leave nothing behind but what they return, by the last part of their name.
 _PURE = frozenset(
@@ -27,122 +30,319 @@ _PURE = frozenset(
     contextmanager asynccontextmanager overload abstractmethod singledispatchmethod override final
     """.split()
 )
+#: Decorators that make a property from one that has the name already.
+_PROPERTY_PARTS = frozenset({"setter", "getter", "deleter"})
 #: Methods that ``type`` reads or converts when it makes a class.
 _READ_BY_TYPE = frozenset({"__eq__", "__hash__", "__new__", "__init_subclass__", "__class_getitem__"})
+#: Methods that a class is asked for when its subclasses or the owners of its instances are made.
+_CALLED_ONCE = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 
 
 @dataclass
 class Found:
-    """The edits of one or more bodies, and the statements of either version that need no other rule."""
+    """The edits of one or more bodies, and the statements of either version that need no other rule.
+
+    ``changed`` are names, with their class, that hold something else after the swap; ``hiding`` are
+    new ones, which come to hide inherited, global or built-in ones.
+    """
 
     edits: list[Edit] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     handled: set[int] = field(default_factory=set)
     added: list[ast.stmt] = field(default_factory=list)
-    changed: dict[tuple[str, str], ast.stmt] = field(default_factory=dict)
+    changed: set[tuple[str, str]] = field(default_factory=set)
+    hiding: set[tuple[str, str]] = field(default_factory=set)
+    settled: dict[int, set[str]] = field(default_factory=dict)
 
     def handles(self, *nodes: ast.AST) -> bool:
         """Whether a statement is one of these, or stands inside of one."""
         return any(id(node) in self.handled for node in nodes)
 
+    def names(self) -> set[str]:
+        """The names of the module that hold something else after the swap."""
+        return {name for owner, name in self.changed if not owner}
 
-def additions(old: Unit, new: Unit, optimization: int) -> Found:
-    """Compare the bodies of two versions of a module, name by name."""
+    def take(self, other: Found) -> None:
+        """Add what was found elsewhere."""
+        self.edits += other.edits
+        self.diagnostics += other.diagnostics
+        self.handled |= other.handled
+        self.added += other.added
+        self.changed |= other.changed
+        self.hiding |= other.hiding
+        self.settled.update(other.settled)
+
+    def attributes(self) -> set[str]:
+        """The same of its classes."""
+        return {name for owner, name in self.changed if owner}
+
+    def settle(self, *some: Binding) -> None:
+        """One name of a statement is dealt with; when all of its names are, so is the statement."""
+        for binding in some:
+            names = self.settled.setdefault(id(binding.statement), set())
+            names.add(binding.name)
+            if names.issuperset(one.name for one in bindings(binding.statement)):
+                self.handled.add(id(binding.statement))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A body of both versions, and what is needed to make edits of it."""
+
+    old: Unit
+    new: Unit
+    before: Class | None
+    after: Class | None
+    level: int
+    when: Code | None = None
+    is_branch: bool = False
+
+    @property
+    def owner(self) -> str:
+        return self.after.qualname if self.after else ""
+
+
+def additions(old: Unit, new: Unit, reimported: frozenset[str], optimization: int) -> Found:
+    """Compare the bodies of two versions of a module, name by name.
+
+    ``reimported`` are names whose import statements bind something else in the new version.
+    """
     found = Found()
-    _body(old, new, None, None, optimization, found)
-    running: dict[str, list[Class]] = {}
-    for made in old.classes:
-        running.setdefault(made.qualname, []).append(made)
+    found.changed.update(("", name) for name in reimported)
+    module = _Place(old, new, None, None, optimization)
+    _body(module, found)
+    running = {made.qualname: made for made in old.classes}
+    count = Counter(made.qualname for made in old.classes) | Counter(made.qualname for made in new.classes)
     for made in new.classes:
-        same = running.get(made.qualname)
-        if same and not found.handles(*made.chain):
-            _body(old, new, same.pop(0), made, optimization, found)
-    _follow_readers(old, new, optimization, found)
+        before = running.get(made.qualname) if count[made.qualname] == 1 else None
+        if before is not None and not found.handles(*made.chain):
+            _body(_Place(old, new, before, made, optimization), found)
+    _follow_readers(module, found)
     found.edits.sort(key=lambda edit: getattr(edit, "line", 0))  # what a statement reads stands above it
     return found
+
+
+def stale(new: Unit, found: Found, anew: set[int]) -> Iterator[Diagnostic]:
+    """Statements that used the old value of a name. ``anew`` are the nodes, by id, that are evaluated again."""
+    hiding = {name for owner, name in found.hiding if not owner}
+    return readers.stale(new, found.names() | hiding, found.attributes(), found.hiding, found.handles, anew)
+
+
+def premature(new: Unit, found: Found, changed: frozenset[str]) -> Iterator[Diagnostic]:
+    """Added statements that run what changes in the same swap."""
+    return readers.premature(new, found.added, found.names(), changed)
+
+
+def as_warning(found: Diagnostic) -> Diagnostic:
+    return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
 # --- one body ------------------------------------------------------------------------------
 
 
-def _body(old: Unit, new: Unit, before: Class | None, after: Class | None, level: int, found: Found) -> None:
-    was = _binders(before.node if before else old.tree)
-    now = _binders(after.node if after else new.tree)
-    added: list[ast.stmt] = []
-    grown: list[ast.stmt] = []
-    for name, statements in now.items():
-        if name not in was:
-            added += statements
-        elif _is_value(was[name]) and _is_value(statements):
-            _value(name, was[name][0], statements[0], new, after, level, found)
-        elif _is_function(was[name]) and _is_function(statements):
-            grown += _grown(was[name], statements, found)
-    for statement in (*added, *grown):
-        _add(statement, new, after, level, found, extends=statement in grown)
-    for name, statements in was.items():
+def _body(at: _Place, found: Found) -> None:
+    there = at.before.node.body if at.before else at.old.tree.body
+    here = at.after.node.body if at.after else at.new.tree.body
+    _block(there, here, at, found)
+    _compounds(there, here, at, found)
+
+
+def _block(before: Sequence[ast.stmt], after: Sequence[ast.stmt], at: _Place, found: Found) -> None:
+    """Compare the definitions and assignments of two lists of statements."""
+    was, now = binders(before), binders(after)
+    imported = _imported(at.old) if at.before is None else frozenset()
+    added: list[Binding] = []
+    for name, here in now.items():
+        there = was.get(name, [])
+        if not there:
+            added += here
+        elif is_value(there) and is_value(here):
+            _value(there[0], here[0], at, found)
+        elif all(one.is_function for one in (*there, *here)):
+            _add([one.statement for one in _grown(there, here, found)], at, found, extends=True)
+        elif is_value(there) and _is_plain(there[0], at.old, at.before) and _is_one_function(here):
+            found.settle(*there)
+            _add([one.statement for one in here], at, found, extends=True)
+    for statement in _statements(added):
+        names = [one.name for one in bindings(statement)]
+        if all(name not in was for name in names):
+            _add([statement], at, found, extends=any(name in imported for name in names))
+        else:
+            _part(statement, [one for one in added if one.statement is statement], at, found)
+    for name, there in was.items():
         if name not in now:
-            _remove(name, statements, old, new, before, found)
+            _remove(name, there, at, found)
 
 
-def _binders(body: ast.Module | ast.ClassDef) -> dict[str, list[ast.stmt]]:
-    """The statements of a body that bind one name each, by that name."""
-    found: dict[str, list[ast.stmt]] = {}
-    for statement in body.body:
-        match statement:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.setdefault(name, []).append(statement)
-            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()):
-                found.setdefault(name, []).append(statement)
-    return found
+# --- compound statements -------------------------------------------------------------------
 
 
-def _is_value(statements: Sequence[ast.stmt]) -> bool:
-    return len(statements) == 1 and isinstance(statements[0], (ast.Assign, ast.AnnAssign))
+def _compounds(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place, found: Found) -> None:
+    """Compare ``if`` and ``try`` statements arm by arm, and take those that are new as additions."""
+    shapes = [shape.shape(one) for one in now]
+    left = [one for one in was if isinstance(one, branches.COMPOUND) and shape.shape(one) not in shapes]
+    known = [shape.shape(one) for one in was]
+    for statement in now:
+        if not isinstance(statement, branches.COMPOUND) or shape.shape(statement) in known:
+            continue
+        if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
+            continue
+        same = [one for one in left if branches.head(one) == branches.head(statement)]
+        if same:
+            left.remove(same[0])
+            _arms(same[0], statement, at, found)
+        else:
+            _whole(statement, at, found)
 
 
-def _is_function(statements: Sequence[ast.stmt]) -> bool:
-    return all(isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) for one in statements)
+def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
+    """Take the edits of every arm, if all that differs in them are edits."""
+    known = known_names(at.old, at.before) - at.old.stored_globals
+    trial = Found(handled=set(found.handled))
+    for (arm, before), (_, after) in zip(branches.arms(was), branches.arms(now), strict=True):
+        if [ast.dump(one) for one in before] == [ast.dump(one) for one in after]:
+            continue
+        test = branches.condition(was, arm, known, at.new.source.module)
+        when = None if test is None else header.value(at.new, test, None, at.level)
+        inside = replace(at, when=when, is_branch=True)
+        _block(before, after, inside, trial)
+        if at.after is None:
+            _imports_of_arm(before, after, inside, trial)
+        shapes = [
+            [shape.shape(one) for one in block if not trial.handles(one) and not _is_silent(one)]
+            for block in (before, after)
+        ]
+        if shapes[0] != shapes[1] or (when is None and len(trial.edits)):
+            return
+    trial.handled.update((id(was), id(now)))
+    found.take(trial)
 
 
-def _grown(was: Sequence[ast.stmt], now: Sequence[ast.stmt], found: Found) -> list[ast.stmt]:
+def _is_silent(statement: ast.stmt) -> bool:
+    """Whether a statement does nothing but define a function or a class, or nothing at all."""
+    if isinstance(statement, ast.ClassDef):
+        return not (statement.decorator_list or statement.bases or statement.keywords)
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return not statement.decorator_list
+    return isinstance(statement, ast.Pass)
+
+
+def _imports_of_arm(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place, found: Found) -> None:
+    before, after = (
+        {
+            (binding.name, binding.submodule): (binding, one)
+            for one in body
+            if isinstance(one, (ast.Import, ast.ImportFrom))
+            for binding in shape.bindings(one, at.new.source.module)
+        }
+        for body in (was, now)
+    )
+    for key, (binding, statement) in after.items():
+        replaced = before.get(key)
+        if binding.name != "*" and (replaced is None or replaced[0] != binding):
+            old = replaced[0] if replaced else None
+            found.edits.append(ImportEdit(binding, old, statement.lineno, at.when))
+            (found.changed if old else found.hiding).add(("", binding.name))
+    for body in (was, now):
+        found.handled.update(
+            id(one) for one in body if isinstance(one, (ast.Import, ast.ImportFrom)) and not _star(one)
+        )
+
+
+def _star(statement: ast.Import | ast.ImportFrom) -> bool:
+    return any(alias.name == "*" for alias in statement.names)
+
+
+def _whole(statement: ast.stmt, at: _Place, found: Found) -> None:
+    """A compound statement that is new: it runs as a whole, and binds what it binds."""
+    names = list(dict.fromkeys(mangled(name, at.after) for name in binds(statement)))
+    there = {name for one in (at.before.node.body if at.before else at.old.tree.body) for name in binds(one)}
+    imported = _imported(at.old) if at.before is None else frozenset()
+    if not names or not branches.is_simple(statement) or not there.intersection(names) <= imported:
+        return
+    extends = not there.isdisjoint(names)
+    code = header.statements(at.new, [statement], at.after, at.level)
+    found.edits.append(AdditionEdit(at.owner, tuple(names), code, statement.lineno, extends, at.when))
+    found.handled.add(id(statement))
+    found.added.append(statement)
+    for name in names:
+        (found.changed if name in there else found.hiding).add((at.owner, name))
+
+
+def _statements(some: Sequence[Binding]) -> list[ast.stmt]:
+    return list({id(one.statement): one.statement for one in some}.values())
+
+
+def _imported(unit: Unit) -> frozenset[str]:
+    return frozenset(one.name for one in shape.imports(unit.tree, unit.source.module, frozenset()))
+
+
+def _is_one_function(some: Sequence[Binding]) -> bool:
+    return bool(some) and all(one.is_function for one in some) and _is_property(some)
+
+
+def _is_property(some: Sequence[Binding]) -> bool:
+    """Whether each of some definitions makes its name from the one before it, if there is one."""
+    return all(_is_pure(one.statement) for one in some) and all(
+        any(_last_name(mark) in _PROPERTY_PARTS for mark in getattr(one.statement, "decorator_list", ()))
+        for one in some[1:]
+    )
+
+
+def _is_plain(binding: Binding, unit: Unit, owner: Class | None) -> bool:
+    return binding.value is not None and is_evaluable(binding.value, known_names(unit, owner))
+
+
+def _grown(was: Sequence[Binding], now: Sequence[Binding], found: Found) -> list[Binding]:
     """Definitions of a name that has others already: a setter beside its getter, an overload before its function.
 
-    Only the last one stays bound; an added one before it leaves nothing behind.
+    What is executed anew are all parts of a property that were added, else the last definition,
+    which is the one that stays bound; one before it leaves nothing behind.
     """
-    known = [shape.shape(one) for one in was]
+    known = [shape.shape(one.statement) for one in was]
     more = []
-    for statement in now:
-        if shape.shape(statement) in known:
-            known.remove(shape.shape(statement))
+    for one in now:
+        text = shape.shape(one.statement)
+        if text in known:
+            known.remove(text)
         else:
-            more.append(statement)
-    if len(now) <= len(was) or len(now) - len(was) != len(more) or not all(map(_is_pure, more)):
+            more.append(one)
+    if len(now) <= len(was) or len(now) - len(was) != len(more) or not all(_is_pure(one.statement) for one in more):
         return []
-    found.handled.update(map(id, more))
+    found.settle(*more)
+    if _is_property(now):
+        return more
     return [now[-1]] if now[-1] in more else []
 
 
-def _add(statement: ast.stmt, new: Unit, after: Class | None, level: int, found: Found, *, extends: bool) -> None:
-    problem = None if after is None else _class_obstacle(statement, after)
-    if problem:
-        found.diagnostics.append(finding("BCP207", problem, new.place(statement)))
-    code = header.statements(new, [_plain(statement)], after, level)
-    owner = after.qualname if after else ""
-    found.edits.append(AdditionEdit(owner, tuple(_names(statement)), code, statement.lineno, extends))
-    found.handled.add(id(statement))
-    found.added.append(statement)
+def _add(statements: list[ast.stmt], at: _Place, found: Found, *, extends: bool) -> None:
+    if not statements:
+        return
+    for statement in statements:
+        problem = None if at.after is None else _class_obstacle(statement, at.after)
+        if problem:
+            found.diagnostics.append(finding("BCP207", problem, at.new.place(statement)))
+        found.handled.add(id(statement))
+    names = dict.fromkeys(mangled(one.name, at.after) for statement in statements for one in bindings(statement))
+    code = header.statements(at.new, [_bare(statement) for statement in statements], at.after, at.level)
+    found.edits.append(AdditionEdit(at.owner, tuple(names), code, statements[0].lineno, extends, at.when))
+    found.added += statements
+    (found.changed if extends else found.hiding).update((at.owner, name) for name in names)
 
 
-def _names(statement: ast.stmt) -> Iterator[str]:
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-            yield name
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield statement.name
+def _part(statement: ast.stmt, some: Sequence[Binding], at: _Place, found: Found) -> None:
+    """Names that an assignment binds anew beside names that there were already."""
+    for one in some:
+        if one.value is not None and not is_shared(one):
+            target = ast.copy_location(ast.Name(one.name, ast.Store()), statement)
+            alone: ast.stmt = ast.copy_location(ast.Assign([target], one.value), statement)
+            _add([alone], at, found, extends=False)
+            found.settle(one)
 
 
-def _plain(statement: ast.stmt) -> ast.stmt:
+def _bare(statement: ast.stmt) -> ast.stmt:
     """An assignment without its annotation: annotations are edits of their own."""
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
         return ast.copy_location(ast.Assign([statement.target], statement.value), statement)
@@ -153,168 +353,94 @@ def _class_obstacle(statement: ast.stmt, owner: Class) -> str | None:
     """Why a class can't be given this after it was made, as far as the source tells."""
     decorated = bool(owner.node.decorator_list)
     if isinstance(statement, _DEFINITIONS):
+        if statement.name in _CALLED_ONCE and statement.name != "__init_subclass__":
+            return f"`{statement.name}` is called once for each class, and classes have been made"
         if decorated and statement.name.startswith("__") and statement.name.endswith("__"):
             return f"a decorator of `{owner.qualname}` may have read or replaced `{statement.name}`"
-        if any(_last_name(one) == "abstractmethod" for one in getattr(statement, "decorator_list", ())):
-            return f"`{statement.name}` is abstract, and `{owner.qualname}` has been made"
         return None
-    (name,) = _names(statement)
-    if decorated or name.startswith("__"):
-        return f"`{name}` may be read when `{owner.qualname}` is made"
+    for binding in bindings(statement):
+        if decorated or (binding.name.startswith("__") and binding.name.endswith("__")):
+            return f"`{binding.name}` may be read when `{owner.qualname}` is made"
     return None
 
 
 # --- values --------------------------------------------------------------------------------
 
 
-def _value(
-    name: str,
-    was: ast.stmt,
-    now: ast.stmt,
-    new: Unit,
-    after: Class | None,
-    level: int,
-    found: Found,
-    *,
-    forced: bool = False,
-) -> None:
+def _value(was: Binding, now: Binding, at: _Place, found: Found, *, forced: bool = False) -> bool:
     """A changed value, if the rule lets it be evaluated again; else nothing, and other rules speak."""
-    if not forced and shape.shape(was) == shape.shape(now):
-        return
-    expressions = [one.value for one in (was, now) if isinstance(one, (ast.Assign, ast.AnnAssign))]
-    known = _evaluable_names(new)
-    if not all(one is not None and _is_evaluable(one, known) for one in expressions):
-        return
-    if after is not None and (after.node.decorator_list or name.startswith("__")):
-        return
-    codes = [header.value(new, one, after, level) for one in expressions if one is not None]
+    assert was.value is not None
+    assert now.value is not None
+    same_shape = shape.shape(was.statement) == shape.shape(now.statement)
+    if same_shape and not forced:
+        return False
+    codes = [header.value(at.new, one.value, at.after, at.level) for one in (was, now) if one.value is not None]
     if not forced and fingerprint.digest(codes[0]) == fingerprint.digest(codes[1]):
-        return
-    owner = after.qualname if after else ""
-    found.edits.append(ValueEdit(owner, name, codes[0], codes[1], now.lineno))
-    found.handled.update((id(was), id(now)))
-    found.changed[owner, name] = now
+        found.settle(was, now)
+        return False
+    known = known_names(at.new, at.after), known_names(at.old, at.before)
+    if not (is_evaluable(now.value, known[0]) and is_evaluable(was.value, known[0] | known[1])):
+        return False
+    if is_shared(was) or is_shared(now):
+        return False
+    name = mangled(now.name, at.after)
+    if at.after is not None and (at.after.node.decorator_list or (name.startswith("__") and name.endswith("__"))):
+        return False
+    late = list(readers.too_late(at.new, now.value))
+    found.diagnostics += late
+    found.edits.append(ValueEdit(at.owner, name, codes[0], codes[1], now.statement.lineno, at.when))
+    found.settle(was, now)
+    found.changed.add((at.owner, name))
+    return True
 
 
-def _evaluable_names(unit: Unit) -> frozenset[str]:
-    """Names that an evaluable expression may use: imported ones, and other values of the module."""
-    imported = {one.name for one in shape.imports(unit.tree, unit.source.module, unit.own_names)}
-    values = {name for name, statements in _binders(unit.tree).items() if _is_value(statements)}
-    return frozenset(imported | values)
-
-
-def _is_evaluable(node: ast.expr, known: frozenset[str]) -> bool:
-    """Whether an expression is made of literals, displays, known names and ``re.compile``."""
-    match node:
-        case ast.Constant():
-            return True
-        case ast.Name(id=name):
-            return name in known or name in ("True", "False", "None")
-        case ast.Attribute(value=value):
-            return _is_evaluable(value, known)
-        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
-            return all(_is_evaluable(item, known) for item in items)
-        case ast.Dict(keys=keys, values=values):
-            return all(key is None or _is_evaluable(key, known) for key in keys) and all(
-                _is_evaluable(value, known) for value in values
-            )
-        case ast.UnaryOp(operand=operand):
-            return _is_evaluable(operand, known)
-        case ast.BinOp(left=left, right=right):
-            return _is_evaluable(left, known) and _is_evaluable(right, known)
-        case ast.Starred(value=value):
-            return _is_evaluable(value, known)
-        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile"), args=arguments, keywords=keywords):
-            return all(_is_evaluable(one, known) for one in (*arguments, *(each.value for each in keywords)))
-    return False
-
-
-def _follow_readers(old: Unit, new: Unit, level: int, found: Found) -> None:
-    """Values computed from changed ones change with them; what else read one at import time refuses."""
-    before = {name: one[0] for name, one in _binders(old.tree).items() if _is_value(one)}
-    names = {name for owner, name in found.changed if not owner}
-    while True:
-        more = set()
-        for name, statements in _binders(new.tree).items():
-            if not _is_value(statements) or name in names or name not in before:
-                continue
-            if _reads(executed([statements[0]]), names):
-                _value(name, before[name], statements[0], new, None, level, found, forced=True)
-                if ("", name) in found.changed:
-                    more.add(name)
-        if not more:
-            break
-        names |= more
-    attributes = {name for owner, name in found.changed if owner}
-    if names or attributes:
-        found.diagnostics += _stale_readers(new, names, attributes, found)
-
-
-def _stale_readers(new: Unit, names: set[str], attributes: set[str], found: Found) -> Iterator[Diagnostic]:
-    for statement in _all_statements(new.tree.body):
-        if found.handles(statement):
-            continue
-        read = _reads(executed([statement]), names) or _reads_attribute(executed([statement]), attributes)
-        if read is None and not isinstance(statement, ast.ClassDef):
-            for function in importtime.run_by(new, statement):
-                read = read or _reads(ast.walk(function.node), names)
-        if read is not None:
-            message = f"line {statement.lineno} used the old value of `{read}` when the module was imported"
-            yield finding("BCP210", message, new.place(statement))
-
-
-def _all_statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    for statement in body:
-        if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
-            continue
-        yield statement
-        if isinstance(statement, ast.ClassDef):
-            yield from _all_statements(statement.body)
-
-
-def _reads(nodes: Iterable[ast.AST], names: set[str]) -> str | None:
-    for node in nodes:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
-            return node.id
-    return None
-
-
-def _reads_attribute(nodes: Iterable[ast.AST], names: set[str]) -> str | None:
-    for node in nodes:
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in names:
-            return node.attr
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
-            return node.id
-    return None
+def _follow_readers(at: _Place, found: Found) -> None:
+    """Values computed from changed names change with them."""
+    before = {name: one[0] for name, one in binders(at.old.tree.body).items() if is_value(one)}
+    now = {name: one[0] for name, one in binders(at.new.tree.body).items() if is_value(one)}
+    waiting = [name for name in now if name in before and ("", name) not in found.changed]
+    grown = True
+    while grown:
+        grown = False
+        names = found.names()
+        for name in list(waiting):
+            value = now[name].value
+            if value is not None and readers.reads_any(value, names):
+                waiting.remove(name)
+                grown = _value(before[name], now[name], at, found, forced=True) or grown
 
 
 # --- removals ------------------------------------------------------------------------------
 
 
-def _remove(
-    name: str, statements: Sequence[ast.stmt], old: Unit, new: Unit, before: Class | None, found: Found
-) -> None:
-    if not all(map(_is_pure, statements)):
+def _remove(name: str, some: Sequence[Binding], at: _Place, found: Found) -> None:
+    if at.is_branch and (at.before is not None or shape.has_stand_in(name, at.new.tree)):
+        message = f"`{name}` is gone from one branch: what stands for it then is not known"
+        found.diagnostics.append(finding("BCP202", message, at.old.place(some[-1].statement)))
         return
-    if before is not None and (before.node.decorator_list or not _is_removable(name, statements)):
+    if not all(_is_pure(one.statement) for one in some):
         return
-    rebound = before is None and name in {one.name for one in shape.imports(new.tree, new.source.module, frozenset())}
-    found.handled.update(map(id, statements))
-    if before is not None:
-        found.edits.append(RemovalEdit(before.qualname, name))
-    elif shape.has_stand_in(name, new.tree) and not rebound:
+    if at.before is not None and (at.before.node.decorator_list or not _is_removable(name, some)):
+        return
+    rebound = at.before is None and name in _imported(at.new)
+    found.settle(*some)
+    if not rebound:
+        found.changed.add((at.owner, mangled(name, at.before)))
+    if at.before is not None:
+        found.edits.append(RemovalEdit(at.before.qualname, mangled(name, at.before)))
+    elif shape.has_stand_in(name, at.new.tree) and not rebound:
         found.edits.append(RemovalEdit("", name))
     elif not rebound:
         found.diagnostics.append(
-            finding("BCP216", f"`{name}` stays bound in the running module", old.place(statements[-1]))
+            finding("BCP216", f"`{name}` stays bound in the running module", at.old.place(some[-1].statement))
         )
 
 
-def _is_removable(name: str, statements: Sequence[ast.stmt]) -> bool:
+def _is_removable(name: str, some: Sequence[Binding]) -> bool:
     """Whether ``type`` made nothing else of a class's name than an attribute."""
-    if not name.startswith("__"):
+    if not name.startswith("__") or not name.endswith("__"):
         return True
-    return _is_function(statements) and name not in _READ_BY_TYPE
+    return all(one.is_function for one in some) and name not in _READ_BY_TYPE | _CALLED_ONCE
 
 
 def _is_pure(statement: ast.stmt) -> bool:
@@ -331,40 +457,3 @@ def _last_name(node: ast.expr) -> str | None:
         case ast.Call(func=func):
             return _last_name(func)
     return None
-
-
-# --- what an addition runs --------------------------------------------------------------------
-
-
-def premature(new: Unit, found: Found, changed: frozenset[str]) -> Iterator[Diagnostic]:
-    """Added statements that run what changes in the same swap: they would run old code, or read old values."""
-    values = {name for owner, name in found.changed if not owner}
-    for statement in found.added:
-        ran = importtime.run_by(new, statement)
-        read = _reads(_inner_code(statement), values)
-        for function in ran:
-            read = read or _reads(ast.walk(function.node), values)
-            if function.site.qualname in changed:
-                message = f"this runs `{function.site.qualname}` before the swap, while that is still the old code"
-                yield finding("BCP211", message, new.place(statement))
-        if read is not None:
-            message = f"this uses `{read}` before the swap, while that has its old value"
-            yield finding("BCP210", message, new.place(statement))
-
-
-def _inner_code(statement: ast.stmt) -> Iterator[ast.AST]:
-    """What code inside of a statement evaluates when it is executed: class bodies, comprehensions, lambdas.
-
-    It looks names up in the module itself, where changed values come with the swap only.
-    """
-    for node in executed([statement]):
-        if isinstance(node, ast.ClassDef):
-            for inner in node.body:
-                yield from executed([inner])
-                yield from _inner_code(inner)
-        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)):
-            yield from ast.walk(node)
-
-
-def as_warning(found: Diagnostic) -> Diagnostic:
-    return msgspec.structs.replace(found, severity=Severity.WARNING)

@@ -37,26 +37,35 @@ class Header:
     type_parameters: Code | None
 
 
-def header(unit: Unit, function: Function, optimization: int) -> Header:
-    """The header of a function of a unit."""
+def defaults(function: Function) -> tuple[list[tuple[str, ast.expr]], list[tuple[str, ast.expr]]]:
+    """The default expressions of a function by parameter, positional and keyword-only ones.
+
+    Parameters are named as the function itself knows them: those of methods are mangled.
+    """
     arguments = function.node.args
     ordered = [*arguments.posonlyargs, *arguments.args]
-    positional = list(zip(ordered[len(ordered) - len(arguments.defaults) :], arguments.defaults, strict=True))
-    keywords = [
-        (parameter, default)
-        for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if default is not None
-    ]
-    # as the function itself knows them: those of methods are mangled
     known = dict(zip((one.arg for one in (*ordered, *arguments.kwonlyargs)), function.code.co_varnames, strict=False))
+    last = ordered[len(ordered) - len(arguments.defaults) :]
+    positional = [(known[one.arg], value) for one, value in zip(last, arguments.defaults, strict=True)]
+    keywords = [
+        (known[one.arg], value)
+        for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if value is not None
+    ]
+    return positional, keywords
+
+
+def header(unit: Unit, function: Function, optimization: int) -> Header:
+    """The header of a function of a unit."""
+    positional, keywords = defaults(function)
     annotations = generic = None
     if not isinstance(function.node, ast.Lambda):
         annotations = _annotations(unit, function.node, function, optimization)
         if function.generic is not None:
             generic = _type_parameters_of(unit, function.node, function, optimization)
     return Header(
-        tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in positional),
-        tuple((known[one.arg], _default(unit, function, one.arg, value, optimization)) for one, value in keywords),
+        tuple((name, _default(unit, function, name, value, optimization)) for name, value in positional),
+        tuple((name, _default(unit, function, name, value, optimization)) for name, value in keywords),
         annotations,
         is_lazy(unit),
         generic,
@@ -65,7 +74,12 @@ def header(unit: Unit, function: Function, optimization: int) -> Header:
 
 def is_lazy(unit: Unit) -> bool:
     """Whether the unit's annotations are computed on demand (PEP 649) rather than at the definition."""
-    return pythons.LAZY_ANNOTATIONS and not unit.code.co_flags & _FUTURE_ANNOTATIONS
+    return pythons.LAZY_ANNOTATIONS and not keeps_text(unit)
+
+
+def keeps_text(unit: Unit) -> bool:
+    """Whether the unit's annotations are never evaluated, but kept as text (PEP 563)."""
+    return bool(unit.code.co_flags & _FUTURE_ANNOTATIONS)
 
 
 def variable_annotations(

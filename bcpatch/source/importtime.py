@@ -32,9 +32,18 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
 
 def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
     """The functions of the module that executing one of its statements runs, directly or through others."""
+    return _run(unit, executed([statement]), statement)
+
+
+def run_in(unit: Unit, nodes: Iterable[ast.AST]) -> list[Function]:
+    """The same of some nodes that are evaluated."""
+    return _run(unit, nodes, None)
+
+
+def _run(unit: Unit, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> list[Function]:
     by_name = unit.by_name
     found: dict[int, Function] = {}
-    waiting = list(_called_by(executed([statement]), statement, by_name, unit))
+    waiting = list(_called_by(nodes, statement, by_name, unit))
     while waiting:
         function = waiting.pop()
         if id(function) not in found:

@@ -107,6 +107,13 @@ class Unit:
             found.setdefault(function.name, []).append(function)
         return found
 
+    @cached_property
+    def stored_globals(self) -> frozenset[str]:
+        """Names that functions of the module may bind anew, by a ``global`` statement."""
+        if "global" not in self.text:
+            return frozenset()
+        return frozenset(name for node in ast.walk(self.tree) if isinstance(node, ast.Global) for name in node.names)
+
     def line(self, number: int) -> str:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 

@@ -215,7 +215,9 @@ def own_names(tree: ast.Module, *, stores_globals: bool) -> frozenset[str]:
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     names.add(statement.name)
                     continue
-                case ast.Assign(targets=[ast.Name()], value=ast.Constant()):
+                case ast.Assign(targets=targets, value=ast.Constant()) if all(
+                    isinstance(one, ast.Name) for one in targets
+                ):
                     continue
             for node in _own_level(statement):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):

@@ -1,0 +1,172 @@
+"""What Python and the application derive from a class's names when they make the class, and would not renew later.
+
+Says which names can't be given to a class that is made already, and renews what can be:
+the set of abstract methods, and the answers that abstract base classes keep.
+"""
+
+from __future__ import annotations
+
+import abc
+import dis
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from bcpatch.process.objects import class_namespace
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
+
+_QUIET_INITIALIZERS: Final = frozenset({"builtins", "typing", "typing_extensions", "abc", "collections.abc"})
+#: Packages whose metaclasses leave plain methods alone.
+_QUIET_FOR_METHODS: Final = frozenset({"enum", "django", "pydantic", "sqlalchemy", "typing", "typing_extensions"})
+#: What code calls that looks at the names of a class or of a namespace.
+_LOOKS: Final = frozenset(
+    """
+    vars dir getattr hasattr getmembers getmembers_static getattr_static __dict__ items keys values get pop copy
+    setdefault update get_type_hints __getattribute__
+    """.split()
+)
+_HOOKS: Final = ("__new__", "__init__", "__prepare__", "__call__")
+_forget: Final[Callable[[type], None]] = getattr(abc, "_reset_caches")  # noqa: B009 (typeshed does not know it)
+_PLAIN_METHODS: Final = (FunctionType, property, staticmethod, classmethod)
+
+
+def with_subclasses(owner: type) -> list[type]:
+    """A class and all that are derived from it, bases first."""
+    found: dict[int, type] = {}
+    waiting = [owner]
+    for cls in waiting:
+        if id(cls) not in found:
+            found[id(cls)] = cls
+            waiting += type.__subclasses__(cls)
+    return sorted(found.values(), key=lambda cls: len(cls.__mro__))
+
+
+# --- what stands against a change ------------------------------------------------------------
+
+
+def reader_of_values(owner: type) -> str | None:
+    """What looks at a class's attributes when the class is made: a metaclass, or a base."""
+    if type(owner) not in (type, ABCMeta):
+        return f"its metaclass `{type(owner).__qualname__}`"
+    for base in owner.__mro__[1:]:
+        if "__init_subclass__" in class_namespace(base) and base.__module__ not in _QUIET_INITIALIZERS:
+            return f"`{base.__qualname__}.__init_subclass__`"
+    return None
+
+
+def reader_of_methods(owner: type, names: Iterable[str]) -> str | None:
+    """What has looked for methods of these names when a class, or what depends on it, was made."""
+    if class_namespace(owner).get("_is_protocol"):
+        return "the checks of its protocol"
+    given = set(names)
+    if issubclass(owner, type) and not given.isdisjoint((*_HOOKS, "mro")):
+        return "the making of its classes"
+    if "__init_subclass__" in given and type.__subclasses__(owner):
+        return f"the making of `{type.__subclasses__(owner)[0].__qualname__}`"
+    for meta in inspect.getmro(type(owner)):
+        if meta in (type, ABCMeta) or meta.__module__.partition(".")[0] in _QUIET_FOR_METHODS:
+            break
+        for name in _HOOKS:
+            if _looks(class_namespace(meta).get(name), given):
+                return f"its metaclass `{meta.__qualname__}`"
+    for base in owner.__mro__[1:]:
+        if base.__module__ not in _QUIET_INITIALIZERS and _looks(class_namespace(base).get("__init_subclass__"), given):
+            return f"`{base.__qualname__}.__init_subclass__`"
+    return None
+
+
+def is_plain_method(value: object) -> bool:
+    """Whether an attribute is a method that carries no mark which something could have looked for."""
+    inner = getattr(value, "__func__", value) if isinstance(value, (staticmethod, classmethod)) else value
+    marks = set(vars(inner)) - {"__wrapped__"} if isinstance(inner, FunctionType) else set()
+    return isinstance(value, _PLAIN_METHODS) and not marks
+
+
+def _looks(hook: object, names: set[str]) -> bool:
+    """Whether a hook, or a function of its module that it calls, looks at the names of what is made."""
+    hook = getattr(hook, "__func__", hook)
+    if not isinstance(hook, FunctionType):
+        return hook is not None
+    waiting, seen = [hook], {id(hook)}
+    while waiting:
+        function = waiting.pop()
+        if function is hook and _takes_apart(function.__code__):
+            return True
+        for code in _codes(function.__code__):
+            if not _LOOKS.isdisjoint(code.co_names) or not names.isdisjoint((*code.co_names, *_texts(code))):
+                return True
+            for name in code.co_names:
+                called = function.__globals__.get(name)
+                if isinstance(called, FunctionType) and id(called) not in seen:
+                    seen.add(id(called))
+                    waiting.append(called)
+    return False
+
+
+def _takes_apart(code: CodeType) -> bool:
+    """Whether code iterates, subscripts or searches anything: it may be the namespace."""
+    for inner in _codes(code):
+        for one in dis.get_instructions(inner):
+            if one.opname in ("GET_ITER", "CONTAINS_OP", "BINARY_SUBSCR") or one.argrepr == "[]":
+                return True
+    return False
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _texts(code: CodeType) -> Iterator[str]:
+    return (constant for constant in code.co_consts if isinstance(constant, str))
+
+
+# --- what is renewed ---------------------------------------------------------------------------
+
+
+def abstract_changes(changes: Iterable[Change]) -> list[Change]:
+    """The sets of abstract methods that differ once some names of classes have changed (``ABCMeta.__new__``)."""
+    stores = {(id(one.slot.owner), one.slot.name): one.new for one in changes if one.slot.kind is Kind.CLASS}
+    owners = {id(one.slot.owner): one.slot.owner for one in changes if one.slot.kind is Kind.CLASS}
+    family = {id(cls): cls for owner in owners.values() if isinstance(owner, ABCMeta) for cls in with_subclasses(owner)}
+    found: dict[int, frozenset[str]] = {}
+    made = []
+    for cls in sorted(family.values(), key=lambda one: len(one.__mro__)):
+        space = _after(cls, stores)
+        names = {name for name, value in space.items() if _is_abstract(value)}
+        for base in cls.__bases__:
+            inherited = found.get(id(base), class_namespace(base).get("__abstractmethods__", ()))
+            names.update(name for name in inherited if _is_abstract(_found(cls, name, stores)))
+        found[id(cls)] = frozenset(names)
+        slot = Slot(Kind.CLASS, cls, "__abstractmethods__")
+        if held(slot) != found[id(cls)]:
+            made.append(Change(slot, held(slot), found[id(cls)]))
+    return made
+
+
+def _after(cls: type, stores: Mapping[tuple[int, str], object]) -> dict[str, object]:
+    space = {**class_namespace(cls), **{name: value for (owner, name), value in stores.items() if owner == id(cls)}}
+    return {name: value for name, value in space.items() if value is not ABSENT}
+
+
+def _found(cls: type, name: str, stores: Mapping[tuple[int, str], object]) -> object:
+    return next((space[name] for one in cls.__mro__ if name in (space := _after(one, stores))), None)
+
+
+def _is_abstract(value: Any) -> bool:
+    return bool(getattr(value, "__isabstractmethod__", False))
+
+
+def forgotten_answers(changes: Iterable[Change]) -> list[Row]:
+    """The calls that make abstract base classes forget which classes they took for theirs by their methods."""
+    names = {
+        one.slot.name for one in changes if one.slot.kind is Kind.CLASS and (one.old is ABSENT) != (one.new is ABSENT)
+    }
+    if not any(name.startswith("__") and name.endswith("__") for name in names):
+        return []
+    hooked = [cls for cls in with_subclasses(object) if isinstance(cls, ABCMeta)]
+    return [(_forget, cls) for cls in hooked if "__subclasshook__" in class_namespace(cls)]

@@ -1,0 +1,77 @@
+"""Whether the order of a body's statements still means what it meant: which of several bindings a name has in the end.
+
+Functions and imports are compared by name, wherever they stand. That is right only
+while no other binding of their name comes to stand before or behind them, and no
+statement that reads the name.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+
+from bcpatch.diagnostics import Diagnostic, finding
+from bcpatch.source import shape
+from bcpatch.source.evaluated import binds, evaluated, reads
+from bcpatch.source.outline import Class, Unit
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def reordered(old: Unit, new: Unit, before: Class | None, after: Class | None) -> Iterator[Diagnostic]:
+    """Names of a body that another statement binds last, or that a statement reads at another time."""
+    was, now = (_Events(body) for body in (before.node if before else old.tree, after.node if after else new.tree))
+    for name in was.bound.keys() & now.bound.keys():
+        there, here = was.bound[name], now.bound[name]
+        if max(len(there), len(here)) > 1 and there != here and len({*map(_kind, there), *map(_kind, here)}) > 1:
+            message = f"`{name}` is bound several times, in another order or by other statements than in the base"
+            yield finding("BCP208", message, new.place(now.last[name]))
+        elif was.read.get(name) and now.read.get(name):
+            moved = now.read[name] - was.read[name]
+            kept = {text for text, _ in was.read[name]}
+            if any(text in kept for text, _ in moved):
+                message = f"`{name}` is read at another time: between other statements that bind it than in the base"
+                yield finding("BCP208", message, new.place(now.last[name]))
+
+
+class _Events:
+    """What a body's statements do to names, in their order."""
+
+    def __init__(self, body: ast.Module | ast.ClassDef) -> None:
+        self.bound: dict[str, list[str]] = {}
+        self.last: dict[str, ast.stmt] = {}
+        self.read: dict[str, Counter[tuple[str, str]]] = {}
+        readers: list[tuple[str, ast.stmt, int]] = []
+        for statement in body.body:
+            own = set(binds(statement))
+            readers += (
+                (name, statement, len(self.bound.get(name, ())))
+                for name in set(reads(_evaluated_now(statement)))
+                if name not in own
+            )
+            for name in own:
+                self.bound.setdefault(name, []).append(_text(statement))
+                self.last[name] = statement
+        for name, statement, above in readers:
+            where = _where(above, len(self.bound.get(name, ())))
+            self.read.setdefault(name, Counter())[shape.shape(statement), where] += 1
+
+
+def _evaluated_now(statement: ast.stmt) -> Iterator[ast.AST]:
+    return evaluated(statement, annotations=False)
+
+
+def _where(above: int, of: int) -> str:
+    return "below" if above == of else "above" if not above else f"below {above}"
+
+
+def _text(statement: ast.stmt) -> str:
+    if isinstance(statement, _DEFINITIONS):
+        return f"{type(statement).__name__} {','.join(map(shape.shape, statement.decorator_list))}"
+    return f"{type(statement).__name__} {shape.shape(statement)}"
+
+
+def _kind(text: str) -> str:
+    word = text.partition(" ")[0]
+    return "Import" if word == "ImportFrom" else word
