@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from bcpatch import compile as compiler
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.model import ClassPositionEdit, Edit, FunctionEdit, Import, Policy, PositionEdit, Site
+from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Policy, PositionEdit, Site
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import Section, split
 from bcpatch.source import facts, importtime, shape
@@ -83,7 +83,7 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
         edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
         if any(_may_have_run(one, after) for one in new.functions if one.site in edited):
             return None
-        if any(isinstance(edit, FunctionEdit) and _evaluates(edit) for edit in changed.edits):
+        if any(isinstance(edit, FunctionEdit) and _reads(edit, after) for edit in changed.edits):
             return None
         moved = _moved(before, after, below, now._replace(flags=new.code.co_flags & _FUTURE_FLAGS), ordinals)
     except (Refused, Untold):
@@ -202,9 +202,18 @@ def _executed(node: ast.Module | ast.ClassDef, unit: Unit) -> object:
     )
 
 
-def _evaluates(edit: FunctionEdit) -> bool:
-    """Whether a patch evaluates something of a function's header, which may read names of any other section."""
-    return edit.annotations.changed or any(one.changed for one in (*edit.positional, *edit.keywords))
+def _reads(edit: FunctionEdit, version: _Version) -> bool:
+    """Whether what a patch evaluates of a function's header reads a name that the module binds, in any section."""
+    codes = [one.expression for one in (*edit.positional, *edit.keywords) if one.changed]
+    if edit.annotations.changed and edit.annotations.code is not None:
+        codes.append(edit.annotations.code)
+    read = set().union(*map(_names, codes))
+    return any(not read.isdisjoint((*one.own, *one.defined, *one.imported)) for one in version.names)
+
+
+def _names(code: Code) -> set[str]:
+    inner = (_names(constant) for constant in code.constants if isinstance(constant, Code))
+    return set(code.names).union(code.freevars, *inner)
 
 
 def _is_elsewhere(unit: Unit, version: _Version, above: int, below: int) -> bool:
