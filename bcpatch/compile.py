@@ -174,7 +174,7 @@ def _functions(
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
         follows = readers.following(new, after, beyond.names()).keys()
         if same_code and not follows and _same_header(before, after):
-            if not _same_positions(before.code, after.code) and not branched.is_doubtful(before):
+            if not _same_positions(before.code, after.code):
                 yield PositionEdit(
                     before.site,
                     fingerprint.of(before.code),
@@ -230,10 +230,6 @@ class _Branched:
                 continued = self._continued.get(other.site, other)
                 prints = fingerprint.of(other.code), fingerprint.of(continued.code)
                 yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
-
-    def is_doubtful(self, function: Function) -> bool:
-        """Whether the code of a function is not enough to tell that it is the one that runs."""
-        return any(fingerprint.of(function.code) in one.prints for one in self.rivals(function))
 
 
 def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
