@@ -194,7 +194,7 @@ def _executed(node: ast.Module | ast.ClassDef, unit: Unit) -> object:
     return (
         body.docstring,
         {name: ast.dump(annotation) for name, annotation in body.annotations.items()},
-        [one.shape for one in body.statements],
+        [one.shape for one in (*body.statements, *body.program)],
         [binding for one in body.imports for binding in shape.bindings(one, unit.source.module)],
         [ast.dump(one) for name in ("bases", "keywords", "type_params") for one in getattr(node, name, ())],
         [shape.shape(one) for one in getattr(node, "decorator_list", ())],

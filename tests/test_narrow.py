@@ -115,6 +115,7 @@ WHOLE = {
     "not Python": MIDDLE.replace(")", ""),
     "a future": MIDDLE + "from __future__ import annotations\n",
     "another order": BELOW + MIDDLE,
+    "a program": MIDDLE + "if __name__ == '__main__':\n    middle(2)\n\n",
     "a class of a name that is there": MIDDLE + "class Cart: pass\n\n",
 }
 
