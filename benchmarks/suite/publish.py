@@ -75,7 +75,7 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
 def _kind(row: Row) -> str:
     if row.tool.startswith((OWN, "patched", "a patch")):
         return "own"
-    return "floor" if row.tool == row.base and row.base not in TOOLS else "other"
+    return "floor" if row.tool == "floor" or (row.tool == row.base and row.base not in TOOLS) else "other"
 
 
 def _subtitle(results: Results) -> str:

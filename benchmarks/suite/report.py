@@ -22,17 +22,25 @@ def number(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
-    """A value in its unit, or in the next larger one that people use."""
-    if unit in _LARGER and abs(value) >= 1000:
-        return measured(value / 1000, _LARGER[unit])
-    return f"{number(value)} {unit}".rstrip()
+    """A value in its unit, or in the larger one that people use."""
+    by, unit = _scaled(value, unit)
+    return f"{number(value / by)} {unit}".rstrip()
+
+
+def _scaled(value: float, unit: str) -> tuple[float, str]:
+    """What to divide a value by, and the unit that it then has."""
+    by = 1.0
+    while unit in _LARGER and abs(value / by) >= 1000:
+        by, unit = by * 1000, _LARGER[unit]
+    return by, unit
 
 
 def figure(row: Row) -> str:
     """The median and the quartiles, or why there are none."""
     if row.median is None or row.low is None or row.high is None:
         return row.note
-    spread = "" if row.count < 3 else f" ({number(row.low)}–{number(row.high)})"
+    by, _ = _scaled(row.median, row.unit)
+    spread = "" if row.count < 3 else f" ({number(row.low / by)}–{number(row.high / by)})"
     return measured(row.median, row.unit) + spread
 
 

@@ -1,9 +1,9 @@
 """Does anything that the verifier accepts crash the interpreter?
 
-    python benchmarks/verify_mutants.py [--seed N] [--count N] [--keep FOLDER]
+    python -m benchmarks.checks.verify_mutants [--seed N] [--count N] [--keep FOLDER]
 
 Takes functions of the standard library and of tests/data/features_*.py, damages copies of their code
-(benchmarks/mutation.py), verifies each copy, and runs every accepted one with made-up arguments in a child process
+(mutation.py), verifies each copy, and runs every accepted one with made-up arguments in a child process
 under limits of time and memory, with CPython's debugging allocator. The numbers that count: crashed must be 0, and of
 the undamaged functions none may be refused. Mutant number K of seed N is always the same.
 
@@ -28,20 +28,19 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-HERE: Final = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from bcpatch import fingerprint, flow
+from bcpatch.flow.opcodes import FACTS
+from bcpatch.model import Code
+from benchmarks.checks import mutation
 
-import mutation  # noqa: E402
-
-from bcpatch import fingerprint, flow  # noqa: E402
-from bcpatch.model import Code  # noqa: E402
+_DATA: Final = Path(__file__).resolve().parent.parent.parent / "tests" / "data"
 
 #: Modules whose functions touch nothing but their arguments.
 MODULES: Final = (
@@ -100,7 +99,7 @@ def subjects() -> list[Subject]:
         compiled = compile(source, name, "exec", dont_inherit=True)
         found += [Subject(fingerprint.encode(code), vars(module)) for code in _functions(compiled)]
     features: list[Subject] = []
-    for path in sorted((HERE.parent / "tests" / "data").glob("features_*.py")):
+    for path in sorted(_DATA.glob("features_*.py")):
         if tuple(map(int, path.stem.split("_")[1:])) > sys.version_info[:2]:
             continue
         scope = {"__name__": path.stem, "__builtins__": __builtins__}
@@ -159,7 +158,7 @@ class Sponge:
     async def __aexit__(self, *rest: object) -> bool:
         return True
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, None, Any]:
         yield self
         return self
 
@@ -211,10 +210,9 @@ def _raiser(*rest: object, **options: object) -> None:
 def _drive(value: Any, choose: random.Random) -> None:
     """Run what a call gave: generators and coroutines do nothing until asked."""
     if inspect.isasyncgen(value):
-        value = choose.choice(
-            (value.__anext__, lambda: value.asend(None), lambda: value.athrow(ValueError), value.aclose)
-        )()
-        value = value.__await__()
+        source: Any = value
+        ways = (source.__anext__, lambda: source.asend(None), lambda: source.athrow(ValueError), source.aclose)
+        value = choose.choice(ways)().__await__()
     for _ in range(6):
         if not hasattr(value, "throw"):
             return
@@ -313,7 +311,7 @@ def _restrict() -> None:
     sys.addaudithook(guard)
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda unraisable: None
-    sys.stdout = sys.stderr = _Quiet()  # type: ignore[assignment]
+    sys.stdout = sys.stderr = _Quiet()
 
 
 class _Quiet:
@@ -459,7 +457,7 @@ def run(seed: int, count: int, folder: Path | None, start: int = 0) -> dict[str,
         "crashed": outcomes["crashed"],
         "crashes": [f"{number}:{signal.Signals(number_).name}" for number, number_ in tally.crashed],
         "opcodes run": len(tally.opcodes),
-        "opcodes never run": sorted({facts.row.name for facts in mutation.FACTS.values()} - tally.opcodes),
+        "opcodes never run": sorted({facts.row.name for facts in FACTS.values()} - tally.opcodes),
         "seconds": round(time.monotonic() - began),
     }
 
@@ -472,7 +470,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     if "PYTHONMALLOC" not in os.environ:  # finds writes behind a frame's stack where they happen
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONMALLOC": "debug"})
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONMALLOC": "debug"})
     result = run(options.seed, options.count, options.keep, options.start)
     print(json.dumps(result))
     return 1 if result["crashed"] or result["verifier failed"] or result["undamaged refused"] else 0

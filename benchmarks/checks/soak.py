@@ -1,6 +1,6 @@
 """Do threads ever see half a swap? Minutes of calls and reads against thousands of swaps.
 
-    python -m benchmarks.soak --seconds 600 --threads 4
+    python -m benchmarks.checks.soak --seconds 600 --threads 4
 
 Four threads call and read without a pause, with the shortest switch interval, while one
 thread applies and rolls back. Counted are observations, swaps, and how many observations
@@ -153,7 +153,8 @@ def main() -> int:
     found["one call"] = soak(look, options.seconds, options.threads, roll_and_flip)
     found["immediate trees"] = soak(walk, options.seconds / 10, options.threads, roll_and_flip)
     found["quiescent trees"] = soak(walk, options.seconds / 10, options.threads, apply_quietly)
-    real, swap.exchange = swap.exchange, one_by_one
+    real = swap.exchange
+    vars(swap)["exchange"] = one_by_one
     found["one by one"] = soak(look, options.seconds / 10, options.threads, roll_and_flip)
     swap.exchange = real
     print(json.dumps(found))

@@ -1,6 +1,6 @@
 """Does the process stay what a fresh one is, whatever happens to it? The tests' state machine, for as long as you like.
 
-    python benchmarks/states.py --minutes 10
+    python -m benchmarks.checks.states --minutes 10
 
 Lives of a process, each with edits, rollbacks, threads that call, closures and generators
 that are kept, and errors raised at any step: `tests/test_state_machine.py` says what is
@@ -19,9 +19,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / part) for part in ("tests", "")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
 
-import test_state_machine as machines  # noqa: E402 (found by the path above)
+import test_state_machine as machines
 
 LIVES = 10
 

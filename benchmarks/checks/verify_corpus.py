@@ -1,6 +1,6 @@
 """Does the verifier refuse anything that the compiler made?
 
-    python benchmarks/verify_corpus.py [FOLDER...] [--step N]
+    python -m benchmarks.checks.verify_corpus [FOLDER...] [--step N]
 
 Compiles every source below the standard library and the installed packages (or FOLDERs)
 and asks for the structure of every code object, nested ones too. No false refusal means 0 faults. --step N takes
@@ -20,13 +20,9 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-HERE: Final = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from bcpatch import fingerprint, flow  # noqa: E402
-from bcpatch.model import Code  # noqa: E402
+from bcpatch import fingerprint, flow
+from bcpatch.model import Code
 
 
 def folders() -> list[Path]:

@@ -1,6 +1,6 @@
 """Is what is found between the sections that differ what is found where the whole is compared?
 
-    python benchmarks/narrow_corpus.py [FOLDER...] [--edits N] [--step N] [--seed N]
+    python -m benchmarks.checks.narrow_corpus [FOLDER...] [--edits N] [--step N] [--seed N]
 
 Makes N random edits in every source below the standard library (or FOLDERs) and compares the
 edits, findings and imports that `bcpatch.narrow` tells with those of `bcpatch.compile`. --step N
@@ -21,15 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-HERE: Final = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from bcpatch import compile as compiler  # noqa: E402
-from bcpatch import narrow  # noqa: E402
-from bcpatch.diagnostics import Refused  # noqa: E402
-from bcpatch.model import Module, Policy  # noqa: E402
-from bcpatch.source import shape  # noqa: E402
-from bcpatch.source.outline import Source, Unit, outline  # noqa: E402
+from bcpatch import compile as compiler
+from bcpatch import narrow
+from bcpatch.diagnostics import Refused
+from bcpatch.model import Module, Policy
+from bcpatch.source import shape
+from bcpatch.source.outline import Source, Unit, outline
 
 #: Bytes beyond which a source is left out: comparing the whole of it takes long.
 LARGEST: Final = 200_000
