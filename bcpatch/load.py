@@ -114,7 +114,7 @@ def _rolled_back(history: History, to: int | None) -> Generation:
     number = history.records[history.current].generation.parent if to is None and history.current else to
     if number is None or not 0 <= number < len(history.records):
         return back(history, to)  # it refuses, with the reason
-    records = _between(history, number)
+    records = history.between(number)
     sites = tuple(dict.fromkeys(change.site for record in records for change in record.generation.sites))
     update = Update("before", number, history.current, sites, rollback=True)
     touched = _namespaces(records)
@@ -156,12 +156,6 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
 def _means_something(part: ModulePatch) -> bool:
     """Whether a patch does more to a module than moving its lines."""
     return any(not isinstance(edit, (PositionEdit, ClassPositionEdit)) for edit in part.edits)
-
-
-def _between(history: History, number: int) -> list[Record]:
-    """The records whose changes are undone or redone on the way from the current generation to another."""
-    here, there = history.lineage(history.current), history.lineage(number)
-    return [record for record in here + there if (record in here) != (record in there)]
 
 
 def _namespaces(records: Iterable[Record]) -> list[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.replace import sole_objects
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import nested
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import Generation, History, Record
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import functions_in, is_module, namespace_of
 from bcpatch.process.swap import Change, Kind, Slot
@@ -46,11 +46,12 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     _known(history, to)
     changes = _between(history, to)
     known = history.own_references() + instant.held_by(changes)
-    located = relocate(list(_switched(history, changes)), history, known)
+    records = history.between(to)
+    located = relocate(list(_switched(history, records, changes)), history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
     touched = {id(change.slot.owner) for change in changes}
-    caches = {id(cache.wrapper): cache for record in history.records for cache in record.caches}
+    caches = {id(cache.wrapper): cache for record in records for cache in record.caches}
     certain = instant.certainty((*changes, *loose), require_instant)
     own = known + instant.held_by(loose)
     for site in located.sites:
@@ -74,9 +75,9 @@ def _warning(found: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
-def _switched(history: History, changes: Sequence[Change]) -> Iterator[LinkedSite]:
+def _switched(history: History, records: Sequence[Record], changes: Sequence[Change]) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
-    known = {id(history.now(target.function)): target.site for record in history.records for target in record.targets}
+    known = {id(history.now(target.function)): target.site for record in records for target in record.targets}
     modules = {id(namespace_of(one)): one for one in list(sys.modules.values()) if is_module(one)}
     for change in changes:
         function, code = _function_and_code(change)
@@ -124,10 +125,20 @@ def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
 
 
 def _between(history: History, to: int) -> tuple[Change, ...]:
-    """The stores that lead from the current generation to another."""
-    now = history.values(history.current)
-    then = history.values(to)
-    return tuple(Change(slot, now[key][1], value) for key, (slot, value) in then.items() if now[key][1] is not value)
+    """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
+    undone = set(map(id, history.lineage(history.current)))
+    now: dict[tuple[object, ...], tuple[Slot, object]] = {}
+    then: dict[tuple[object, ...], object] = {}
+    for record in history.between(to):
+        for change in record.changes:
+            slot = history.present(change.slot)
+            if id(record) in undone:
+                now[slot.key] = slot, change.new
+                then.setdefault(slot.key, change.old)
+            else:
+                now.setdefault(slot.key, (slot, change.old))
+                then[slot.key] = change.new
+    return tuple(Change(slot, value, then[key]) for key, (slot, value) in now.items() if value is not then[key])
 
 
 def _before(history: History) -> int:

@@ -159,7 +159,9 @@ class History:
 
     def own_references(self) -> Counter[int]:
         """How often the history refers to each function and code object, by id."""
-        return Counter(self.references) + Counter(map(id, self.successors.values()))
+        known = Counter(self.references)
+        known.update(map(id, self.successors.values()))
+        return known
 
     def remember(self, record: Record, codes: Mapping[Site, dict[str, CodeType]]) -> list[Row]:
         """The stores that make ``record`` the newest and current generation: part of its swap.
@@ -213,6 +215,12 @@ class History:
                 slot = self.present(change.slot)
                 found[slot.key] = slot, change.new
         return found
+
+    def between(self, number: int) -> tuple[Record, ...]:
+        """The records that are undone and redone on the way from the current generation to another, oldest first."""
+        here, there = self.lineage(self.current), self.lineage(number)
+        common = sum(1 for one, other in zip(here, there, strict=False) if one is other)
+        return (*here[common:], *there[common:])
 
     def now(self, function: FunctionType) -> FunctionType:
         """The function object that stands for a patched one now: itself, or the last of its twins."""
