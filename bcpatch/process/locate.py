@@ -149,7 +149,7 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
         missing = {one.site: one.code for one in errors(result.found)}
         if not missing:
             return result
-        if number and moved.issuperset(missing):
+        if number and all(site in moved and code in _NOT_THERE for site, code in missing.items()):
             break  # nothing is lost but the places of lines: not worth looking at all modules
     left = [(module, edit) for module, edit in wanted if not _is_left_out(edit, missing.get(edit.site))]
     if len(left) == len(wanted):
@@ -159,10 +159,13 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     return replace(result, found=(*result.found, *(_did_not_run(*one) for one in absent)))
 
 
+_NOT_THERE: Final = ("BCP502", "BCP503", "BCP504")
+
+
 def _is_left_out(edit: SiteEdit, code: str | None) -> bool:
     """Whether a site that was not found is no reason against a patch."""
     if isinstance(edit, PositionEdit):
-        return code in ("BCP502", "BCP503", "BCP504")
+        return code in _NOT_THERE
     return edit.conditional and code == "BCP502"
 
 
