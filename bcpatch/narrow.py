@@ -11,7 +11,7 @@ import __future__
 
 import ast
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
@@ -252,12 +252,17 @@ def _moved(before: _Version, after: _Version, below: int, around: Surroundings, 
     if not below or before.sections[-below].above == after.sections[-below].above:
         return edits
     module = after.source.module.name
+    homes = Counter(name for names in after.names for name in names.defined)
     for number in range(-below, 0):
         was, now = before.sections[number], after.sections[number]
         standings = after.standings(number, around)
         if not standings.movable:
             raise Untold
         if CLASS_BODY_POSITIONS:
+            classes = {one.qualname for one in standings.classes}
+            shared = any(homes[name.partition(".")[0]] > 1 for name in classes)
+            if shared or len(classes) < len(standings.classes):
+                raise Untold  # which of several is meant is seen in the whole
             edits += [
                 ClassPositionEdit(made.qualname, made.first_line + now.above, made.attributes)
                 for made in standings.classes
