@@ -7,7 +7,7 @@ policy allows, and it words no finding.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from bcpatch.flow import decode, fields, uses
 from bcpatch.flow.decode import Broken, Instruction, Position
+from bcpatch.flow.graph import Graph
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.kinds import Kinds
 from bcpatch.flow.origins import Origin, Use
-from bcpatch.flow.uses import Graph
 from bcpatch.flow.values import slots
 from bcpatch.model import Code
 
@@ -58,21 +58,33 @@ class Flow:
     """
 
     code: Code
-    instructions: tuple[Instruction, ...]
     max_depth: int
     nested: Mapping[int, Flow]
     demands: tuple[int, ...]
     trace: Trace = field(repr=False)
 
     @cached_property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All of them, in order."""
+        return tuple(self.trace.decoded)
+
+    @cached_property
     def uses(self) -> tuple[Use, ...]:
         """What the reachable instructions do with names, in their order."""
         return uses.uses(self.graph)
 
-    @cached_property
-    def operands(self) -> Mapping[int, tuple[Origin, ...]]:
-        """By offset of each reachable instruction: the origins of the values that it works on, deepest first."""
-        return uses.operands(self.graph)
+    def at(self, offset: int) -> int:
+        """The index of the instruction at ``offset``."""
+        return bisect_left(self.trace.decoded.offsets, offset)
+
+    def reached(self, *names: str) -> list[int]:
+        """The indices of the reachable instructions with one of some names."""
+        found = decode.places(decode.named(names), self.trace.decoded.opcodes)
+        return [at for at in found if self.trace.operands[at] is not None]
+
+    def operands(self, offset: int) -> tuple[Origin, ...]:
+        """The origins of the values that the instruction at ``offset`` works on, deepest first."""
+        return self.graph.origins(self.graph.operands(self.at(offset)))
 
     @cached_property
     def stored_captures(self) -> frozenset[str]:
@@ -156,7 +168,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         fault(one)
     if len(faults) > before or trace is None or kinds is None:
         return None
-    return Flow(code, trace.decoded, trace.max_depth, nested, kinds.demands, trace)
+    return Flow(code, trace.max_depth, nested, kinds.demands, trace)
 
 
 def analyze(code: Code) -> Flow:

@@ -8,11 +8,13 @@ in later versions). Knows single instructions and entries, not how they work tog
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import partial
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import compress
 from typing import Final, NamedTuple
 
-from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS
+from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, NUMBERS
 from bcpatch.model import Code
 
 
@@ -58,77 +60,169 @@ class Broken(Exception):
         super().__init__(message)
 
 
+class Decoded:
+    """The instructions of a code object in columns; a row is made when one is asked for.
+
+    ``jumps`` are the indices of those that have a target.
+    """
+
+    __slots__ = ("arguments", "jumps", "offsets", "opcodes", "size", "targets")
+
+    def __init__(self, offsets: list[int], opcodes: bytes, arguments: list[int], size: int) -> None:
+        self.offsets = offsets
+        self.opcodes = opcodes
+        self.arguments = arguments
+        self.size = size
+        self.targets = [-1] * len(offsets)
+        self.jumps = places(_JUMPS, opcodes)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, at: int) -> Instruction:
+        number = self.opcodes[at]
+        return Instruction(self.offsets[at], number, _NAMES[number], self.arguments[at], self.targets[at])
+
+    def __iter__(self) -> Iterator[Instruction]:
+        names = map(_NAMES.__getitem__, self.opcodes)
+        return map(Instruction, self.offsets, self.opcodes, names, self.arguments, self.targets)
+
+    def end(self, at: int) -> int:
+        """The offset behind an instruction and its cache."""
+        return self.offsets[at + 1] if at + 1 < len(self.offsets) else self.size
+
+    def names(self, start: int, end: int) -> list[str]:
+        return [_NAMES[number] for number in self.opcodes[start:end]]
+
+    def starts_at(self, offset: int) -> bool:
+        """Whether an instruction starts there."""
+        at = bisect_left(self.offsets, offset)
+        return at < len(self.offsets) and self.offsets[at] == offset
+
+    def index(self) -> dict[int, int]:
+        """Instructions by their offset."""
+        return dict(zip(self.offsets, range(len(self.offsets)), strict=True))
+
+
+def pattern(opcodes: Iterable[int]) -> re.Pattern[bytes]:
+    """What finds any of some opcodes among the column of them."""
+    return re.compile(_any_of(opcodes))
+
+
+@cache
+def named(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    """The same for opcodes by their names, of which a version may lack some."""
+    return pattern(NUMBERS[name] for name in names if name in NUMBERS)
+
+
+def places(wanted: re.Pattern[bytes], opcodes: bytes) -> list[int]:
+    """The instructions that have one of the opcodes of a pattern."""
+    return [found.start() for found in wanted.finditer(opcodes)]
+
+
+def _any_of(opcodes: Iterable[int]) -> bytes:
+    """An expression for one of these bytes; for none at all, one that never matches."""
+    escaped = b"".join(b"\\x%02x" % number for number in sorted(opcodes))
+    return b"[%s]" % escaped if escaped else b"(?!)"
+
+
 _NAMES: Final = {number: facts.row.name for number, facts in FACTS.items()}
 _CACHE_BYTES: Final = {number: 2 * facts.caches for number, facts in FACTS.items()}
 _WITHOUT_ARGUMENT: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "unused")
 #: Bytes that a jump goes for each unit of its argument.
 _DIRECTIONS: Final = {number: -2 if facts.backward else 2 for number, facts in FACTS.items() if facts.row.flow.jumps}
-#: Makes an Instruction from a tuple without a call into Python: half of the time to decode.
-_instruction: Final = partial(tuple.__new__, Instruction)
+_JUMPS: Final = pattern(_DIRECTIONS)
+#: The opcode of an entry of an inline cache, which no instruction has.
+_CACHE: Final = 0
 
 #: More instructions than any source has in one function; keeps the time to look at one bounded.
 MOST_UNITS: Final = 1 << 20
 
 
-class _Units(NamedTuple):
-    """Columns of the instructions: offset, opcode, argument, and offset behind it with its cache."""
+def _sequence() -> re.Pattern[bytes]:
+    """Well-formed bytecode: known opcodes, empty caches of the right length, EXTENDED_ARG where it has a meaning."""
+    assert _CACHE not in FACTS
+    caches = sorted(set(_CACHE_BYTES.values()))
 
-    offsets: list[int]
-    opcodes: list[int]
-    arguments: list[int]
-    ends: list[int]
+    def one(numbers: frozenset[int]) -> bytes:
+        of = {size: {number for number in numbers if _CACHE_BYTES[number] == size} for size in caches}
+        return b"|".join(
+            _any_of(some) + b"." + (b"\\0{%d}" % size if size else b"") for size, some in of.items() if some
+        )
+
+    plain = one(frozenset(FACTS))
+    extended = one(frozenset(FACTS) - _WITHOUT_ARGUMENT)
+    prefix = b"(?:" + _any_of({EXTENDED_ARG}) + b".){1,3}+"
+    return re.compile(b"(?:%s|%s(?:%s))++" % (plain, prefix, extended), re.DOTALL)
 
 
-def _units(bytecode: bytes) -> _Units:
+_SEQUENCE: Final = _sequence()
+
+
+def instructions(code: Code) -> Decoded:
+    """All instructions, in order. Raises `Broken` (BCP301, BCP302, BCP310, BCP311)."""
+    bytecode = code.bytecode
     if len(bytecode) % 2 or not bytecode:
         raise Broken("BCP311", f"{len(bytecode)} bytes of bytecode are no sequence of instructions", 0)
     if len(bytecode) > 2 * MOST_UNITS:
         raise Broken("BCP310", f"{len(bytecode)} bytes of bytecode: more than {2 * MOST_UNITS}", 0)
-    units = _Units([], [], [], [])
-    offsets, opcodes, arguments, ends = units
-    at = prefix = start = 0
-    size = len(bytecode)
-    while at < size:
-        number, argument = bytecode[at], bytecode[at + 1]
-        at += 2
-        cache = _CACHE_BYTES.get(number)
-        if cache is None:
-            if number != EXTENDED_ARG:
-                raise Broken("BCP301", f"opcode {number} is none that the compiler emits", start)
-            prefix = (prefix | argument) << 8
-            if at - start > 6 or at == size:
-                raise Broken("BCP311", "EXTENDED_ARG without an instruction that it extends", start)
-            continue
-        if at - start > 2 and number in _WITHOUT_ARGUMENT:
-            raise Broken("BCP311", f"EXTENDED_ARG before {_NAMES[number]}, which has no argument", start)
-        offsets.append(start)
-        opcodes.append(number)
-        arguments.append(prefix | argument)
-        if cache:
-            if bytecode[at : at + cache].count(0) != cache:
-                raise Broken("BCP311", f"the inline cache of {_NAMES[number]} is cut off or not empty", start)
-            at += cache
-        ends.append(at)
-        start, prefix = at, 0
-    return units
-
-
-def instructions(code: Code) -> tuple[Instruction, ...]:
-    """All instructions, in order. Raises `Broken` (BCP301, BCP302, BCP310, BCP311)."""
-    offsets, opcodes, arguments, ends = _units(code.bytecode)
-    targets = [-1] * len(offsets)
-    jumps = [at for at, number in enumerate(opcodes) if number in _DIRECTIONS]
-    if jumps:
-        index = dict(zip(offsets, range(len(offsets)), strict=True))
-        for at in jumps:
-            wanted = ends[at] + _DIRECTIONS[opcodes[at]] * arguments[at]
+    if not _SEQUENCE.fullmatch(bytecode):
+        raise _malformed(bytecode)
+    units = bytecode[::2]
+    opcodes = units.replace(bytes([_CACHE]), b"")
+    offsets = list(compress(range(0, len(bytecode), 2), units))
+    arguments = list(compress(bytecode[1::2], units))
+    if EXTENDED_ARG in opcodes:
+        offsets, opcodes, arguments = _extended(offsets, opcodes, arguments)
+    decoded = Decoded(offsets, opcodes, arguments, len(bytecode))
+    if decoded.jumps:
+        index = decoded.index()
+        for at in decoded.jumps:
+            wanted = decoded.end(at) + _DIRECTIONS[opcodes[at]] * arguments[at]
             target = index.get(wanted)
             if target is None:
                 message = f"{_NAMES[opcodes[at]]} jumps to byte {wanted}, where no instruction starts"
                 raise Broken("BCP302", message, offsets[at])
-            targets[at] = target
-    rows = zip(offsets, opcodes, map(_NAMES.__getitem__, opcodes), arguments, targets, strict=True)
-    return tuple(map(_instruction, rows))
+            decoded.targets[at] = target
+    return decoded
+
+
+def _extended(offsets: list[int], opcodes: bytes, arguments: list[int]) -> tuple[list[int], bytes, list[int]]:
+    """The same columns where EXTENDED_ARG is part of the instruction behind it, which then starts at it."""
+    starts: list[int] = []
+    wide: list[int] = []
+    start, prefix = -1, 0
+    for offset, number, argument in zip(offsets, opcodes, arguments, strict=True):
+        if number == EXTENDED_ARG:
+            start = offset if start < 0 else start
+            prefix = (prefix | argument) << 8
+        else:
+            starts.append(offset if start < 0 else start)
+            wide.append(prefix | argument)
+            start, prefix = -1, 0
+    return starts, opcodes.replace(bytes([EXTENDED_ARG]), b""), wide
+
+
+def _malformed(bytecode: bytes) -> Broken:
+    """What is wrong, and where, with bytecode that is no sequence of instructions."""
+    at = start = 0
+    while at < len(bytecode):
+        number = bytecode[at]
+        at += 2
+        if number == EXTENDED_ARG:
+            if at - start > 6 or at == len(bytecode):
+                return Broken("BCP311", "EXTENDED_ARG without an instruction that it extends", start)
+            continue
+        cache = _CACHE_BYTES.get(number)
+        if cache is None:
+            return Broken("BCP301", f"opcode {number} is none that the compiler emits", start)
+        if at - start > 2 and number in _WITHOUT_ARGUMENT:
+            return Broken("BCP311", f"EXTENDED_ARG before {_NAMES[number]}, which has no argument", start)
+        if bytecode[at : at + cache].count(0) != cache:
+            return Broken("BCP311", f"the inline cache of {_NAMES[number]} is cut off or not empty", start)
+        at += cache
+        start = at
+    raise AssertionError("the expression and the walk disagree")
 
 
 # --- exception table ------------------------------------------------------------------
@@ -155,11 +249,13 @@ def _entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
         yield numbers[0], numbers[1], numbers[2], numbers[3]
 
 
-def handlers(code: Code, decoded: tuple[Instruction, ...]) -> tuple[Handler, ...]:
+def handlers(code: Code, decoded: Decoded) -> tuple[Handler, ...]:
     """The exception table. Raises `Broken` (BCP308): the interpreter searches it by bisection,
     so its entries must be sorted and must not overlap.
     """
-    index = {instruction.offset: number for number, instruction in enumerate(decoded)}
+    if not code.exception_table:
+        return ()
+    index = decoded.index()
     index[len(code.bytecode)] = len(decoded)
     found = []
     last = 0

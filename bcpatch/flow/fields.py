@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final
 
 from bcpatch import pythons
-from bcpatch.flow.decode import Broken, Instruction
+from bcpatch.flow.decode import Broken, Decoded, pattern, places
 from bcpatch.flow.opcodes import FACTS, INTRINSICS_1, INTRINSICS_2, NUMBERS
 from bcpatch.flow.values import Slots
 from bcpatch.model import Code, FrozenSet, Slice, Text, Tuple
@@ -137,11 +137,10 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
     return f"argument {argument}, allowed: {meaning}"
 
 
-def arguments(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+def arguments(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
     """Every argument out of its range (BCP307)."""
-    seen = {(number, argument) for _, number, _, argument, _ in decoded}
     wrong = {}
-    for number, argument in seen:
+    for number, argument in set(zip(decoded.opcodes, decoded.arguments, strict=True)):
         fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
         if fault:
             wrong[number, argument] = fault
@@ -153,9 +152,9 @@ def arguments(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Ite
 # --- neighbours and prologue ------------------------------------------------------------
 
 
-def prologue(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+def prologue(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
     """COPY_FREE_VARS, MAKE_CELL and RETURN_GENERATOR as flags and kinds of variables demand (BCP312)."""
-    names = [instruction.name for instruction in decoded[: len(slots.names) + 12]]
+    names = decoded.names(0, len(slots.names) + 12)
     at = 0
     copies = names[:1] == ["COPY_FREE_VARS"]
     at += copies
@@ -185,30 +184,33 @@ def prologue(code: Code, slots: Slots, decoded: tuple[Instruction, ...]) -> Iter
 
 _ONCE: Final = frozenset(NUMBERS[name] for name in ("RETURN_GENERATOR", "COPY_FREE_VARS"))
 _SUSPENDING: Final = frozenset(NUMBERS[name] for name in ("YIELD_VALUE", "SEND"))
-_PLACED: Final = _ONCE | _SUSPENDING | {NUMBERS["RESUME"]}
+_RESUME: Final = NUMBERS["RESUME"]
+_YIELDS: Final = NUMBERS["YIELD_VALUE"]
+_PLACED: Final = pattern(_ONCE | _SUSPENDING | {_RESUME})
 
 
-def _after_prologue(code: Code, decoded: tuple[Instruction, ...], start: int) -> Iterator[Broken]:
+def _after_prologue(code: Code, decoded: Decoded, start: int) -> Iterator[Broken]:
     """What may only stand in the prologue, in a generator, or beside a certain other instruction."""
-    resume, yields = NUMBERS["RESUME"], NUMBERS["YIELD_VALUE"]
-    for at in range(start + 1, len(decoded)):
-        number, offset = decoded[at].opcode, decoded[at].offset
-        if number not in _PLACED:
+    for at in places(_PLACED, decoded.opcodes):
+        if at <= start:
             continue
+        number, offset = decoded.opcodes[at], decoded.offsets[at]
         if number in _ONCE:
             yield Broken("BCP312", f"{decoded[at].name} after the prologue", offset)
         elif number in _SUSPENDING and not code.flags & SUSPENDS:
             yield Broken("BCP312", f"{decoded[at].name} in code whose flags promise no generator or coroutine", offset)
-        if number == resume and (decoded[at - 1].opcode != yields or not decoded[at].argument & pythons.RESUME_PLACE):
+        if number == _RESUME and (
+            decoded.opcodes[at - 1] != _YIELDS or not decoded.arguments[at] & pythons.RESUME_PLACE
+        ):
             yield Broken("BCP312", "RESUME stands only at the start and after YIELD_VALUE", offset)
-        if number == yields:
+        if number == _YIELDS:
             yield from _suspension(decoded, at)
-    for offset, _, name, _, target in decoded:
-        if 0 <= target <= start:
-            yield Broken("BCP312", f"{name} jumps into the prologue", offset)
+    for at in decoded.jumps:
+        if decoded.targets[at] <= start:
+            yield Broken("BCP312", f"{decoded[at].name} jumps into the prologue", decoded.offsets[at])
 
 
-def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
+def _suspension(decoded: Decoded, at: int) -> Iterator[Broken]:
     """What stands around the YIELD_VALUE at ``at``: closing and throwing read it."""
     offset = decoded[at].offset
     if at + 1 == len(decoded) or decoded[at + 1].name != "RESUME":
@@ -227,16 +229,15 @@ def _suspension(decoded: tuple[Instruction, ...], at: int) -> Iterator[Broken]:
 _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
 _SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
-_WATCHED: Final = (
-    frozenset(NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS) | _SOURCED
+_WATCHED: Final = pattern(
+    _SOURCED | {NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS}
 )
 
 
-def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]:
+def neighbours(code: Code, decoded: Decoded) -> Iterator[Broken]:
     """Instructions that the interpreter reads ahead of, skips, or jumps to as one (BCP312)."""
-    watched = [at for at, instruction in enumerate(decoded) if instruction.opcode in _WATCHED]
-    targets = {instruction.target for instruction in decoded} if watched else set()
-    for at in watched:
+    targets = set(decoded.targets)
+    for at in places(_WATCHED, decoded.opcodes):
         instruction = decoded[at]
         after = decoded[at + 1] if at + 1 < len(decoded) else None
         wanted = _FOLLOWERS.get(instruction.name)
@@ -252,14 +253,14 @@ def neighbours(code: Code, decoded: tuple[Instruction, ...]) -> Iterator[Broken]
             yield Broken("BCP312", "PRECALL and CALL disagree", instruction.offset)
         elif instruction.opcode in _SOURCED:
             end = after.offset if after else len(code.bytecode)
-            if end - 2 * instruction.argument not in {one.offset for one in decoded}:
+            if not decoded.starts_at(end - 2 * instruction.argument):
                 yield Broken("BCP312", "END_ASYNC_FOR does not say where its loop ended", instruction.offset)
         elif instruction.name in pythons.SKIPPED_AFTER_JUMP:
-            follows = [one.name for one in decoded[instruction.target :][:2]]
+            follows = decoded.names(instruction.target, instruction.target + 2)
             skipped = pythons.SKIPPED_AFTER_JUMP[instruction.name]
             if follows[: len(skipped)] != list(skipped):
                 yield Broken(
                     "BCP312", f"{instruction.name} jumps to {follows[:1]}, not to {skipped}", instruction.offset
                 )
-            elif decoded[instruction.target].offset - instruction.offset > 2 * 0xFFFF:
+            elif decoded.offsets[instruction.target] - instruction.offset > 2 * 0xFFFF:
                 yield Broken("BCP310", f"{instruction.name} jumps further than 65535 units", instruction.offset)

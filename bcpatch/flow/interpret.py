@@ -8,11 +8,12 @@ instruction needs is asked afterwards, of what was recorded here.
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import cache, lru_cache
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from bcpatch import pythons
-from bcpatch.flow.decode import Broken, Handler, Instruction
+from bcpatch.flow.decode import Broken, Decoded, Handler, pattern, places
 from bcpatch.flow.opcodes import (
     BORROWED,
     CELL,
@@ -21,9 +22,11 @@ from bcpatch.flow.opcodes import (
     INDEX,
     ITERATED,
     LASTI,
+    NEXT,
     NUMBERS,
     OBJECT,
     SPENT,
+    UNBOUND,
     Effect,
     effect,
 )
@@ -43,14 +46,11 @@ class Block(NamedTuple):
     handler_number: int
 
 
-def blocks(decoded: tuple[Instruction, ...], table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
+def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
     """The basic blocks in order, and the number of the block that starts at an instruction."""
     leaders = {0}
-    for number, instruction in enumerate(decoded):
-        if FACTS[instruction.opcode].row.flow != (True, False):
-            leaders.add(number + 1)
-            if instruction.target >= 0:
-                leaders.add(instruction.target)
+    leaders.update(at + 1 for at in places(_LEAVING, decoded.opcodes))
+    leaders.update(decoded.targets[at] for at in decoded.jumps)
     for handler in table:
         leaders.update((handler.start, handler.end, handler.target))
     leaders.discard(len(decoded))
@@ -67,6 +67,9 @@ def blocks(decoded: tuple[Instruction, ...], table: tuple[Handler, ...]) -> tupl
             found.append(Block(start, end, None, -1))
     return found, {block.start: number for number, block in enumerate(found)}
 
+
+#: Instructions after which another one than the next may come.
+_LEAVING: Final = pattern(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
 
 (
     _PLAIN, _COPY, _SWAP, _LOAD, _LOAD_CHECKED, _TAKE, _LOAD_TWO, _BORROW, _BORROW_TWO, _STORE, _STORE_LOAD,
@@ -110,6 +113,47 @@ _MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
 _LOAD_CONST: Final = NUMBERS["LOAD_CONST"]
 
 
+class Step(NamedTuple):
+    """What following does at an instruction with one argument.
+
+    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes.
+    ``raises`` where an exception may arise in it. ``effect`` is the whole of what the table says.
+    """
+
+    wanted: int
+    removes: int
+    gives: int
+    move: int
+    raises: bool
+    results: tuple[int, ...]
+    effect: Effect
+
+
+_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, _PLAIN, False, (), Effect((), 0, (), 0, (), ()))
+
+
+def _step(opcode: int, argument: int) -> Step:
+    facts = effect(opcode, argument)
+    if facts is None:
+        return _TOO_WIDE
+    results = [*facts.gives[:PRESENT], *[OBJECT] * RESULTS][:RESULTS]
+    if opcode in _TWIN:
+        results[PRESENT] = EXCEPTION
+    elif opcode in _MADE:
+        results[0] = _MADE[opcode]
+    raises = opcode not in _CALM
+    return Step(len(facts.needs), facts.removes, len(facts.gives), _MOVE_OF[opcode], raises, tuple(results), facts)
+
+
+_small_step: Final = lru_cache(maxsize=1 << 14)(_step)
+
+
+@cache
+def _constant_step(kind: int) -> Step:
+    plain = _small_step(_LOAD_CONST, 0)
+    return plain._replace(results=(kind, *plain.results[1:]))
+
+
 class Trace:
     """Follows one code object's instructions and records, for each, the values that it works on.
 
@@ -117,7 +161,7 @@ class Trace:
     as if they were on the stack.
     """
 
-    def __init__(self, code: Code, decoded: tuple[Instruction, ...], table: tuple[Handler, ...], slots: Slots) -> None:
+    def __init__(self, code: Code, decoded: Decoded, table: tuple[Handler, ...], slots: Slots) -> None:
         self.code = code
         self.decoded = decoded
         self.table = table
@@ -127,6 +171,7 @@ class Trace:
         self.values = Values(len(decoded), len(slots.names), len(table))
         self.operands: list[list[int] | None] = [None] * len(decoded)
         self.effects: list[Effect] = []
+        self._steps: list[Step] = []
         self.max_depth = 0
         self.entered: dict[int, tuple[list[int], list[int]]] = {}
         self.left: dict[int, list[int]] = {}
@@ -144,34 +189,40 @@ class Trace:
 
     def _prepare(self) -> None:
         kinds = self.values.kinds
-        known: dict[int, Effect] = {}
-        for number, (offset, opcode, name, argument, _) in enumerate(self.decoded):
-            facts = known.get(argument << 8 | opcode) or effect(opcode, argument)
-            if facts is None or len(facts.gives) > self.code.stacksize + 1:
-                raise Broken("BCP305", f"{name} {argument} needs more than the stack of {self.code.stacksize}", offset)
-            known[argument << 8 | opcode] = facts
-            self.effects.append(facts)
-            first, gives = RESULTS * number, facts.gives
-            if len(gives) == 1:
-                kinds[first] = gives[0] if opcode != _LOAD_CONST else constant_kind(self.code.constants[argument])
-            elif gives:
-                kinds[first : first + 3] = (*gives, OBJECT, OBJECT, OBJECT)[:3]
-            if opcode in _TWIN:
-                kinds[first + PRESENT] = EXCEPTION
-            elif opcode in _MADE:
-                kinds[first] = _MADE[opcode]
+        keys = list(zip(self.decoded.opcodes, self.decoded.arguments, strict=True))
+        known = dict.fromkeys(keys, _TOO_WIDE)
+        room = BUDGET
+        for key in known:
+            step = known[key] = self._step(*key)
+            room -= step.wanted + step.gives
+            if room < 0 or step.gives > self.code.stacksize + 1:
+                wide = self.decoded[keys.index(key)]
+                message = f"{wide.name} {wide.argument} needs more than the stack of {self.code.stacksize}"
+                raise Broken("BCP305", message, wide.offset)
+        self._steps = list(map(known.__getitem__, keys))
+        if sum(step.wanted + step.gives for step in self._steps) > BUDGET:
+            raise self._fault("BCP310", "the code is too wide to follow", 0)
+        self.effects = [step.effect for step in self._steps]
+        for result in range(RESULTS):
+            if any(step.results[result] != OBJECT for step in known.values()):
+                kinds[result : self.values.entry : RESULTS] = [step.results[result] for step in self._steps]
         for number in range(len(self.table)):
             kinds[self.values.first_handler + 2 * number] = LASTI
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
         for slot in range(self.slots.first_free, len(self.slots.names)):
             kinds[self.values.first_slot + slot] = CELL
 
+    def _step(self, opcode: int, argument: int) -> Step:
+        if opcode == _LOAD_CONST:
+            return _constant_step(constant_kind(self.code.constants[argument]))
+        return _small_step(opcode, argument) if argument < 256 else _step(opcode, argument)
+
     def _given(self, at: int) -> list[int]:
         """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
         return [RESULTS * at + min(result, 2) for result in range(len(self.effects[at].gives))]
 
     def _fault(self, rule: str, message: str, number: int) -> Broken:
-        return Broken(rule, message, self.decoded[number].offset)
+        return Broken(rule, message, self.decoded.offsets[number])
 
     # --- following -----------------------------------------------------------------
 
@@ -239,7 +290,7 @@ class Trace:
         """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
         assert block.handler is not None
         floor = block.handler.depth
-        gone = 0 if self.decoded[at].opcode == _KEEPING else self.effects[at].removes
+        gone = 0 if self.decoded.opcodes[at] == _KEEPING else self.effects[at].removes
         if len(stack) - gone < floor:
             raise self._fault("BCP308", f"where {self.decoded[at].name} raises, its handler expects {floor} values", at)
         if not self._covered:
@@ -250,48 +301,56 @@ class Trace:
         """The same, for the handler of the instruction before the block, where that may be asked instead."""
         block, before = self.blocks[number], self.blocks[number - 1]
         if number and before.handler and before.handler is not block.handler:
-            if self.decoded[block.start].opcode in _CALLING:
+            if self.decoded.opcodes[block.start] in _CALLING:
                 self._raises(before, block.start, stack, local)
                 self._covered = False
 
     def _block(self, number: int, stack: list[int], local: list[int]) -> None:
         block = self.blocks[number]
         self._covered = False
-        if _CALLING:
-            self._raises_before(number, stack, local)
-        decoded, effects, operands, limit = self.decoded, self.effects, self.operands, self.code.stacksize
+        self._raises_before(number, stack, local)
+        steps, arguments, operands = self._steps, self.decoded.arguments, self.operands
+        kinds, limit, deepest = self.values.kinds, self.code.stacksize, self.max_depth
+        guarded = block.handler is not None
         for at in range(block.start, block.end):
-            opcode = decoded[at].opcode
-            if block.handler and opcode not in _CALM:
+            wanted, removes, gives, move, raises, _, _ = steps[at]
+            if guarded and raises:
                 self._raises(block, at, stack, local)
-            needs, removes, gives, _, _ = effects[at]
-            wanted = len(needs)
-            if wanted > len(stack):
-                raise self._fault("BCP303", f"{decoded[at].name} needs {wanted} values, {len(stack)} are there", at)
-            work = stack[-wanted:] if wanted else []
+            work = []
+            if wanted:
+                if wanted > len(stack):
+                    message = f"{self.decoded[at].name} needs {wanted} values, {len(stack)} are there"
+                    raise self._fault("BCP303", message, at)
+                work = stack[-wanted:]
+                if removes:
+                    del stack[-removes:]
             operands[at] = work
-            if removes:
-                del stack[-removes:]
-            move = _MOVE_OF[opcode]
             if move == _PLAIN:
-                if len(gives) == 1:
+                if gives == 1:
                     stack.append(RESULTS * at)
                 elif gives:
                     stack += self._given(at)
+            elif move == _LOAD or (move == _LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
+                value = local[arguments[at]]
+                operands[at] = [value]
+                stack.append(value)
+            elif move == _STORE and not stack:
+                local[arguments[at]] = work[0]
+                self._covered = False
             elif move != _TEST:
                 self._move(move, at, stack, local, work)
             depth = len(stack)
-            if depth > self.max_depth:
-                self.max_depth = depth
+            if depth > deepest:
+                deepest = depth
                 if depth > limit:
                     raise self._fault("BCP305", f"{depth} values on a stack of {limit}", at)
+        self.max_depth = max(self.max_depth, deepest)
         self.left[number] = stack
         self._leave(block.end - 1, stack, local)
 
     def _leave(self, at: int, stack: list[int], local: list[int]) -> None:
         """To the blocks after the one whose last instruction is ``at``."""
-        instruction, work = self.decoded[at], self.operands[at] or []
-        row = FACTS[instruction.opcode].row
+        work, row = self.operands[at] or [], FACTS[self.decoded.opcodes[at]].row
         falling, jumping = (stack, local), (stack, local)
         if row.jump:
             before = stack[: len(stack) - len(self.effects[at].gives)] + work[len(work) - self.effects[at].removes :]
@@ -308,15 +367,14 @@ class Trace:
         if row.flow.falls:
             self._enter(at + 1, *falling, at)
         if row.flow.jumps:
-            self._enter(instruction.target, *jumping, at)
+            self._enter(self.decoded.targets[at], *jumping, at)
 
     # --- moves ---------------------------------------------------------------------
 
     def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
-        argument, made = self.decoded[at].argument, RESULTS * at
-        if move in (_LOAD, _LOAD_CHECKED):
-            if move == _LOAD_CHECKED:
-                local[argument] = self.values.bound(local[argument], made)
+        argument, made = self.decoded.arguments[at], RESULTS * at
+        if move == _LOAD_CHECKED:
+            local[argument] = self.values.bound(local[argument], made)
             self.operands[at] = [local[argument]]
             stack.append(local[argument])
         elif move == _BORROW:
@@ -341,7 +399,7 @@ class Trace:
             self._move_locals(move, at, stack, local, work)
 
     def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
-        argument = self.decoded[at].argument
+        argument = self.decoded.arguments[at]
         first, second = argument >> 4, argument & 15
         if move == _STORE_LOAD:
             self._store(at, stack, local, first, work[0])
@@ -350,11 +408,13 @@ class Trace:
         elif move == _STORE_TWO:
             self._store(at, stack, local, first, work[1])
             self._store(at, stack, local, second, work[0])
-        elif move in (_LOAD_TWO, _BORROW_TWO):
+        elif move == _LOAD_TWO:
+            self.operands[at] = [local[first], local[second]]
+            stack += (local[first], local[second])
+        elif move == _BORROW_TWO:
             self.operands[at] = [local[first], local[second]]
             borrowed = self.values.borrowed
-            pair = ((local[slot], slot) for slot in (first, second))
-            stack += [value if move == _LOAD_TWO else borrowed(value, slot) for value, slot in pair]
+            stack += (borrowed(local[first], first), borrowed(local[second], second))
         elif move == _TAKE:
             value = local[argument]
             self.operands[at] = [value]

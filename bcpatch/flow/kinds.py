@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from bcpatch import pythons
-from bcpatch.flow.decode import Broken, Instruction
+from bcpatch.flow.decode import Broken, Instruction, pattern, places
 from bcpatch.flow.fields import ASYNC_GENERATOR, GENERATOR, OPTIMIZED
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import (
@@ -64,13 +64,7 @@ _CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
 #: Parameters that only the compiler can name, and what it fills them with.
 _PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
 _PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
-_UNCHECKED: Final = (
-    "LOAD_FAST",
-    "LOAD_FAST_LOAD_FAST",
-    "LOAD_FAST_BORROW",
-    "LOAD_FAST_BORROW_LOAD_FAST_BORROW",
-    "STORE_FAST_LOAD_FAST",
-)
+_NARROWED: Final = pattern({_MAKE, _CALL, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1}))
 #: Instructions that run no other code, so that a loop of them alone never ends and can't be ended.
 _IDLE: Final = frozenset(
     number
@@ -104,24 +98,27 @@ class Kinds:
         """Set the kinds that depend on what else is done with a value."""
         self.values.rekind(self._parameters())
         kinds: dict[int, int] = {}
-        for at, instruction in enumerate(self.trace.decoded):
+        for at in places(_NARROWED, self.trace.decoded.opcodes):
             work = self.trace.operands[at]
-            if work is None:
-                continue
-            if instruction.opcode in _PREPARES_STAR and self._prepares(instruction.opcode, instruction.argument):
-                kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
-            elif instruction.opcode == _MAKE:
-                flags = instruction.argument if len(work) > 1 else 0  # nothing reads the argument from 3.13 on
-                yield from self._make(at, flags, work, kinds)
-            elif instruction.opcode == _ATTRIBUTE:
-                yield from self._set_attribute(at, instruction.argument, work, kinds)
-            elif instruction.opcode == _CALL and self._makes_generator(work[0], kinds):
-                kinds[RESULTS * at] = ITERATOR
-            elif instruction.opcode in _DEREF and self.trace.slots.names[instruction.argument] == ".type_params":
-                kinds[RESULTS * at] = TUPLE
-            elif instruction.opcode in _CLASS_LOADS and self._conditional_annotations(instruction):
-                kinds[RESULTS * at] = SET
+            if work is not None:
+                yield from self._narrow(
+                    at, self.trace.decoded.opcodes[at], self.trace.decoded.arguments[at], work, kinds
+                )
         self.values.rekind(kinds)
+
+    def _narrow(self, at: int, opcode: int, argument: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+        if opcode in _PREPARES_STAR and self._prepares(opcode, argument):
+            kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
+        elif opcode == _MAKE:
+            yield from self._make(at, argument if len(work) > 1 else 0, work, kinds)  # nothing reads it from 3.13 on
+        elif opcode == _ATTRIBUTE:
+            yield from self._set_attribute(at, argument, work, kinds)
+        elif opcode == _CALL and self._makes_generator(work[0], kinds):
+            kinds[RESULTS * at] = ITERATOR
+        elif opcode in _DEREF and self.trace.slots.names[argument] == ".type_params":
+            kinds[RESULTS * at] = TUPLE
+        elif opcode in _CLASS_LOADS and self._conditional_annotations(self.trace.decoded[at]):
+            kinds[RESULTS * at] = SET
 
     def _parameters(self) -> dict[int, int]:
         """The kinds of parameters that only the compiler can name, and which only it fills."""
@@ -136,8 +133,8 @@ class Kinds:
     def _iterates(self, value: int) -> bool:
         """Whether a value goes to FOR_ITER as it is."""
         return not pythons.ITERATES_ANYTHING and any(
-            work is not None and instruction.opcode == _FOR_ITER and value in self.values.members(work[0])
-            for instruction, work in zip(self.trace.decoded, self.trace.operands, strict=True)
+            work is not None and opcode == _FOR_ITER and value in self.values.members(work[0])
+            for opcode, work in zip(self.trace.decoded.opcodes, self.trace.operands, strict=True)
         )
 
     def _makes_generator(self, callee: int, kinds: dict[int, int]) -> bool:
@@ -172,7 +169,7 @@ class Kinds:
                 yield member
 
     def _broken(self, rule: str, message: str, at: int) -> Broken:
-        return Broken(rule, message, self.trace.decoded[at].offset)
+        return Broken(rule, message, self.trace.decoded.offsets[at])
 
     def single(self, value: int) -> tuple[int, int] | None:
         """(instruction, result) that made a value; None where it is not one instruction's."""
@@ -287,38 +284,33 @@ class Kinds:
 
     def check(self) -> Iterator[Broken]:
         """Every operand of a wrong kind (BCP306), unbound local (BCP314), borrowed reference (BCP315)."""
-        kinds, effects = self.values.kinds, self.trace.effects
-        for at, instruction in enumerate(self.trace.decoded):
-            work = self.trace.operands[at]
-            if not work:
-                if work is not None and instruction.opcode in _SPECIAL:
-                    yield from self._special(at, [])
-                continue
-            for value, mask in zip(work, effects[at].needs, strict=False):
-                if kinds[value] & ~mask:
-                    yield from self._wrong(at, value, mask)
-            if instruction.opcode in _SPECIAL:
-                yield from self._special(at, work)
+        kinds, effects, operands = self.values.kinds, self.trace.effects, self.trace.operands
+        for at, work in enumerate(operands):
+            if work:
+                for value, forbidden in zip(work, effects[at].forbids, strict=False):
+                    if kinds[value] & forbidden:
+                        yield self._wrong(at, kinds[value] & forbidden)
+        for at in places(_SPECIAL_PLACES, self.trace.decoded.opcodes):
+            work = operands[at]
+            if work is not None:
+                for look in _SPECIAL[self.trace.decoded.opcodes[at]]:
+                    fault = look(self, at, work)
+                    if fault:
+                        yield self._broken(fault[0], fault[1], at)
 
-    def _wrong(self, at: int, value: int, mask: int) -> Iterator[Broken]:
-        extra = self.values.kinds[value] & ~mask
+    def _wrong(self, at: int, extra: int) -> Broken:
         name = self.trace.decoded[at].name
+        if extra == UNBOUND and FACTS[self.trace.decoded.opcodes[at]].row.reads:
+            return self._broken("BCP316", f"{name} of a local variable that may be unbound", at)
         if extra == BORROWED:
-            yield self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
-        else:
-            yield self._broken("BCP306", f"{name} can't take {words(extra)}", at)
-
-    def _special(self, at: int, work: list[int]) -> Iterator[Broken]:
-        for look in _SPECIAL[self.trace.decoded[at].opcode]:
-            fault = look(self, at, work)
-            if fault:
-                yield self._broken(fault[0], fault[1], at)
+            return self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
+        return self._broken("BCP306", f"{name} can't take {words(extra)}", at)
 
     def loops(self) -> Iterator[Broken]:
         """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""
         trace = self.trace
         if not any(one.target < one.end for one in trace.table):
-            if not any(one.opcode == _UNINTERRUPTED for one in trace.decoded):
+            if _UNINTERRUPTED not in trace.decoded.opcodes:
                 return  # every way back asks
         edges = {
             number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered
@@ -345,10 +337,9 @@ class Kinds:
         trace, block = self.trace, self.trace.blocks[number]
         if block.handler:
             yield trace.block_at[block.handler.target]
-        inside = trace.decoded[block.start : block.end]
-        if not all(instruction.opcode in _IDLE for instruction in inside):
+        if not all(opcode in _IDLE for opcode in trace.decoded.opcodes[block.start : block.end]):
             return
-        last = inside[-1]
+        last = trace.decoded[block.end - 1]
         flow = FACTS[last.opcode].row.flow
         if flow.falls:
             yield trace.block_at[block.end]
@@ -360,13 +351,6 @@ class Kinds:
 
 Fault = tuple[str, str]
 Look = Callable[[Kinds, int, list[int]], Fault | None]
-
-
-def _bound(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
-    loaded = work[-1:] if kinds.trace.decoded[at].name == "STORE_FAST_LOAD_FAST" else work
-    if any(kinds.values.kinds[value] & UNBOUND for value in loaded):
-        return "BCP316", f"{kinds.trace.decoded[at].name} of a local variable that may be unbound"
-    return None
 
 
 def _is_cell(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
@@ -516,7 +500,6 @@ def _returns(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
 
 def _special() -> dict[int, tuple[Look, ...]]:
     rows: tuple[tuple[Look, tuple[str, ...]], ...] = (
-        (_bound, () if pythons.LOAD_FAST_CHECKS else _UNCHECKED),
         (_is_cell, (*(facts.row.name for facts in FACTS.values() if facts.row.move == "cell"), "LOAD_CLOSURE")),
         (_stored, ("STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST")),
         (_cleared, ("DELETE_FAST", "LOAD_FAST_AND_CLEAR")),
@@ -542,3 +525,4 @@ def _special() -> dict[int, tuple[Look, ...]]:
 
 
 _SPECIAL: Final = _special()
+_SPECIAL_PLACES: Final = pattern(_SPECIAL)

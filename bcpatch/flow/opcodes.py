@@ -105,6 +105,7 @@ _TAKEN: Final = {
     "live": VALUE | HANDLED | LASTI | CODE | EXCEPTIONS | DEMANDING | UNCLOSED,
     "droppable": ANYTHING & ~(NULL | UNBOUND | INDEX) if pythons.POP_TOP_NEEDS_OBJECT else ANYTHING,
     "any": ANYTHING,
+    "bound": ANYTHING & ~UNBOUND,
     "null": NULL,
     "maybe": VALUE | NULL,
     "callable": VALUE | DEMANDING,
@@ -191,6 +192,7 @@ class Row(NamedTuple):
     leaves``, deepest first; a word with ``=`` stays on the stack, ``word*count`` stands for several.
     ``jump`` is the same along the jump, where that differs. ``move`` names an
     instruction that moves values rather than making them; the interpreter knows those.
+    ``reads`` says what must be in the slots that it reads.
     """
 
     name: str
@@ -199,10 +201,12 @@ class Row(NamedTuple):
     flow: Flow = NEXT
     jump: str = ""
     move: str = ""
+    reads: str = ""
     since: int = 11
     until: int = 99
 
 
+_LOADED: Final = "" if pythons.LOAD_FAST_CHECKS else "bound"
 _TESTED: Final = "bool" if pythons.JUMPS_NEED_BOOL else "value"
 
 ROWS: Final = (
@@ -218,14 +222,21 @@ ROWS: Final = (
     Row("PUSH_NULL", "unused", "-> null"),
     Row("COPY", "1-", "=live =any*n-1 -> value", move="copy"),
     Row("SWAP", "2-", "=any =any*n-2 =any ->", move="swap"),
-    Row("LOAD_FAST", "local", "-> value", move="load"),
+    Row("LOAD_FAST", "local", "-> value", move="load", reads=_LOADED),
     Row("LOAD_FAST_CHECK", "local", "-> value", move="load checked", since=12),
     Row("LOAD_FAST_AND_CLEAR", "local", "-> value", move="take", since=12),
-    Row("LOAD_FAST_LOAD_FAST", "pair", "-> value value", move="load load", since=13),
-    Row("LOAD_FAST_BORROW", "local", "-> value", move="borrow", since=14),
-    Row("LOAD_FAST_BORROW_LOAD_FAST_BORROW", "pair", "-> value value", move="borrow borrow", since=14),
+    Row("LOAD_FAST_LOAD_FAST", "pair", "-> value value", move="load load", reads="bound bound", since=13),
+    Row("LOAD_FAST_BORROW", "local", "-> value", move="borrow", reads="bound", since=14),
+    Row(
+        "LOAD_FAST_BORROW_LOAD_FAST_BORROW",
+        "pair",
+        "-> value value",
+        move="borrow borrow",
+        reads="bound bound",
+        since=14,
+    ),
     Row("STORE_FAST", "local", "owned ->", move="store"),
-    Row("STORE_FAST_LOAD_FAST", "pair", "owned -> value", move="store load", since=13),
+    Row("STORE_FAST_LOAD_FAST", "pair", "owned -> value", move="store load", reads="bound", since=13),
     Row("STORE_FAST_STORE_FAST", "pair", "owned owned ->", move="store store", since=13),
     Row("DELETE_FAST", "local", "->", move="delete"),
     Row("MAKE_CELL", "local", "->", move="make cell"),
@@ -467,7 +478,8 @@ class Effect(NamedTuple):
     """What an instruction with one argument needs and leaves.
 
     ``needs`` are the allowed kinds of the topmost values, deepest first; the last
-    ``removes`` of them are taken off, then values of the kinds ``gives`` pushed.
+    ``removes`` of them are taken off, then values of the kinds ``gives`` pushed. ``forbids``
+    are the kinds that must not be among its operands: those of the stack, then of the slots it reads.
     """
 
     needs: tuple[int, ...]
@@ -475,6 +487,7 @@ class Effect(NamedTuple):
     gives: tuple[int, ...]
     jump_removes: int
     jump_gives: tuple[int, ...]
+    forbids: tuple[int, ...]
 
 
 #: Arguments that stand for more values than this have no effect: nobody's stack is that deep.
@@ -510,7 +523,8 @@ def _effect(number: int, argument: int) -> Effect:
         needs = tuple(_TAKEN[word] for word in intrinsic[1].takes)
         gives = (_GIVEN[intrinsic[1].gives],)
     _, jump_removes, jump_gives = _side(row.jump, argument) if row.jump else (needs, removes, gives)
-    return Effect(needs, removes, gives, jump_removes, jump_gives)
+    allowed = (*needs, *(_TAKEN[word] for word in row.reads.split()))
+    return Effect(needs, removes, gives, jump_removes, jump_gives, tuple(ANYTHING & ~mask for mask in allowed))
 
 
 def effect(number: int, argument: int) -> Effect | None:

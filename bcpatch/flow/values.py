@@ -116,7 +116,7 @@ class Values:
         """Give single values other kinds, and the sets that hold them too."""
         for value, kind in kinds.items():
             self.kinds[value] = kind
-        for number, (members, lenders) in enumerate(self._parts):
+        for number, (members, lenders) in enumerate(self._parts) if kinds else ():
             self.kinds[self.single + number] = self._kind(members, lenders)
 
 

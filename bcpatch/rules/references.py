@@ -83,7 +83,7 @@ def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
 
 def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
     package = frame.scope.module.package
-    if not all(isinstance(one, Constant) for one in frame.flow.operands[use.offset]):
+    if not all(isinstance(one, Constant) for one in frame.flow.operands(use.offset)):
         yield report("BCP106", "what is imported depends on the path", use.offset, frame)
         return
     module = absolute(use.module, use.level, package)
@@ -128,10 +128,9 @@ def _classes(frame: Frame) -> Iterator[Diagnostic]:
 
 def _patterns(frame: Frame) -> Iterator[Diagnostic]:
     """Class patterns: their positional sub-patterns read what ``__match_args__`` says at run time."""
-    for instruction in frame.flow.instructions:
-        if instruction.name != "MATCH_CLASS" or instruction.offset not in frame.flow.operands:
-            continue
-        _, klass, keywords = frame.flow.operands[instruction.offset]
+    for at in frame.flow.reached("MATCH_CLASS"):
+        instruction = frame.flow.trace.decoded[at]
+        _, klass, keywords = frame.flow.operands(instruction.offset)
         if not isinstance(keywords, Constant):
             yield report("BCP106", "the attributes that a pattern reads depend on the path", instruction.offset, frame)
         elif instruction.argument and not (instruction.argument == 1 and _matches_itself(klass, frame)):

@@ -1,0 +1,443 @@
+"""Where the values of one trace come from: how an instruction's result comes from its operands.
+
+Reads a finished trace; every path has been followed and every kind checked. What is done
+with a value is not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import BuiltinFunctionType
+from typing import Final, cast
+
+from bcpatch import pythons
+from bcpatch.flow.decode import pattern, places
+from bcpatch.flow.interpret import Trace
+from bcpatch.flow.opcodes import FACTS, NULL, NUMBERS
+from bcpatch.flow.origins import (
+    ENTRY,
+    WEIGHT,
+    WIDTH,
+    Attribute,
+    Called,
+    Computed,
+    Display,
+    Either,
+    Free,
+    Global,
+    Imported,
+    Item,
+    Made,
+    MakeUse,
+    Origin,
+    Parameter,
+    Super,
+    Unknown,
+)
+from bcpatch.flow.origins import Constant as ConstantOrigin
+from bcpatch.flow.values import RESULTS
+from bcpatch.model import Code, Constant, Text, Tuple
+
+#: How far back a chain of origins is followed at once.
+_DEEPEST: Final = 40
+_METHOD_LOADS: Final = frozenset({"LOAD_METHOD", "LOAD_ATTR", "LOAD_SUPER_ATTR", "LOAD_SPECIAL"})
+#: Instructions that add to a container: where it stands among their operands.
+_GATHERING: Final = {
+    "LIST_APPEND": 0,
+    "LIST_EXTEND": 0,
+    "SET_ADD": 0,
+    "SET_UPDATE": 0,
+    "MAP_ADD": 0,
+    "DICT_UPDATE": 0,
+    "DICT_MERGE": pythons.DICT_MERGE_PLACE,
+}
+_CLOSURE: Final = 8
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
+
+
+#: Instructions that give something to a container, a cell or a function.
+_GIVING: Final = pattern(_numbers(*_GATHERING, "STORE_DEREF", "MAKE_CELL", "SET_FUNCTION_ATTRIBUTE"))
+
+
+def text_of(constant: Constant) -> None | bool | int | float | str:
+    """A constant as far as a rule may look at it: surrogates replaced, containers left out."""
+    if isinstance(constant, Text):
+        return constant.data.decode("utf-8", "replace")
+    return constant if constant is None or isinstance(constant, bool | int | float | str) else None
+
+
+def texts_of(constant: Constant) -> tuple[str, ...]:
+    """The texts of a constant tuple."""
+    items = constant.items if isinstance(constant, Tuple) else ()
+    return tuple(item for item in map(text_of, items) if isinstance(item, str))
+
+
+def weigh(origin: Origin) -> int:
+    """How many origins an origin is made of, itself included."""
+    return 1 + sum(map(weigh, parts(origin)))
+
+
+def parts(origin: Origin) -> tuple[Origin, ...]:
+    """The origins that an origin is directly made of."""
+    match origin:
+        case Attribute(_, owner, _) | Item(_, owner):
+            return (owner,)
+        case Called(_, callee, arguments, _, _):
+            return (callee, *arguments)
+        case Display(_, items) | Computed(_, items):
+            return items
+        case Made(_, _, captured):
+            return tuple(one for _, one in captured)
+        case Super(_, klass, receiver):
+            return (klass, receiver)
+        case Either(_, options):
+            return tuple(options)
+    return ()
+
+
+class Graph:
+    """Origins of one trace's values, made as they are asked for. ``stored_by_nested`` are the captured variables,
+    by name, that nested code assigns.
+    """
+
+    def __init__(self, trace: Trace, stored_by_nested: frozenset[str]) -> None:
+        self.trace = trace
+        self.code = trace.code
+        self.values = trace.values
+        self.stored_by_nested = stored_by_nested
+        self._known: dict[int, Origin] = {}
+        self._weights: dict[int, int] = {}
+        self._open: set[int] = set()
+        #: By value of a container: the instructions that add to it.
+        self.added: dict[int, list[int]] = {}
+        #: By slot of a cell: what is stored in it.
+        self.stored: dict[int, list[int]] = {}
+        #: By MAKE_FUNCTION: what SET_FUNCTION_ATTRIBUTE gives its function.
+        self.attributes: dict[int, dict[int, int]] = {}
+        for at in places(_GIVING, trace.decoded.opcodes):
+            work = trace.operands[at]
+            if work is None:
+                continue
+            name, argument = self.name(at), self.argument(at)
+            if name in _GATHERING:
+                for member in self.values.members(work[_GATHERING[name]]):
+                    self.added.setdefault(member, []).append(at)
+            elif name == "SET_FUNCTION_ATTRIBUTE":
+                self.attributes.setdefault(self._maker(work[1]), {})[argument] = work[0]
+            else:
+                self.stored.setdefault(argument, []).append(work[0])
+
+    def _maker(self, function: int) -> int:
+        """The MAKE_FUNCTION of a function that was given attributes since."""
+        at = min(self.values.members(function)) // RESULTS
+        while self.name(at) == "SET_FUNCTION_ATTRIBUTE":
+            at = min(self.values.members(self.operands(at)[1])) // RESULTS
+        return at
+
+    def operands(self, at: int) -> list[int]:
+        """What the instruction at ``at`` works on; nothing where it is never reached."""
+        return self.trace.operands[at] or []
+
+    def offset(self, at: int) -> int:
+        return self.trace.decoded.offsets[at]
+
+    def argument(self, at: int) -> int:
+        return self.trace.decoded.arguments[at]
+
+    def name(self, at: int) -> str:
+        """The instruction at ``at``."""
+        return FACTS[self.trace.decoded.opcodes[at]].row.name
+
+    def origin(self, value: int, depth: int = 0) -> Origin:
+        """Where a value came from; `Unknown` inside itself, and too far back."""
+        known = self._known.get(value)
+        if known is not None:
+            return known
+        members = self.values.members(value)
+        first = min(members) if len(members) > 1 else next(iter(members))
+        offset = self.offset(first // RESULTS) if first < self.values.entry else ENTRY
+        if value in self._open or depth > _DEEPEST:
+            return Unknown(offset)
+        self._open.add(value)
+        members -= {self.values.unbound}
+        if len(members) == 1:
+            found = self._single(next(iter(members)), depth)
+        else:
+            found = self.either([self.origin(one, depth + 1) for one in sorted(members)[: WIDTH + 1]], offset)
+        self._open.discard(value)
+        self._known[value] = found
+        return found
+
+    def _weigh(self, value: int, origin: Origin) -> int:
+        """The weight of a value's origin, which is looked at once where it is settled."""
+        weight = self._weights.get(value)
+        if weight is None:
+            weight = weigh(origin)
+            if value in self._known:
+                self._weights[value] = weight
+        return weight
+
+    def origins(self, values: list[int], depth: int = 0, budget: int = WEIGHT - 1) -> tuple[Origin, ...]:
+        """Several at once; those that would weigh too much together are `Unknown`."""
+        found: list[Origin] = []
+        for value in values:
+            one = self.origin(value, depth + 1)
+            weight = self._weigh(value, one)
+            if weight > budget:
+                one = Unknown(one.offset)
+            else:
+                budget -= weight
+            found.append(one)
+        return tuple(found)
+
+    def either(self, found: list[Origin], offset: int) -> Origin:
+        """One of several origins."""
+        options: set[Origin] = set()
+        for one in found:
+            options |= one.options if isinstance(one, Either) else {one}
+        if not options or len(options) > WIDTH or sum(map(weigh, options)) >= WEIGHT:
+            return Unknown(offset)
+        return next(iter(options)) if len(options) == 1 else Either(offset, frozenset(options))
+
+    def _single(self, value: int, depth: int) -> Origin:
+        if value >= self.values.entry:
+            slot = value - self.values.first_slot
+            if 0 <= slot < self.trace.slots.parameters:
+                return Parameter(ENTRY, self.trace.slots.names[slot], slot)
+            return Unknown(ENTRY)
+        at = value // RESULTS
+        make = _MAKERS.get(self.trace.decoded.opcodes[at])
+        return make(self, at, value % RESULTS, depth) if make else Unknown(self.offset(at))
+
+    # --- cells -----------------------------------------------------------------------
+
+    def content(self, slot: int, offset: int, depth: int) -> Origin:
+        """What the cell in ``slot`` may hold at any time."""
+        slots = self.trace.slots
+        name = slots.names[slot]
+        if slot >= slots.first_free:
+            return Free(offset, name)
+        found: list[Origin] = [
+            self.origin(one, depth + 1) for one in self.stored.get(slot, []) if one != self.values.unbound
+        ]
+        if name in self.stored_by_nested:
+            found.append(Unknown(offset))
+        return self.either(found, offset)
+
+    def captured(self, closure: int | None, constant: int, depth: int, budget: int) -> tuple[tuple[str, Origin], ...]:
+        """For each free variable of the code ``constants[constant]``, what its cell may hold."""
+        code = self.code.constants[constant]
+        if closure is None or not isinstance(code, Code):
+            return ()
+        found: list[tuple[str, Origin]] = []
+        for name, cell in zip(code.freevars, self.operands(min(self.values.members(closure)) // RESULTS), strict=False):
+            member = min(self.values.members(cell) - {self.values.unbound})
+            at = member // RESULTS
+            if member < self.values.entry:
+                one = self.content(self.argument(at), self.offset(at), depth + 1)
+            else:
+                one = self.content(member - self.values.first_slot, ENTRY, depth + 1)
+            budget -= weigh(one)
+            found.append((name, one if budget > 0 else Unknown(one.offset)))
+        return tuple(found)
+
+    # --- calls and functions -----------------------------------------------------------
+
+    def keywords(self, at: int) -> tuple[str, ...]:
+        """The names of a call's keyword arguments."""
+        if self.name(at) == "CALL_KW":
+            loaded = min(self.values.members(self.operands(at)[-1])) // RESULTS
+            return texts_of(self.code.constants[self.argument(loaded)])
+        for before in range(max(at - 2, 0), at):
+            if self.name(before) == "KW_NAMES":
+                return texts_of(self.code.constants[self.argument(before)])
+        return ()
+
+    def call(self, at: int, depth: int) -> tuple[Origin, tuple[Origin, ...], tuple[str, ...], bool]:
+        """Callee, arguments, their keywords, and whether there is ``*`` or ``**``."""
+        work = self.operands(at)
+        if self.name(at) == "CALL_FUNCTION_EX":
+            callee = work[0] if self.values.kinds[work[1]] == NULL else work[1]
+            kinds = self.values.kinds
+            found = self.origins([callee, *(one for one in work[2:] if kinds[one] != NULL)], depth)
+            return found[0], found[1:], (), True
+        rest = work[2:-1] if self.name(at) == "CALL_KW" else work[2:]
+        first, second = work[0], work[1]
+        makers = {min(self.values.members(one)) // RESULTS for one in (first, second)}
+        loaded = self.name(makers.pop()) if len(makers) == 1 and first < self.values.entry else ""
+        if loaded in _METHOD_LOADS or self.values.kinds[second] == NULL:
+            values = [first, *rest]
+        elif self.values.kinds[first] == NULL:
+            values = [second, *rest]
+        else:
+            values = [first, second, *rest]
+        found = self.origins(values, depth)
+        return found[0], found[1:], self.keywords(at), False
+
+    def made(self, at: int, depth: int, budget: int) -> MakeUse:
+        """The function that MAKE_FUNCTION at ``at`` makes, with all that it is given.
+
+        ``budget`` is the weight of the captured origins beyond which they are `Unknown`.
+        """
+        flags, work = self.argument(at), self.operands(at)
+        constant = self.argument(min(self.values.members(work[-1])) // RESULTS)
+        given = dict(self.attributes.get(at, {}))
+        if self.name(at) == "MAKE_FUNCTION" and len(work) > 1:
+            present = [flag for flag in (1, 2, 4, 8) if flags & flag]
+            given = dict(zip(present, work, strict=False))
+        extra = {flag: self.origin(value, depth + 1) for flag, value in given.items() if flag != _CLOSURE}
+        return MakeUse(
+            self.offset(at),
+            constant,
+            self.captured(given.get(_CLOSURE), constant, depth, budget),
+            extra.get(1),
+            extra.get(2),
+            extra.get(4, extra.get(16)),
+        )
+
+
+# --- how results come from operands --------------------------------------------------
+
+_NAME_SHIFTS: Final = {
+    facts.row.name: int(facts.row.argument.partition(">>")[2])
+    for facts in FACTS.values()
+    if facts.row.argument.startswith("name>>")
+}
+
+_Make = Callable[[Graph, int, int, int], Origin]
+
+
+def name_of(graph: Graph, at: int) -> str:
+    """The name in the argument of an instruction."""
+    return graph.code.names[graph.argument(at) >> _NAME_SHIFTS.get(graph.name(at), 0)]
+
+
+def _global(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return Global(graph.offset(at), name_of(graph, at))
+
+
+def _constant(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    index = graph.argument(at)
+    return ConstantOrigin(graph.offset(at), index, text_of(graph.code.constants[index]))
+
+
+def _small(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return ConstantOrigin(graph.offset(at), -1, graph.argument(at))
+
+
+def _common(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    value = pythons.common_constant(graph.argument(at))
+    if isinstance(value, type | BuiltinFunctionType):
+        return Global(graph.offset(at), value.__name__)
+    return ConstantOrigin(graph.offset(at), -1, cast("None | bool | int | str", value))
+
+
+def _attribute(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    (owner,) = graph.origins(graph.operands(at)[:1], depth)
+    return Attribute(graph.offset(at), owner, name_of(graph, at))
+
+
+def _super(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    klass, receiver = graph.origins(graph.operands(at)[1:3], depth, WEIGHT - 2)
+    return Attribute(graph.offset(at), Super(graph.offset(at), klass, receiver), name_of(graph, at))
+
+
+def _special(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    (owner,) = graph.origins(graph.operands(at)[:1], depth)
+    return Attribute(graph.offset(at), owner, pythons.special_method(graph.argument(at)))
+
+
+def _entered(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    (owner,) = graph.origins(graph.operands(at), depth)
+    return Item(graph.offset(at), owner) if result else Attribute(graph.offset(at), owner, "__exit__")
+
+
+def imported(graph: Graph, at: int) -> tuple[str, int, tuple[str, ...]]:
+    """Module, level and names of an import statement."""
+    level, names = (min(graph.values.members(value)) for value in graph.operands(at))
+    number = graph.origin(level)
+    loaded = names // RESULTS
+    found = texts_of(graph.code.constants[graph.argument(loaded)]) if graph.name(loaded) == "LOAD_CONST" else ()
+    value = number.value if isinstance(number, ConstantOrigin) else 0
+    return name_of(graph, at), int(value or 0), found
+
+
+def _imported(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return Imported(graph.offset(at), *imported(graph, at))
+
+
+def _item(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return Item(graph.offset(at), *graph.origins(graph.operands(at)[:1], depth))
+
+
+def _binary(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    if graph.argument(at) == pythons.SUBSCRIPT_OPERATOR:
+        return _item(graph, at, result, depth)
+    return _computed(graph, at, result, depth)
+
+
+def _same(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return graph.origin(graph.operands(at)[0], depth + 1)
+
+
+def _computed(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return Computed(graph.offset(at), graph.origins(graph.operands(at), depth))
+
+
+def _display(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    extra = [graph.operands(other)[-1] for other in graph.added.get(RESULTS * at, ())]
+    return Display(graph.offset(at), graph.origins([*graph.operands(at), *extra], depth))
+
+
+def _called(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return Called(graph.offset(at), *graph.call(at, depth))
+
+
+def _function(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    if graph.name(at) == "SET_FUNCTION_ATTRIBUTE":
+        return graph.origin(graph.operands(at)[1], depth + 1)
+    use = graph.made(at, depth, WEIGHT // 2)
+    return Made(use.offset, use.constant, use.captured)
+
+
+def _deref(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    return graph.content(graph.argument(at), graph.offset(at), depth)
+
+
+def _intrinsic(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    passes = pythons.intrinsic(graph.argument(at)) in (
+        "INTRINSIC_LIST_TO_TUPLE",
+        "INTRINSIC_ASYNC_GEN_WRAP",
+    )
+    return (_same if passes else _computed)(graph, at, result, depth)
+
+
+_MAKERS: Final[dict[int, _Make]] = {
+    NUMBERS[name]: make
+    for make, names in (
+        (_global, "LOAD_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS"),
+        (_constant, "LOAD_CONST"),
+        (_small, "LOAD_SMALL_INT"),
+        (_common, "LOAD_COMMON_CONSTANT"),
+        (_attribute, "LOAD_ATTR LOAD_METHOD IMPORT_FROM"),
+        (_super, "LOAD_SUPER_ATTR"),
+        (_special, "LOAD_SPECIAL"),
+        (_entered, "BEFORE_WITH BEFORE_ASYNC_WITH"),
+        (_imported, "IMPORT_NAME"),
+        (_item, "BINARY_SUBSCR BINARY_SLICE FOR_ITER SEND UNPACK_SEQUENCE UNPACK_EX MATCH_CLASS MATCH_KEYS GET_ANEXT"),
+        (_binary, "BINARY_OP"),
+        (_same, "GET_ITER GET_AITER GET_AWAITABLE GET_YIELD_FROM_ITER LIST_TO_TUPLE ASYNC_GEN_WRAP"),
+        (_computed, "UNARY_POSITIVE UNARY_NEGATIVE UNARY_INVERT UNARY_NOT COMPARE_OP FORMAT_VALUE CONVERT_VALUE"),
+        (_computed, "FORMAT_SIMPLE FORMAT_WITH_SPEC BUILD_INTERPOLATION BUILD_TEMPLATE CALL_INTRINSIC_2"),
+        (_display, "BUILD_TUPLE BUILD_LIST BUILD_SET BUILD_MAP BUILD_CONST_KEY_MAP BUILD_STRING BUILD_SLICE"),
+        (_called, "CALL CALL_KW CALL_FUNCTION_EX"),
+        (_function, "MAKE_FUNCTION SET_FUNCTION_ATTRIBUTE"),
+        (_deref, "LOAD_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF"),
+        (_intrinsic, "CALL_INTRINSIC_1"),
+    )
+    for name in names.split()
+    if name in NUMBERS
+}
