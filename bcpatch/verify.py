@@ -139,7 +139,7 @@ def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
     if edit.annotations.code is not None:
         yield _Unit(edit.annotations.code, replace(scope, role="annotation"), edit.annotations.changed)
     if edit.type_parameters is not None:
-        yield _Unit(edit.type_parameters, replace(scope, role="type parameters", function=edit.code))
+        yield _Unit(edit.type_parameters, replace(scope, role="type parameters"))
 
 
 # --- what is no code ---------------------------------------------------------------------

@@ -8,8 +8,9 @@ are bounded trees: what grows beyond `WIDTH` alternatives or `WEIGHT` parts beco
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 #: The offset of what exists before the first instruction.
 ENTRY: Final = -1
@@ -19,15 +20,17 @@ WIDTH: Final = 8
 WEIGHT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class _Node(msgspec.Struct, frozen=True, gc=False):
+    """One of the nouns below: a tree, so that the garbage collector need not look at it."""
+
+
+class Unknown(_Node):
     """A value of which nothing is known."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(_Node):
     """The argument of a call. ``index`` is its place in ``varnames``; 0 is a method's receiver."""
 
     offset: int
@@ -35,24 +38,21 @@ class Parameter:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Free:
+class Free(_Node):
     """What a captured cell holds: the enclosing code's variable ``name``."""
 
     offset: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Global:
+class Global(_Node):
     """A name looked up in the module, then in the builtins (in a class body, there first)."""
 
     offset: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(_Node):
     """What IMPORT_NAME gave: ``module`` as written, ``level`` leading dots.
 
     With ``names`` it is the module ``module`` itself, without them (``import a.b``) the topmost package.
@@ -64,8 +64,7 @@ class Imported:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(_Node):
     """A constant of the code; ``index`` in ``constants``, or -1 where the opcode carries the ``value``."""
 
     offset: int
@@ -73,8 +72,7 @@ class Constant:
     value: None | bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(_Node):
     """``owner.name``; of `Imported` also what ``from owner import name`` gave."""
 
     offset: int
@@ -82,8 +80,7 @@ class Attribute:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(_Node):
     """The result of a call. ``keywords`` name the last arguments; an ``unpacked`` call has ``*`` or ``**``."""
 
     offset: int
@@ -93,32 +90,28 @@ class Called:
     unpacked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(_Node):
     """Something taken out of a value: subscript, iteration, unpacking, await, entering a ``with``."""
 
     offset: int
     owner: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Display:
+class Display(_Node):
     """A tuple, list, set, dictionary, slice or text built of values."""
 
     offset: int
     items: tuple[Origin, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(_Node):
     """The result of an operator or a comparison."""
 
     offset: int
     operands: tuple[Origin, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(_Node):
     """A function made of ``constants[constant]``; ``captured`` says what each of its free variables may hold."""
 
     offset: int
@@ -126,8 +119,7 @@ class Made:
     captured: tuple[tuple[str, Origin], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Super:
+class Super(_Node):
     """``super(klass, receiver)``."""
 
     offset: int
@@ -135,8 +127,7 @@ class Super:
     receiver: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(_Node):
     """One of several; which one depends on the path taken. Never nested."""
 
     offset: int
@@ -166,8 +157,7 @@ Action: TypeAlias = Literal["load", "store", "delete"]
 # --- uses ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalUse:
+class GlobalUse(_Node):
     """A name of the module. ``namespace`` where the local namespace (a class body's) is asked first."""
 
     offset: int
@@ -176,8 +166,7 @@ class GlobalUse:
     namespace: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeUse:
+class AttributeUse(_Node):
     """An attribute by constant name. ``method`` is a load that is called next, ``match`` a keyword of a class
     pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``.
     """
@@ -188,8 +177,7 @@ class AttributeUse:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImportUse:
+class ImportUse(_Node):
     """An import statement. ``names`` are those of ``from``; empty for ``import module``. Star is ``("*",)``."""
 
     offset: int
@@ -198,8 +186,7 @@ class ImportUse:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CallUse:
+class CallUse(_Node):
     """A call; the fields as in `Called`. A method's receiver is the owner in ``callee``, not an argument."""
 
     offset: int
@@ -209,8 +196,7 @@ class CallUse:
     unpacked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptUse:
+class SubscriptUse(_Node):
     """``owner[index]``."""
 
     offset: int
@@ -219,8 +205,7 @@ class SubscriptUse:
     index: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class FreeUse:
+class FreeUse(_Node):
     """A variable of an enclosing code, or one that nested code captures; ``value`` is what is stored."""
 
     offset: int
@@ -229,8 +214,7 @@ class FreeUse:
     value: Origin | None
 
 
-@dataclass(frozen=True, slots=True)
-class MakeUse:
+class MakeUse(_Node):
     """A function made of ``constants[constant]``. ``captured`` says, for each free variable of its
     code, what the cell may hold at any time.
     """

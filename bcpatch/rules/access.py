@@ -127,7 +127,7 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
         yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
     elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
         yield from _private(owner, name, offset, frame)
-    else:
+    elif name in frame.scope.telling:
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
         yield from _of_unknown(owner, name, offset, frame)

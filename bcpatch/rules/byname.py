@@ -20,6 +20,8 @@ from bcpatch.rules.reach import Frame, absolute, is_plain, is_text, named, optio
 def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     """A call: what the callee may be decides which arguments are names."""
     for one, where in options(use.callee, frame):
+        if isinstance(one, Attribute) and one.name not in _CALLED:
+            continue
         for path in sorted(paths(one, where)):
             row = named(path, names.BY_NAME)
             if row:
@@ -31,6 +33,10 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
                 yield from _method(one, use, frame)
             elif one.name in ("format", "format_map") and not paths(one, where):
                 yield from _format((one.owner,), use.arguments, is_text(one.owner, where), use, frame)
+
+
+#: What a method or a function of a module must be called to be looked at.
+_CALLED = names.last_parts(names.BY_NAME, names.BY_NAME_METHODS, ("format", "format_map"))
 
 
 def _unproved(what: str, use: CallUse, frame: Frame) -> Diagnostic:

@@ -6,6 +6,7 @@ nothing of patches or of how a name is reached.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -237,6 +238,16 @@ BY_NAME: Final = MappingProxyType(
 #: Protocol methods that access by name, with the number of arguments that a bound call has: an
 #: unbound one (``object.__setattr__(self, "total", 0)``) has the object in front.
 BY_NAME_METHODS: Final = MappingProxyType({"__getattr__": 1, "__setattr__": 2, "__delattr__": 1})
+
+
+
+def last_parts(*tables: Iterable[str]) -> frozenset[str]:
+    """The names that rows of tables end with: an access of another name leads to none of them."""
+    return frozenset(path.rpartition(".")[2] for table in tables for path in table)
+
+
+#: What an access must be called to lead to a row that says something of it.
+TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ("__main__",))
 
 #: Modules that have something in `REACHING`, `OWN_MODULE` or `BY_NAME`.
 WATCHED_MODULES: Final = frozenset(

@@ -55,8 +55,7 @@ Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"
 class Scope:
     """What a code object may use, and what it is: the code of a function, of a default, of annotations.
 
-    ``around`` is the qualified name of the class around it, empty at the module's level. ``function``
-    is code that is judged by itself where it is met inside (that of a generic function).
+    ``around`` is the qualified name of the class around it, empty at the module's level.
     """
 
     text: Text
@@ -65,7 +64,6 @@ class Scope:
     site: Site | None
     role: Role = "function"
     around: str = ""
-    function: Code | None = None
 
     @property
     def module(self) -> Module:
@@ -84,6 +82,16 @@ class Scope:
         """Packages that have the module as an attribute, or one that has."""
         parts = [path.split(".") for path in self.own_paths]
         return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+
+    @cached_property
+    def package_names(self) -> frozenset[str]:
+        """The names that these packages have in the packages around them."""
+        return names.last_parts(self.packages)
+
+    @cached_property
+    def telling(self) -> frozenset[str]:
+        """The names of attributes that may lead to this module, or to what reaches around the rules."""
+        return names.TELLING | names.last_parts(self.own_paths)
 
     @cached_property
     def class_names(self) -> frozenset[str]:
@@ -179,8 +187,6 @@ def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
 def inner_frames(frame: Frame) -> Iterator[Frame]:
     """The frames of nested code. What its free variables hold is joined over all functions made of it."""
     for index, nested in frame.flow.nested.items():
-        if nested.code == frame.scope.function:
-            continue
         held: dict[str, list[Origin]] = {}
         for use in frame.flow.uses:
             if isinstance(use, MakeUse) and use.constant == index:

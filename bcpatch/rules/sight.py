@@ -38,6 +38,9 @@ from bcpatch.rules.reach import Frame, named, options, paths
 
 _WATCHED: Final = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
 
+#: What an attribute must be called to be watched, or to be a package of the module.
+_CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS)
+
 #: Instructions that leave a value where it can be followed, or only look at it.
 _HARMLESS: Final = frozenset(
     """
@@ -102,6 +105,8 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
     """What is watched in the things that an origin may stand for."""
     found = set()
     for one, where in options(origin, frame):
+        if isinstance(one, Attribute) and one.name not in _CALLED and one.name not in where.scope.package_names:
+            continue
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
         if isinstance(one, Free) and one.name == "__classdict__":
