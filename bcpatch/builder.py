@@ -276,6 +276,7 @@ def compare(
     before = {source.module: source for source in old}
     after = {source.module: source for source in new}
     found: list[Diagnostic] = []
+    examined = []
     modules = []
     for module, source in after.items():
         base = before.get(module)
@@ -286,12 +287,13 @@ def compare(
             found.append(finding("BCP214", message, Place(source.path)))
             continue
         try:
-            part = _module_patch(base, source, policy, level, found)
+            part = _unlinked(base, source, policy, level, found)
         except Refused as refused:
             found.extend(refused.diagnostics)
             continue
         if part is not None:
-            modules.append(part)
+            examined.append(verify.examine(part, policy))
+            modules.append(msgspec.structs.replace(part, links=examined[-1].links))
     for module, source in before.items():
         if module not in after:
             message = f"module `{module.name}` is gone: processes that imported it keep it"
@@ -305,7 +307,7 @@ def compare(
         tuple(sorted(modules, key=lambda part: part.module.name)),
     )
     paths = {source.module: source.path for source in after.values()}
-    found.extend(_at_paths(verify.verify(patch), paths))
+    found.extend(_at_paths(verify.verify(patch, examined), paths))
     return Outcome(None if errors(found) else patch, tuple(found))
 
 
@@ -314,14 +316,15 @@ def _interpreter(optimization: int) -> Interpreter:
     return Interpreter(running.implementation, running.version, running.magic, optimization)
 
 
-def _module_patch(
+def _unlinked(
     base: Source | None, source: Source, policy: Policy, level: int, found: list[Diagnostic]
 ) -> ModulePatch | None:
+    """What a patch changes in a module, without the names that it links to; None for nothing."""
     changed = _compared(base, source, policy, level)
     found.extend(changed.diagnostics)
     if not changed.edits:
         return None
-    part = ModulePatch(
+    return ModulePatch(
         source.module,
         None if base is None else base.digest,
         source.digest,
@@ -330,7 +333,6 @@ def _module_patch(
         changed.edits,
         source.data,
     )
-    return msgspec.structs.replace(part, links=verify.links(part))
 
 
 def _compared(base: Source | None, source: Source, policy: Policy, level: int) -> Compared:

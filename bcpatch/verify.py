@@ -6,14 +6,17 @@ the loading side need not trust the builder; a process is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.flow import Flow
 from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
     Code,
+    Edit,
     FunctionEdit,
     ImportEdit,
     Link,
@@ -28,15 +31,18 @@ from bcpatch.rules.reach import Frame, Scope, importing
 from bcpatch.rules.sourcetext import Text
 
 
-def verify(patch: Patch) -> tuple[Diagnostic, ...]:
+def verify(patch: Patch, known: Iterable[Examined] = ()) -> tuple[Diagnostic, ...]:
     """Every finding about a patch, in the order of its modules and edits.
 
     None of them: the code in it is well-formed (BCP3xx, BCP408) and reaches only what
-    its policy allows (BCP1xx).
+    its policy allows (BCP1xx). ``known`` is what `examine` said of these very edits.
     """
     found = list(wellformed.check(patch))
+    by_module = {one.text.module: one for one in known}
     for part in patch.modules:
-        found.extend(_module(part, patch.policy))
+        examined = by_module.get(part.module)
+        same = examined is not None and examined.edits is part.edits and examined.text.source is part.source
+        found.extend(_module(part, patch.policy, examined if same else None))
     return tuple({_key(one): one for one in reversed(found)}.values())[::-1]
 
 
@@ -47,21 +53,32 @@ def _key(found: Diagnostic) -> object:
     return found.code, found.file, found.line, found.column, found.end_line, found.end_column
 
 
-def links(module: ModulePatch) -> tuple[Link, ...]:
-    """The names that a module's edits need to find in the process, sorted. Empty where its code is malformed."""
-    text = Text(module.module, module.source)
-    frames = []
-    for unit in _units(module, Policy.LINKED, text):
-        flow, _ = structure.check(unit.code, text, unit.scope.site)
-        if flow is None:
-            return ()
-        if unit.runs:
-            frames.append(Frame(flow, unit.scope))
-    return needs.links(frames, text)
+@dataclass(frozen=True)
+class Examined:
+    """The structure of all code that a module's edits bring."""
+
+    text: Text
+    edits: tuple[Edit, ...]
+    units: tuple[_Unit, ...]
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """The names that the edits need to find in the process, sorted. Empty where their code is malformed."""
+        frames = [Frame(unit.flow, unit.scope) for unit in self.units if unit.runs and unit.flow]
+        return () if any(unit.flow is None for unit in self.units) else needs.links(frames, self.text)
 
 
-def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
-    text = Text(part.module, part.source)
+def examine(part: ModulePatch, policy: Policy) -> Examined:
+    """Look at the structure of a module's edits, whatever else is wrong with them."""
+    return _examine(part, policy, Text(part.module, part.source))
+
+
+def _examine(part: ModulePatch, policy: Policy, text: Text) -> Examined:
+    return Examined(text, part.edits, tuple(_units(part, policy, text)))
+
+
+def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterator[Diagnostic]:
+    text = known.text if known else Text(part.module, part.source)
     malformed = list(wellformed.edits(part))
     yield from malformed
     if not text.is_python:
@@ -73,21 +90,15 @@ def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
             yield finding("BCP408", message, Place(part.module.path))
     if malformed:
         return
-    frames = []
-    broken = False
-    for unit in _units(part, policy, text):
-        flow, found = structure.check(unit.code, text, unit.scope.site)
-        yield from found
-        if flow is None:
-            broken = True
-            continue
-        yield from references.check(flow, unit.scope)
-        if unit.runs:
-            frames.append(Frame(flow, unit.scope))
+    examined = known or _examine(part, policy, text)
+    for unit in examined.units:
+        yield from unit.faults
+        if unit.flow:
+            yield from references.check(unit.flow, unit.scope)
     if policy is Policy.STRICT:
         yield from _outside_of_code(part, text)
         yield from _beyond_functions(part)
-    if not broken and needs.links(frames, text) != part.links:
+    if all(unit.flow for unit in examined.units) and examined.links != part.links:
         yield finding(
             "BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path)
         )
@@ -98,11 +109,19 @@ def _module(part: ModulePatch, policy: Policy) -> Iterator[Diagnostic]:
 
 @dataclass(frozen=True)
 class _Unit:
-    """A code object that an edit brings, and what it may use. ``runs`` is False where the process keeps its own."""
+    """A code object that an edit brings, and what it may use. ``runs`` is False where the process keeps its own.
 
-    code: Code
+    ``flow`` is None where the structure has ``faults``.
+    """
+
     scope: Scope
-    runs: bool = True
+    runs: bool
+    flow: Flow | None
+    faults: tuple[Diagnostic, ...]
+
+
+def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
+    return _Unit(scope, runs, *structure.check(code, scope.text, scope.site))
 
 
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
@@ -123,23 +142,23 @@ def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
                 scope = Scope(text, policy, imports, edit.site, around=edit.site.qualname.rpartition(".")[0])
                 yield from _function(edit, scope)
             case AnnotationsEdit(qualname=qualname, annotations=annotations) if annotations.code is not None:
-                yield _Unit(annotations.code, Scope(text, policy, imports, None, "annotation", around=qualname))
+                yield _unit(annotations.code, Scope(text, policy, imports, None, "annotation", around=qualname))
             case AdditionEdit(owner=owner):
-                yield _Unit(edit.code, Scope(text, policy, imports, None, around=owner), runs=when is None)
+                yield _unit(edit.code, Scope(text, policy, imports, None, around=owner), runs=when is None)
             case ValueEdit(owner=owner):
                 scope = Scope(text, policy, imports, None, "default", around=owner)
-                yield _Unit(edit.code, scope, runs=when is None)
-                yield _Unit(edit.replaces, scope, runs=False)
+                yield _unit(edit.code, scope, runs=when is None)
+                yield _unit(edit.replaces, scope, runs=False)
 
 
 def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
-    yield _Unit(edit.code, scope)
+    yield _unit(edit.code, scope)
     for default in (*edit.positional, *edit.keywords):
-        yield _Unit(default.expression, replace(scope, role="default"), default.changed or default.follows)
+        yield _unit(default.expression, replace(scope, role="default"), default.changed or default.follows)
     if edit.annotations.code is not None:
-        yield _Unit(edit.annotations.code, replace(scope, role="annotation"), edit.annotations.changed)
+        yield _unit(edit.annotations.code, replace(scope, role="annotation"), edit.annotations.changed)
     if edit.type_parameters is not None:
-        yield _Unit(edit.type_parameters, replace(scope, role="type parameters"))
+        yield _unit(edit.type_parameters, replace(scope, role="type parameters"))
 
 
 # --- what is no code ---------------------------------------------------------------------

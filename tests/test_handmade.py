@@ -10,7 +10,7 @@ from test_references import CART, patched
 
 from bcpatch import fingerprint, verify
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.model import FunctionEdit
+from bcpatch.model import FunctionEdit, Policy
 
 
 def judged(source: str, change: Callable[[Bytecode], None]) -> tuple[Diagnostic, ...]:
@@ -23,7 +23,7 @@ def judged(source: str, change: Callable[[Bytecode], None]) -> tuple[Diagnostic,
     code = fingerprint.encode(made.to_code())
     edit = msgspec.structs.replace(edit, code=code, brings=fingerprint.digest(code))
     part = msgspec.structs.replace(part, edits=(edit,))
-    part = msgspec.structs.replace(part, links=verify.links(part))
+    part = msgspec.structs.replace(part, links=verify.examine(part, Policy.LINKED).links)
     return verify.verify(msgspec.structs.replace(patch, modules=(part,)))
 
 

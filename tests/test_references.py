@@ -86,7 +86,7 @@ def patched(text: str, policy: Policy = Policy.STRICT, module: Module = CART) ->
     part = ModulePatch(
         module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), (), edits, data
     )
-    part = msgspec.structs.replace(part, links=verify.links(part))
+    part = msgspec.structs.replace(part, links=verify.examine(part, Policy.LINKED).links)
     return Patch(fingerprint.this_interpreter(), policy, 1, None, (part,))
 
 

@@ -24,13 +24,13 @@ class _Node(msgspec.Struct, frozen=True, gc=False):
     """One of the nouns below: a tree, so that the garbage collector need not look at it."""
 
 
-class Unknown(_Node):
+class Unknown(_Node, frozen=True):
     """A value of which nothing is known."""
 
     offset: int
 
 
-class Parameter(_Node):
+class Parameter(_Node, frozen=True):
     """The argument of a call. ``index`` is its place in ``varnames``; 0 is a method's receiver."""
 
     offset: int
@@ -38,21 +38,21 @@ class Parameter(_Node):
     index: int
 
 
-class Free(_Node):
+class Free(_Node, frozen=True):
     """What a captured cell holds: the enclosing code's variable ``name``."""
 
     offset: int
     name: str
 
 
-class Global(_Node):
+class Global(_Node, frozen=True):
     """A name looked up in the module, then in the builtins (in a class body, there first)."""
 
     offset: int
     name: str
 
 
-class Imported(_Node):
+class Imported(_Node, frozen=True):
     """What IMPORT_NAME gave: ``module`` as written, ``level`` leading dots.
 
     With ``names`` it is the module ``module`` itself, without them (``import a.b``) the topmost package.
@@ -64,7 +64,7 @@ class Imported(_Node):
     names: tuple[str, ...]
 
 
-class Constant(_Node):
+class Constant(_Node, frozen=True):
     """A constant of the code; ``index`` in ``constants``, or -1 where the opcode carries the ``value``."""
 
     offset: int
@@ -72,7 +72,7 @@ class Constant(_Node):
     value: None | bool | int | float | str
 
 
-class Attribute(_Node):
+class Attribute(_Node, frozen=True):
     """``owner.name``; of `Imported` also what ``from owner import name`` gave."""
 
     offset: int
@@ -80,7 +80,7 @@ class Attribute(_Node):
     name: str
 
 
-class Called(_Node):
+class Called(_Node, frozen=True):
     """The result of a call. ``keywords`` name the last arguments; an ``unpacked`` call has ``*`` or ``**``."""
 
     offset: int
@@ -90,28 +90,28 @@ class Called(_Node):
     unpacked: bool
 
 
-class Item(_Node):
+class Item(_Node, frozen=True):
     """Something taken out of a value: subscript, iteration, unpacking, await, entering a ``with``."""
 
     offset: int
     owner: Origin
 
 
-class Display(_Node):
+class Display(_Node, frozen=True):
     """A tuple, list, set, dictionary, slice or text built of values."""
 
     offset: int
     items: tuple[Origin, ...]
 
 
-class Computed(_Node):
+class Computed(_Node, frozen=True):
     """The result of an operator or a comparison."""
 
     offset: int
     operands: tuple[Origin, ...]
 
 
-class Made(_Node):
+class Made(_Node, frozen=True):
     """A function made of ``constants[constant]``; ``captured`` says what each of its free variables may hold."""
 
     offset: int
@@ -119,7 +119,7 @@ class Made(_Node):
     captured: tuple[tuple[str, Origin], ...]
 
 
-class Super(_Node):
+class Super(_Node, frozen=True):
     """``super(klass, receiver)``."""
 
     offset: int
@@ -127,7 +127,7 @@ class Super(_Node):
     receiver: Origin
 
 
-class Either(_Node):
+class Either(_Node, frozen=True):
     """One of several; which one depends on the path taken. Never nested."""
 
     offset: int
@@ -157,7 +157,7 @@ Action: TypeAlias = Literal["load", "store", "delete"]
 # --- uses ----------------------------------------------------------------------------
 
 
-class GlobalUse(_Node):
+class GlobalUse(_Node, frozen=True):
     """A name of the module. ``namespace`` where the local namespace (a class body's) is asked first."""
 
     offset: int
@@ -166,7 +166,7 @@ class GlobalUse(_Node):
     namespace: bool
 
 
-class AttributeUse(_Node):
+class AttributeUse(_Node, frozen=True):
     """An attribute by constant name. ``method`` is a load that is called next, ``match`` a keyword of a class
     pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``.
     """
@@ -177,7 +177,7 @@ class AttributeUse(_Node):
     name: str
 
 
-class ImportUse(_Node):
+class ImportUse(_Node, frozen=True):
     """An import statement. ``names`` are those of ``from``; empty for ``import module``. Star is ``("*",)``."""
 
     offset: int
@@ -186,7 +186,7 @@ class ImportUse(_Node):
     names: tuple[str, ...]
 
 
-class CallUse(_Node):
+class CallUse(_Node, frozen=True):
     """A call; the fields as in `Called`. A method's receiver is the owner in ``callee``, not an argument."""
 
     offset: int
@@ -196,7 +196,7 @@ class CallUse(_Node):
     unpacked: bool
 
 
-class SubscriptUse(_Node):
+class SubscriptUse(_Node, frozen=True):
     """``owner[index]``."""
 
     offset: int
@@ -205,7 +205,7 @@ class SubscriptUse(_Node):
     index: Origin
 
 
-class FreeUse(_Node):
+class FreeUse(_Node, frozen=True):
     """A variable of an enclosing code, or one that nested code captures; ``value`` is what is stored."""
 
     offset: int
@@ -214,7 +214,7 @@ class FreeUse(_Node):
     value: Origin | None
 
 
-class MakeUse(_Node):
+class MakeUse(_Node, frozen=True):
     """A function made of ``constants[constant]``. ``captured`` says, for each free variable of its
     code, what the cell may hold at any time.
     """

@@ -240,7 +240,6 @@ BY_NAME: Final = MappingProxyType(
 BY_NAME_METHODS: Final = MappingProxyType({"__getattr__": 1, "__setattr__": 2, "__delattr__": 1})
 
 
-
 def last_parts(*tables: Iterable[str]) -> frozenset[str]:
     """The names that rows of tables end with: an access of another name leads to none of them."""
     return frozenset(path.rpartition(".")[2] for table in tables for path in table)
