@@ -136,7 +136,7 @@ def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
     for edit in part.edits:
         when = getattr(edit, "when", None)
         if when is not None:
-            yield _Unit(when, Scope(text, policy, imports, None, "default"), runs=False)
+            yield _unit(when, Scope(text, policy, imports, None, "default"), runs=False)
         match edit:
             case FunctionEdit():
                 scope = Scope(text, policy, imports, edit.site, around=edit.site.qualname.rpartition(".")[0])
