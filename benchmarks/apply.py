@@ -20,7 +20,7 @@ from benchmarks.suite.results import Measure, Row
 from benchmarks.suite.run import Run, alone
 from benchmarks.workers import texts
 
-TOOLS: Final = ("bcpatch", "importlib.reload", "IPython", "jurigged")
+TOOLS: Final = ("importlib.reload", "bcpatch", "IPython", "jurigged")
 PLAIN: Final = "plain Python as long"
 
 

@@ -20,7 +20,7 @@ from benchmarks.suite.results import Measure, Row
 from benchmarks.suite.run import Run, alone
 from benchmarks.workers import texts
 
-TOOLS: Final = ("floor", "bcpatch", "importlib.reload", "IPython", "jurigged", "uvicorn --reload")
+TOOLS: Final = ("floor", "importlib.reload", "bcpatch", "IPython", "jurigged", "uvicorn --reload")
 
 
 class Case(NamedTuple):

@@ -65,11 +65,14 @@ def _name(benchmark: str, measure: str) -> str:
 
 
 def _bars(rows: Sequence[Row]) -> list[Bar]:
-    return [
+    """The floor first, then what is bcpatch's own, then the others."""
+    order = ("floor", "own", "other")
+    shown = [
         Bar(row.tool, row.median, row.low, row.high, _kind(row))
         for row in rows
         if row.median is not None and row.low is not None and row.high is not None
     ]
+    return sorted(shown, key=lambda bar: order.index(bar.kind))
 
 
 def _kind(row: Row) -> str:
