@@ -116,10 +116,10 @@ class _Replay:
         needed = counted - control.passed
         verdicts = []
         if needed or self.setting.everything:
-            verdicts = [self._verdict(policy, counted, needed) for policy in self.setting.policies]
+            verdicts = [self._verdict(policy, counted, needed, control) for policy in self.setting.policies]
         return Judged(self.commit, len(counted), bool(needed), tuple(verdicts))
 
-    def _verdict(self, policy: str, counted: frozenset[str], needed: frozenset[str]) -> Verdict:
+    def _verdict(self, policy: str, counted: frozenset[str], needed: frozenset[str], control: Run) -> Verdict:
         ran = self._run("old", self.setting.tool, policy)
         expected = needed if ran.refused else frozenset[str]()
         unexpected = (counted - ran.passed) ^ expected
@@ -127,7 +127,7 @@ class _Replay:
             again = self._run("old", self.setting.tool, policy)
             unexpected &= (counted - again.passed) ^ expected
         missed = expected ^ unexpected
-        if ran.stage != "done":
+        if ran.stage != "done" and not (ran.refused and ran.stage == control.stage):  # it ends as old code does
             return Verdict(policy, "crash", ran.refused, reason=f"{ran.stage}: {ran.end}")
         stale, damaged = (
             {one: ran.failed.get(one, "did not run") for one in sorted(which)}
