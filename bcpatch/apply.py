@@ -19,7 +19,9 @@ from bcpatch.exchange.renew import Renewed, renewed
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
+from bcpatch.process.arrivals import imported_early
 from bcpatch.process.history import Generation, History, Record
+from bcpatch.process.swap import Change
 
 _HURRY: Final = 0.02
 """Seconds for which functions are waited for to be renewed, before they are changed in place."""
@@ -54,13 +56,15 @@ def _apply(plan: Plan, history: History, consistency: str, timeout: float | None
     started = time.perf_counter()
     if plan.serial != history.serial:
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
-    ready = preparation.prepare(plan, history)
-    try:
-        return _swap(plan, history, ready, started, consistency, timeout, require_instant)
-    except BaseException:
-        if history.serial == plan.serial:  # an interrupt may come when the swap is made already
-            ready.undo()
-        raise
+    with imported_early(history, plan.versions) as came:
+        ready = preparation.prepare(plan, history)
+        try:
+            ready.came = came
+            return _swap(plan, history, ready, started, consistency, timeout, require_instant)
+        except BaseException:
+            if history.serial == plan.serial:  # an interrupt may come when the swap is made already
+                ready.undo()
+            raise
 
 
 def _swap(
@@ -83,6 +87,7 @@ def _swap(
         sites=tuple(ready.sites),
         notes=tuple(ready.notes),
         certain=certain,
+        pending=tuple(part.module.name for part in plan.pending),
     )
     own = _own_references(plan, ready, history)
     plain = Renewed(tuple(ready.changes), tuple(ready.changes), tuple(ready.targets))
@@ -93,7 +98,7 @@ def _swap(
     own.update(map(id, fresh.sole))
     own.update(id(row[1]) for row in fresh.along)
     for way in (fresh, plain) if fresh.sole else (plain,):
-        record = Record(generation, (*ready.early, *way.remembered), way.targets, tuple(ready.caches))
+        record = Record(generation, (*ready.early, *way.remembered), way.targets, tuple(ready.caches), plan.versions)
         wanted = Swap(
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),
@@ -103,18 +108,28 @@ def _swap(
                 *ready.texts,
                 (history.files.update, ready.files),
                 *way.along,
+                (history.arrivals.extend, ready.came),
                 *history.remember(record, ready.codes),
             ),
             certain=certain,
             still=plan.still if consistency == "quiescent" else (),
             verified=way.verified,
+            imports=_imports(plan, ready),
         )
         if way is plain:
             make(wanted, timeout)
         elif not made(wanted, _HURRY):
             continue
+        history.versions.update((one, one) for one in plan.versions)
         return generation
     raise AssertionError("the plain way returns or raises")
+
+
+def _imports(plan: Plan, ready: Prepared) -> tuple[Change, ...]:
+    """What ``sys.modules`` must have for each module of the patch: what link saw, or what the patch has imported."""
+    came = {one.name: one.module for one in ready.came}
+    values = [(one.slot, came.get(one.slot.name, one.old)) for one in plan.imports]
+    return tuple(Change(slot, value, value) for slot, value in values)
 
 
 def _own_references(plan: Plan, ready: Prepared, history: History) -> Counter[int]:

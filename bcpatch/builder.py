@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,9 +17,9 @@ import msgspec
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, narrow, patchfile, verify
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
-from bcpatch.model import Interpreter, Module, ModulePatch, Patch, Policy
+from bcpatch.model import CreationEdit, FunctionEdit, Interpreter, Module, ModulePatch, Patch, Policy
 from bcpatch.narrow import Compared
-from bcpatch.source import shape
+from bcpatch.source import importtime, shape
 from bcpatch.source.outline import Source, Unit, outline
 
 GIT = "git:"
@@ -268,8 +268,8 @@ def compare(
 ) -> Outcome:
     """Compare two versions of some module sources and assemble the verified patch between them.
 
-    A module of one version alone is told by a note, unless there is no old version at all:
-    then every function is an edit. Never raises for what is in the sources.
+    A new module travels in a linked patch; otherwise a module of one version alone is told by a note, unless there
+    is no old version at all: then every function is an edit. Never raises for what is in the sources.
     """
     level = sys.flags.optimize if optimization is None else optimization
     policy = Policy(policy)
@@ -282,12 +282,13 @@ def compare(
         base = before.get(module)
         if base is not None and base.data == source.data:
             continue
-        if base is None and before:
+        is_new = base is None and bool(before)
+        if is_new and policy is Policy.STRICT:
             message = f"module `{module.name}` is not in the base: processes import it from their disk"
             found.append(finding("BCP214", message, Place(source.path)))
             continue
         try:
-            part = _unlinked(base, source, policy, level, found)
+            part = _new_module(source, level) if is_new else _unlinked(base, source, policy, level, found)
         except Refused as refused:
             found.extend(refused.diagnostics)
             continue
@@ -298,6 +299,7 @@ def compare(
         if module not in after:
             message = f"module `{module.name}` is gone: processes that imported it keep it"
             found.append(finding("BCP214", message, Place(source.path)))
+    found.extend(_run_too_early(modules, after, level))
     interpreter = _interpreter(level)
     patch = Patch(
         interpreter,
@@ -344,6 +346,31 @@ def _compared(base: Source | None, source: Source, policy: Policy, level: int) -
     old = None if base is None else _base_unit(base, level)
     changed = compiler.changes(old, new, policy, level)
     return Compared(changed.edits, changed.diagnostics, shape.imports(new.tree, source.module, new.own_names))
+
+
+def _new_module(source: Source, level: int) -> ModulePatch:
+    """The part for a module that the base does not have. Raises Refused where it is no Python source."""
+    new = outline(source, level)
+    imports = shape.imports(new.tree, source.module, new.own_names)
+    return ModulePatch(source.module, None, source.digest, imports, (), (CreationEdit(),), source.data)
+
+
+def _run_too_early(
+    modules: Iterable[ModulePatch], sources: Mapping[Module, Source], level: int
+) -> Iterator[Diagnostic]:
+    """New modules whose import runs what the patch changes in others: they may be imported before the swap."""
+    changed = {
+        (part.module.name, edit.site.qualname.partition(".")[0])
+        for part in modules
+        for edit in part.edits
+        if isinstance(edit, FunctionEdit)
+    }
+    for part in modules:
+        if part.is_new and changed:
+            unit = outline(sources[part.module], level)
+            for statement, name in importtime.calls_of_others(unit, part.imports, changed):
+                message = f"this runs `{name}`, perhaps before the swap, while that is still the old code"
+                yield finding("BCP211", message, unit.place(statement))
 
 
 def _base_unit(base: Source, level: int) -> Unit:

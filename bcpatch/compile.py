@@ -41,6 +41,7 @@ from bcpatch.model import (
 from bcpatch.source import branches, importtime, order, readers, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature, stale
 from bcpatch.source.facts import recorded
+from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import Header, defaults, header, is_lazy, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
 from bcpatch.source.signature import rejected_call, signature
@@ -477,23 +478,13 @@ def _statement_findings(
             continue
         removed, added = was[start:stop], now[new_start:new_stop]
         if len(removed) == len(added) and all(
-            _compiled_alike(one.node, other.node, optimization) for one, other in zip(removed, added, strict=True)
+            compiled_alike(one.node, other.node, optimization) for one, other in zip(removed, added, strict=True)
         ):
             continue
         if added:
             yield from (_statement_finding(one.node, new, "changed or added") for one in added)
         else:
             yield from (_removed_finding(one.node, old) for one in removed)
-
-
-def _compiled_alike(one: ast.stmt, other: ast.stmt, optimization: int) -> bool:
-    """Whether two statements compile to the same code: ``60 * 60`` is ``3600``."""
-    if isinstance(one, shape.DEFINITIONS) or isinstance(other, shape.DEFINITIONS):
-        return False
-    codes = [
-        compile(ast.Module([node], []), "", "exec", dont_inherit=True, optimize=optimization) for node in (one, other)
-    ]
-    return fingerprint.executed(codes[0]) == fingerprint.executed(codes[1])
 
 
 def _statement_finding(node: ast.stmt, unit: Unit, what: str) -> Diagnostic:

@@ -246,7 +246,7 @@ RULES = {
         Rule("BCP408", "malformed patch content", "build the patch again; this one was not written by bcpatch"),
         Rule("BCP409", "policy of the process", "build with --policy strict, or restart the process without the pin"),
         # BCP5xx: link
-        Rule("BCP501", "module not loaded", "import the module in the process first, or patch the file on its disk"),
+        Rule("BCP501", "module not found", "import the module in the process first, or patch the file on its disk"),
         Rule("BCP502", "site not found", "build against the source that the process runs"),
         Rule("BCP503", "site ambiguous", "give the functions names of their own, or restart the process"),
         Rule(
@@ -275,6 +275,14 @@ RULES = {
             "branch that can't be told",
             "restart the process, or make the change outside of the `if` or `try`",
         ),
+        Rule(
+            "BCP516",
+            "file differs from the base",
+            "build with --base set to the source on the disk of the process, or put the new source there",
+        ),
+        Rule("BCP517", "module not imported yet", "nothing to do: its import runs the new text", Severity.NOTE),
+        Rule("BCP518", "module not loaded from its source", "import the module in the process first"),
+        Rule("BCP519", "module being imported", "send the patch again when the import has ended"),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),
@@ -290,6 +298,11 @@ RULES = {
         Rule("BCP610", "store raised", "report it: everything was restored, but this should have been refused earlier"),
         Rule("BCP611", "function held elsewhere", "restart the process: its other holder would keep the old function"),
         Rule("BCP612", "update hook raised", "the update is done; see to what the hook left undone", Severity.WARNING),
+        Rule(
+            "BCP613",
+            "module of another generation",
+            "apply a patch from the text that it runs to the one that it shall run, or restart the process",
+        ),
     )
 }
 

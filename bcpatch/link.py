@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Literal
 
@@ -28,11 +29,12 @@ from bcpatch.model import (
     ProgramEdit,
     Site,
 )
-from bcpatch.process import branches, sources
+from bcpatch.process import arrivals, branches, sources
 from bcpatch.process.bring import obstacles
-from bcpatch.process.history import History
+from bcpatch.process.history import History, Version
 from bcpatch.process.locate import LinkedModule, LinkedSite, Still, locate
 from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.swap import Change, Kind, Slot, held
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +43,9 @@ class Plan:
 
     ``satisfied`` are sites that already run what the patch brings. ``serial`` is the state
     of the history that it was linked against, ``still`` tells when nobody is inside the code that
-    gives way. ``notes`` refuse nothing.
+    gives way. ``notes`` refuse nothing. ``versions`` are the source texts that the patch has,
+    ``pending`` those parts of it whose modules are not imported; ``imports`` tells what
+    ``sys.modules`` had for each module, which it must have still when the patch goes live.
     """
 
     patch: Patch
@@ -52,6 +56,9 @@ class Plan:
     still: tuple[Still, ...]
     satisfied: tuple[Site, ...]
     notes: tuple[Diagnostic, ...]
+    versions: tuple[Version, ...] = ()
+    pending: tuple[ModulePatch, ...] = ()
+    imports: tuple[Change, ...] = ()
 
 
 def link(
@@ -68,14 +75,23 @@ def link(
     """
     found: list[Diagnostic] = []
     modules: list[LinkedModule] = []
+    pending: list[ModulePatch] = []
+    versions: list[Version] = []
     for part in patch.modules:
-        objects = loaded(part.module)
-        if not objects:
-            found.append(finding("BCP501", f"module {part.module.name} is not loaded", Place(part.module.path)))
-        for one in objects:
-            ours, said = branches.decided(part, one, sources.file_of(one))
-            found += said
-            modules.append(LinkedModule(ours, one, sources.file_of(one), sources.is_on_disk(one, part.source)))
+        linked, said = _linked(part)
+        found += said
+        version = _version(part, patch.policy, linked, history)
+        versions.append(version)
+        half = list(_half_imported(linked))
+        if half:
+            found += half
+        elif not linked:
+            pending.append(part)
+            found += _later(part, version, history)
+        elif part.is_new:
+            found += _there_already(linked, history)
+        else:
+            modules += linked
     found += _names(patch, modules)
     for module in modules:
         found += _program(module)
@@ -93,6 +109,9 @@ def link(
         still=located.still,
         satisfied=located.satisfied,
         notes=tuple(found),
+        versions=tuple(versions),
+        pending=tuple(pending),
+        imports=tuple(map(_known_import, patch.modules)),
     )
 
 
@@ -121,6 +140,78 @@ def _program(module: LinkedModule) -> Iterator[Diagnostic]:
             yield finding("BCP208", message, Place(module.file, edit.line))
 
 
+# --- modules that are not there, or not yet -------------------------------------------------
+
+
+def _known_import(part: ModulePatch) -> Change:
+    slot = Slot(Kind.NAMESPACE, sys.modules, part.module.name)
+    there = held(slot)
+    return Change(slot, there, there)
+
+
+def _linked(part: ModulePatch) -> tuple[list[LinkedModule], list[Diagnostic]]:
+    """The loaded modules that a part goes into, and what is to be said of branches that did not run in them."""
+    linked: list[LinkedModule] = []
+    found: list[Diagnostic] = []
+    for one in loaded(part.module):
+        ours, said = branches.decided(part, one, sources.file_of(one))
+        found += said
+        linked.append(LinkedModule(ours, one, sources.file_of(one), sources.is_on_disk(one, part.source)))
+    return linked, found
+
+
+def _version(part: ModulePatch, policy: Policy, linked: Sequence[LinkedModule], history: History) -> Version:
+    is_on_disk = bool(linked) and all(one.on_disk for one in linked)
+    version = arrivals.version(part, policy, is_on_disk=is_on_disk)
+    return history.versions.get(version, version)
+
+
+def _half_imported(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
+    """A module that executes still would bind the old code after the swap."""
+    for module in linked:
+        if getattr(module.namespace.get("__spec__"), "_initializing", False):
+            yield finding("BCP519", f"module {module.object.__name__} is executing its import", Place(module.file))
+
+
+def _later(part: ModulePatch, version: Version, history: History) -> Iterator[Diagnostic]:
+    """What of the import of a module, which is yet to come, can be told now: a note, or why it would fail."""
+    name, place = part.module.name, Place(part.module.path)
+    line = arrivals.lines(history, history.current).get(name, ())
+    line = (*line, (len(history.records), version))
+    spec = arrivals.look(name)
+    is_new = any(one.is_new for _, one in line)
+    if spec is None and not is_new:
+        yield finding("BCP501", f"module {name} is not imported, and the process has no file of it", place)
+        return
+    if part.replaces is None and not part.is_new:
+        message = f"module {name} is not imported, and the patch was built without its base"
+        yield finding("BCP501", message, place, help="build the patch against the source that the process has")
+        return
+    before = line[-2][1].brings if len(line) > 1 else part.replaces
+    if before not in (part.replaces, part.brings):
+        message = f"the text {before} is pending for module {name} already, and the patch replaces {part.replaces}"
+        yield finding("BCP516", message, place, help="build against the sources of the patch that was applied last")
+        return
+    data = arrivals.content(spec)
+    refused = data if isinstance(data, Diagnostic) else arrivals.obstacle(line, data, _origin(spec, part))
+    if refused is not None:
+        yield refused
+        return
+    what = "is new" if part.is_new else "is not imported yet"
+    yield finding("BCP517", f"module {name} {what}: the first import of it runs the text of this patch", place)
+
+
+def _origin(spec: ModuleSpec | None, part: ModulePatch) -> str:
+    return str((spec and spec.origin) or part.module.path)
+
+
+def _there_already(linked: Sequence[LinkedModule], history: History) -> Iterator[Diagnostic]:
+    for module in linked:
+        if not arrivals.is_the_same(module.part, module.object, history):
+            message = f"module {module.part.module.name} is loaded already, and it is not the one that the patch brings"
+            yield finding("BCP513", message, Place(module.file))
+
+
 # --- names -----------------------------------------------------------------------------
 
 
@@ -131,6 +222,8 @@ def _names(patch: Patch, modules: Sequence[LinkedModule]) -> Iterator[Diagnostic
     for module in modules:
         for needed in module.part.links:
             if (needed.module, needed.name) in brought:
+                continue
+            if f"{needed.module}.{needed.name}" in to_come:
                 continue
             if needed.module not in to_come and not _exists(needed):
                 message = f"module {needed.module} has no {needed.name} in this process"

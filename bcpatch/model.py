@@ -332,6 +332,10 @@ class ProgramEdit(Noun, frozen=True, tag="program"):
     line: int
 
 
+class CreationEdit(Noun, frozen=True, tag="module"):
+    """The module itself, which the base does not have: the only edit of its part. Importing it runs ``source``."""
+
+
 Edit: TypeAlias = (
     FunctionEdit
     | PositionEdit
@@ -343,6 +347,7 @@ Edit: TypeAlias = (
     | ValueEdit
     | RemovalEdit
     | ProgramEdit
+    | CreationEdit
 )
 
 
@@ -362,6 +367,11 @@ class ModulePatch(Noun, frozen=True):
     links: tuple[Link, ...]
     edits: tuple[Edit, ...]
     source: bytes
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the base has no such module."""
+        return any(isinstance(edit, CreationEdit) for edit in self.edits)
 
 
 # --- patches -----------------------------------------------------------------------
@@ -436,8 +446,26 @@ class GenerationStatus(Noun, frozen=True):
     certain: bool = True
 
 
+class Presence(StrEnum):
+    """What became of a module that a patch changes or brings, and that was not imported then."""
+
+    PENDING = "pending"  # it is not imported
+    CARRIED = "carried"  # it was imported with the text that the patch carried
+    DISK = "disk"  # it was imported from its file, which had that text
+    BYPASSED = "bypassed"  # it was imported around bcpatch: what it runs is not known
+
+
+class ModuleStatus(Noun, frozen=True):
+    """A module that was not imported when its patch was applied. ``generation`` is the latest one with its text."""
+
+    module: str
+    generation: int
+    is_new: bool
+    presence: Presence
+
+
 class Status(Noun, frozen=True):
-    """A process: who it is, its generations, and every function that was ever patched in it."""
+    """A process: who it is, its generations, every function that was ever patched, and modules that came later."""
 
     pid: int
     program: str
@@ -447,3 +475,4 @@ class Status(Noun, frozen=True):
     generation: int
     generations: tuple[GenerationStatus, ...]
     sites: tuple[SiteStatus, ...]
+    modules: tuple[ModuleStatus, ...] = ()

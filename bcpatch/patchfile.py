@@ -21,6 +21,7 @@ from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
     ClassPositionEdit,
+    CreationEdit,
     DocstringEdit,
     Edit,
     FunctionEdit,
@@ -131,6 +132,8 @@ def _edit_header(edit: Edit) -> EditHeader:
             return EditHeader("removal", f"{owner}.{name}" if owner else name, 0, "", "")
         case ProgramEdit():
             return EditHeader("program", "", 0, "", "")
+        case CreationEdit():
+            return EditHeader("module", "", 0, "", "")
 
 
 # --- bytes ---------------------------------------------------------------------------

@@ -5,9 +5,13 @@ Logic elsewhere asks for the fact, never for a version number.
 
 from __future__ import annotations
 
+import importlib
 import opcode
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
+
+_bootstrap: Any = getattr(importlib, "_bootstrap")
 
 #: A function with a docstring says so in its flags (``CO_HAS_DOCSTRING``, 3.14+); before, a string
 #: that stands first among the constants becomes the docstring (``PyFunction_NewWithQualName``).
@@ -165,3 +169,7 @@ LATER_BUILTINS: Final = frozenset(
 #: Generations of the garbage collector that hold only what was made lately. From 3.14 on all but
 #: the first are one large old one.
 YOUNG_GENERATIONS: Final = (0, 1) if sys.version_info < (3, 14) else (0,)
+
+#: Weak references to importlib's locks of modules, by their names. A lock's ``owner`` is the thread that is importing
+#: the module or loading it again, None when nobody is: a lock may live on in the frames of a traceback.
+MODULE_LOCKS: Final[dict[str, Callable[[], Any]]] = getattr(_bootstrap, "_module_locks")

@@ -110,6 +110,7 @@ def hello() -> Hello:
 def status() -> Status:
     """What this process tells of itself."""
     from bcpatch import apply
+    from bcpatch.process import arrivals
 
     return Status(
         pid=os.getpid(),
@@ -120,6 +121,7 @@ def status() -> Status:
         generation=history.current,
         generations=tuple(generation.status() for generation in history.generations),
         sites=apply.sites(history),
+        modules=tuple(arrivals.modules(history)),
     )
 
 

@@ -16,6 +16,7 @@ from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
     Code,
+    CreationEdit,
     Edit,
     FunctionEdit,
     ImportEdit,
@@ -126,8 +127,11 @@ def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
 
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.edits:
-        if isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit) or getattr(edit, "when", None) is not None:
-            message = "a strict patch neither adds nor removes names, nor changes values"
+        if (
+            isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit | CreationEdit)
+            or getattr(edit, "when", None) is not None
+        ):
+            message = "a strict patch neither adds nor removes names or modules, nor changes values"
             yield finding("BCP408", message, Place(part.module.path))
 
 

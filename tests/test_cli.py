@@ -12,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from processes import running
 from running import PATIENCE, bcpatch, environment
 
 from bcpatch import cli, patchfile
@@ -397,6 +398,64 @@ class TestFindings:
 
     def test_every_unreadable_rule_exists_and_is_an_error(self):
         assert {finding(code, "").severity for code in output.UNREADABLE} == {Severity.ERROR}
+
+
+SERVING = """
+    import importlib, sys
+    sys.path.insert(0, "deployed")
+    import shop.cart
+    from bcpatch import runtime
+    runtime.loop()
+    print("open", flush=True)
+    for line in sys.stdin:
+        importlib.import_module(line.strip())
+        print("done", flush=True)
+"""
+
+
+def test_modules_that_come_after_their_patch(shop, folder, monkeypatch):
+    """On a server that has the old files: told by a rehearsal, by the apply, and by the status until they are there."""
+    (shop / "shop" / "late.py").write_text("def price():\n    return 1\n")
+    subprocess.run(
+        [sys.executable, "-c", "import shutil; shutil.copytree('shop', 'deployed/shop')"], cwd=shop, check=True
+    )
+    (shop / "shop" / "late.py").write_text("def price():\n    return 2\n")
+    (shop / "shop" / "brand.py").write_text("NEW = True\n")
+    good(shop)
+    done = bcpatch("build", "shop", "--base", "deployed/shop", "--policy", "linked", "-o", "1.patch", cwd=shop)
+    assert "1 new module, 2 functions in shop.brand, shop.cart, shop.late" in clean(done).stdout
+    assert "(new)" in clean(bcpatch("show", "1.patch", cwd=shop)).stdout
+    monkeypatch.chdir(shop)
+    with running(SERVING) as process:
+        assert process.hear() == "open"
+        pid = str(process.pid)
+        rehearsed = clean(bcpatch("apply", "1.patch", pid, "--dry-run", cwd=shop))
+        assert "would switch 1 site: shop.cart:Cart.add" in rehearsed.stdout
+        for words in ("BCP517", "shop.late is not imported yet", "shop.brand is new"):
+            assert words in rehearsed.stderr
+        applied = clean(bcpatch("apply", "1.patch", pid, cwd=shop))
+        assert (applied.returncode, applied.stderr.count("BCP517")) == (0, 2)
+        for name, words in (("shop.brand", "not yet"), ("shop.late", "not yet")):
+            assert [name, words] == _row(bcpatch("status", pid, cwd=shop).stdout, name)
+        for name in ("shop.brand", "shop.late"):
+            process.tell(name)
+            assert process.hear() == "done"
+        status = bcpatch("status", pid, cwd=shop).stdout
+        assert _row(status, "shop.brand") == ["shop.brand", "with the text of the patch"]
+        assert _row(status, "shop.late") == ["shop.late", "with the text of the patch"]
+        found = json.loads(bcpatch("status", pid, "--format", "json", cwd=shop).stdout)["modules"]
+        assert [(one["module"], one["is_new"], one["presence"]) for one in found] == [
+            ("shop.brand", True, "carried"),
+            ("shop.late", False, "carried"),
+        ]
+        refused = clean(bcpatch("rollback", pid, cwd=shop))
+        assert (refused.returncode, "BCP613" in refused.stderr, "shop.late" in refused.stderr) == (1, True, True)
+
+
+def _row(status: str, name: str) -> list[str]:
+    """A module, and what the table of modules says of its import."""
+    line = next(one for one in status.splitlines() if one.startswith(name) and ":" not in one)
+    return [name, line.removeprefix(name).replace("(new)", "").strip().lstrip("1").strip()]
 
 
 def test_an_error_of_ours_is_one_line(capsys, monkeypatch):

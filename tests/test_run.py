@@ -179,6 +179,21 @@ class TestSaves:
         running.hear("live in 1 process")
         assert asked(running, "b") == "new b 2"
 
+    def test_a_created_file_is_there_for_what_is_saved_after_it(self, running, project):
+        write(project / "other.py", "def shout(word):\n    return word.upper()\n")
+        running.hear(r"other\.py: not imported by the application yet")
+        edit(project / "other.py", "upper()", "upper() + '!'")
+        running.hear(r"other\.py: not imported by the application yet")
+        text = (project / "lib.py").read_text().replace("import json\n", "import json\n\nimport other\n")
+        write(project / "lib.py", text.replace(OLD, "other.shout(word)"))
+        running.hear("live in 1 process")
+        running.say("a")
+        running.hear("^A!$")
+        edit(project / "other.py", "'!'", "'?'")
+        running.hear("live in 1 process after .*: other:shout")
+        running.say("b")
+        running.hear(r"^B\?$")
+
     def test_a_file_that_needs_a_restart_holds_up_no_other(self, running, project):
         edit(project / "lib.py", "WORDS = Words()", "WORDS = Words() or None")
         running.hear(r"refused: .*lib\.py")

@@ -61,8 +61,8 @@ def each(pids: Sequence[int], request: Request, format: Format) -> int:
                 say(f"process {pid} runs generation {reply.generation} ({reply.milliseconds:.1f} ms)", format)
             case Rehearsed():
                 found += reply.notes
-                sites = ", ".join(map(str, reply.sites))
-                say(f"process {pid} would switch {counted(len(reply.sites), 'site')}: {sites}", format)
+                sites = ": " + ", ".join(map(str, reply.sites)) if reply.sites else ""
+                say(f"process {pid} would switch {counted(len(reply.sites), 'site')}{sites}", format)
             case Refusal():
                 found += reply.diagnostics
                 complain(f"process {pid} refused; it runs what it ran before")

@@ -19,6 +19,7 @@ from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
     ClassPositionEdit,
+    CreationEdit,
     DocstringEdit,
     Edit,
     FunctionEdit,
@@ -26,9 +27,11 @@ from bcpatch.model import (
     ImportEdit,
     Interpreter,
     ModulePatch,
+    ModuleStatus,
     Patch,
     Policy,
     PositionEdit,
+    Presence,
     ProgramEdit,
     RemovalEdit,
     SiteStatus,
@@ -51,6 +54,15 @@ _KINDS: Final[dict[type[Edit], str]] = {
     ValueEdit: "value",
     RemovalEdit: "removal",
     ProgramEdit: "program",
+    CreationEdit: "new module",
+}
+
+#: What became of a module that was not imported when its patch was applied.
+_PRESENCE: Final = {
+    Presence.PENDING: "not yet",
+    Presence.CARRIED: "with the text of the patch",
+    Presence.DISK: "from its file, which had the text of the patch",
+    Presence.BYPASSED: "around bcpatch: what it runs is not known",
 }
 
 #: Wider than any table: what is piped into a file or a program is never cut.
@@ -162,6 +174,8 @@ def _row(edit: Edit) -> tuple[str, str, str, str]:
             return "program", "__main__", "", str(line)
         case AnnotationsEdit():
             return ("annotations", edit.qualname or "(module)", "", "")
+        case CreationEdit():
+            return ("module", "(new)", "", "")
 
 
 def _place(qualname: str, ordinal: int) -> str:
@@ -203,6 +217,9 @@ def show_status(status: Status) -> None:
     if status.sites:
         sys.stdout.write("\n")
         table(("function", "generation", "fingerprint", "place"), map(_site, status.sites))
+    if status.modules:
+        sys.stdout.write("\n")
+        table(("module", "generation", "imported"), map(_module, status.modules))
     for site in status.sites:
         for flight in site.flights:
             sys.stdout.write(
@@ -221,6 +238,10 @@ def _generation(one: GenerationStatus) -> tuple[object, ...]:
 
 def _site(one: SiteStatus) -> tuple[object, ...]:
     return (one.site, one.generation, short(one.fingerprint), f"{one.file}:{one.line}")
+
+
+def _module(one: ModuleStatus) -> tuple[object, ...]:
+    return (f"{one.module}{' (new)' if one.is_new else ''}", one.generation, _PRESENCE[one.presence])
 
 
 def _python(interpreter: Interpreter) -> str:

@@ -15,7 +15,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.model import Code, PositionEdit, Positions, Site
 from bcpatch.process import sources
-from bcpatch.process.history import Cache, History, SiteChange, Target
+from bcpatch.process.history import Arrival, Cache, History, SiteChange, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
 from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
@@ -30,7 +30,8 @@ class Prepared:
     ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
     real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
     ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
-    ``early`` are stores into new names, made already: `undo` takes them back.
+    ``early`` are stores into new names, made already: `undo` takes them back. ``came`` are modules
+    of the patch that it has imported.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Prepared:
     caches: list[Cache] = field(default_factory=list)
     loose: list[Change] = field(default_factory=list)
     early: list[Change] = field(default_factory=list)
+    came: list[Arrival] = field(default_factory=list)
 
     def undo(self) -> None:
         """Leave nothing behind: unbind the new names."""

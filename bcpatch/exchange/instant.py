@@ -6,6 +6,7 @@ what must be true at the instant, waits a little for it, and tells who is in the
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,6 +58,7 @@ class Swap:
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
     be inside a function of ``caches``: it would store an old result after the cache was cleared.
     No call at all may be inside the code of ``still``. Each of ``verified`` must still be the old.
+    ``imports`` are keys of ``sys.modules`` that must have what they had, while nobody is importing them.
     """
 
     changes: tuple[Change, ...]
@@ -67,12 +69,15 @@ class Swap:
     certain: bool
     still: tuple[Still, ...] = ()
     verified: tuple[Change, ...] = ()
+    imports: tuple[Change, ...] = ()
 
 
 def make(wanted: Swap, patience: float | None = None) -> None:
     """Make a swap as soon as its conditions hold, within ``patience`` seconds; raises `Refused` where they do not."""
     if not made(wanted, patience):
-        raise Refused(_held_back(wanted))
+        raise Refused(
+            list(_held_back(wanted)) or [finding("BCP519", "an import of a module of the patch has just ended")]
+        )
 
 
 def made(wanted: Swap, patience: float | None = None) -> bool:
@@ -88,7 +93,12 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     while True:
         if not wanted.certain:
             time.sleep(_FRESH_GIL)
-        conditions = [guards.unchanged(wanted.changes), guards.same_attributes(wanted.verified)]
+        conditions = [
+            guards.unchanged(wanted.changes),
+            guards.same_attributes(wanted.verified),
+            guards.unchanged(wanted.imports),
+            guards.not_being_imported([one.slot.name for one in wanted.imports]),
+        ]
         if wanted.sole:
             conditions.append(guards.not_weakly_held(wanted.sole))
             conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
@@ -105,7 +115,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         finally:
             conditions.clear()  # what they looked at may be this very call's frame
         moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
-        moved += [one.slot for one in wanted.verified if swap.held(one.slot) is not one.old]
+        moved += [one.slot for one in (*wanted.verified, *wanted.imports) if swap.held(one.slot) is not one.old]
         if moved:
             raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
         if time.monotonic() > deadline:
@@ -127,6 +137,9 @@ def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
 
 
 def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
+    for change in wanted.imports:
+        if not all(guards.not_being_imported([change.slot.name])):
+            yield finding("BCP519", f"module {change.slot.name} is being imported")
     for one in wanted.sole:
         if isinstance(one, FunctionType):
             message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
@@ -142,6 +155,8 @@ def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
 
 
 def _words(slot: Slot) -> str:
+    if slot.owner is sys.modules:
+        return f"module {slot.name}"
     if slot.kind is Kind.NAMESPACE:
         return f"{slot.owner.get('__name__')}.{slot.name}"
     return f"{slot.owner.__module__}.{slot.owner.__qualname__}.{slot.name}"

@@ -29,6 +29,7 @@ from bcpatch.model import (
     Import,
     ImportEdit,
     Link,
+    ModulePatch,
     RemovalEdit,
     Site,
     ValueEdit,
@@ -57,12 +58,12 @@ def prepare(plan: Plan, history: History) -> Prepared:
 
 def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     brought = Brought(early=ready.early)
-    for module in _imported_first(plan.modules):
+    for module in _imported_first(plan.modules, plan.pending):
         for edit in module.part.edits:
             if isinstance(edit, ImportEdit):
                 _import(module, edit, brought)
         _bring(module, brought, ready)
-    ready.changes += brought.changes
+    ready.changes += (*brought.changes, *brought.in_importers())
     ready.changes += _run("the abstract methods of a class", NOWHERE, None, classes.abstract_changes, brought.changes)
     for module in plan.modules:
         for needed in module.part.links:
@@ -81,8 +82,12 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
             codes.refresh(site, site.edit, history, ready)
 
 
-def _imported_first(modules: Sequence[LinkedModule]) -> list[LinkedModule]:
-    """Modules in an order in which each comes after those that it imports, as far as there is one."""
+def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePatch]) -> list[LinkedModule]:
+    """Modules in an order in which each comes after those that it imports, as far as there is one.
+
+    Those that are ``pending`` are no part of it, but what they import comes first as well.
+    """
+    parts = [*(module.part for module in modules), *pending]
     ordered: dict[int, LinkedModule] = {}
     entered: set[str] = set()
 
@@ -90,12 +95,12 @@ def _imported_first(modules: Sequence[LinkedModule]) -> list[LinkedModule]:
         if name in entered:
             return
         entered.add(name)
-        for module in modules:
-            if module.part.module.name == name:
-                for one in module.part.imports:
+        for part in parts:
+            if part.module.name == name:
+                for one in part.imports:
                     visit(one.submodule or one.module)
                     visit(f"{one.module}.{one.attribute}")
-                ordered.setdefault(id(module), module)
+        ordered.update((id(module), module) for module in modules if module.part.module.name == name)
 
     for module in modules:
         visit(module.part.module.name)

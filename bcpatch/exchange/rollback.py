@@ -20,11 +20,11 @@ from bcpatch.exchange import instant
 from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.replace import sole_objects
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
-from bcpatch.process import nested
+from bcpatch.process import arrivals, nested
 from bcpatch.process.history import Generation, History, Record
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import functions_in, is_module, namespace_of
-from bcpatch.process.swap import Change, Kind, Slot
+from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
 def rollback(history: History, to: int | None = None, *, require_instant: bool = False) -> Generation:
@@ -44,6 +44,9 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     if to is None:
         to = _before(history)
     _known(history, to)
+    strangers = tuple(arrivals.strangers(history, to))
+    if strangers:
+        raise Refused(strangers)
     changes = _between(history, to)
     known = history.own_references() + instant.held_by(changes)
     records = history.between(to)
@@ -64,8 +67,10 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
         along=tuple(history.point_at(to)),
         certain=certain,
+        imports=tuple(_imports(history, to)),
     )
     instant.make(wanted)
+    arrivals.settle(history)
     generation = history.records[to].generation
     return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))
 
@@ -130,7 +135,7 @@ def _between(history: History, to: int) -> tuple[Change, ...]:
     now: dict[tuple[object, ...], tuple[Slot, object]] = {}
     then: dict[tuple[object, ...], object] = {}
     for record in history.between(to):
-        for change in record.changes:
+        for change in history.changes_of(record):
             slot = history.present(change.slot)
             if id(record) in undone:
                 now[slot.key] = slot, change.new
@@ -138,7 +143,22 @@ def _between(history: History, to: int) -> tuple[Change, ...]:
             else:
                 now.setdefault(slot.key, (slot, change.old))
                 then[slot.key] = change.new
-    return tuple(Change(slot, value, then[key]) for key, (slot, value) in now.items() if value is not then[key])
+    changes = [Change(slot, value, then[key]) for key, (slot, value) in now.items() if value is not then[key]]
+    return tuple(change for change in changes if not _is_hidden(change))
+
+
+def _is_hidden(change: Change) -> bool:
+    """Whether a package has something else under the name of a module that comes or goes: that is not touched."""
+    moves = ABSENT in (change.old, change.new) and (is_module(change.old) or is_module(change.new))
+    return moves and change.slot.owner is not sys.modules and held(change.slot) is not change.old
+
+
+def _imports(history: History, to: int) -> Iterator[Change]:
+    """What ``sys.modules`` must have meanwhile for each module whose text is another one there."""
+    names = {one.module.name for record in history.between(to) for one in record.versions}
+    for name in sorted(names):
+        slot = Slot(Kind.NAMESPACE, sys.modules, name)
+        yield Change(slot, held(slot), held(slot))
 
 
 def _before(history: History) -> int:

@@ -12,7 +12,7 @@ import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from bcpatch import fingerprint
@@ -33,13 +33,15 @@ class Brought:
     """What additions come to.
 
     ``changes`` are stores of the swap, ``early`` stores that are made already and must be
-    undone if the patch does not go live. ``values`` are names that the swap rebinds.
+    undone if the patch does not go live. ``values`` are names that the swap rebinds; ``rebound``
+    tells of each in a module the old and the new value, ``reset`` of those in classes.
     """
 
     changes: list[Change] = field(default_factory=list)
     early: list[Change] = field(default_factory=list)
     values: dict[int, dict[str, object]] = field(default_factory=dict)
-    sources: importers.Sources = field(default_factory=importers.Sources)
+    rebound: list[tuple[ModuleType, str, object, object]] = field(default_factory=list)
+    reset: list[tuple[ModuleType, type, str]] = field(default_factory=list)
 
     def pending(self, owner: object) -> dict[str, object]:
         """Names of a module or class as they will be after the swap, as far as these differ."""
@@ -50,18 +52,13 @@ class Brought:
         slot = Slot(Kind.CLASS, owner, name)
         origin = sys.modules.get(owner.__module__)
         if held(slot) is not ABSENT and is_module(origin):
-            stale = list(importers.attribute_used_at_import(self.sources, origin, owner, name))
-            if stale:
-                raise Refused(stale)
+            self.reset.append((origin, owner, name))
         self.changes = [change for change in self.changes if change.slot.key != slot.key]
         self.changes.append(Change(slot, held(slot), value))
         self.pending(owner)[name] = value
 
     def bind(self, module: LinkedModule, name: str, value: object) -> None:
-        """Bind a module's name: at once where it is new, in the swap where something may read it.
-
-        Raises `Refused` (BCP210) where another module used what it holds while that was imported.
-        """
+        """Bind a module's name: at once where it is new, in the swap where something may read it."""
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
         old = held(slot)
         if old is value:
@@ -71,12 +68,28 @@ class Brought:
             namespace_of(module.object)[name] = value
             self.early.append(change)
             return
-        stale = list(importers.used_at_import(self.sources, module.object, name, old))
-        if stale:
-            raise Refused(stale)
         self.changes.append(change)
         self.pending(module.object)[name] = value
-        self.changes += (Change(one, old, value) for one in importers.slots(self.sources, module.object, name, old))
+        self.rebound.append((module.object, name, old, value))
+
+    def in_importers(self) -> list[Change]:
+        """The same stores in the modules that took such names: asked when all is imported that the patch imports.
+
+        Raises `Refused` (BCP210) where another module used what changes while that was imported.
+        """
+        sources = importers.Sources()
+        stale: list[Diagnostic] = []
+        for origin, owner, name in self.reset:
+            stale += importers.attribute_used_at_import(sources, origin, owner, name)
+        for module, name, old, _ in self.rebound:
+            stale += importers.used_at_import(sources, module, name, old)
+        if stale:
+            raise Refused(stale)
+        return [
+            Change(slot, old, value)
+            for module, name, old, value in self.rebound
+            for slot in importers.slots(sources, module, name, old)
+        ]
 
 
 # --- what can be known before anything runs ------------------------------------------------

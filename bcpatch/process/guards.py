@@ -14,6 +14,7 @@ from itertools import accumulate, chain, repeat, starmap, takewhile
 from types import FrameType
 from typing import Any, TypeAlias
 
+from bcpatch import pythons
 from bcpatch.process.swap import Change, reading
 
 Guard: TypeAlias = Iterator[bool]
@@ -30,6 +31,16 @@ def same_attributes(changes: Sequence[Change]) -> Guard:
     owners = map(operator.attrgetter("slot.owner"), changes)
     values = map(getattr, owners, map(operator.attrgetter("slot.name"), changes))
     return map(operator.is_, values, map(operator.attrgetter("old"), changes))
+
+
+def not_being_imported(names: Sequence[str]) -> Guard:
+    """Whether no thread is importing a module of one of these names, or loading it again.
+
+    Importlib looks for a module, executes it and sets it in its package under a lock of the module's own.
+    """
+    references = map(pythons.MODULE_LOCKS.get, names, repeat(type(None)))
+    owners = map(getattr, map(operator.call, references), repeat("owner"), repeat(None))
+    return map(operator.is_, owners, repeat(None))
 
 
 def not_weakly_held(objects: Sequence[object]) -> Guard:

@@ -21,7 +21,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from bcpatch.diagnostics import Diagnostic, Refused, finding
-from bcpatch.model import GenerationStatus, Policy, Site
+from bcpatch.model import GenerationStatus, Module, Policy, Site
 from bcpatch.process.objects import functions_in
 from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
@@ -44,6 +44,7 @@ class Generation:
     ``parent`` is the generation it was applied to, ``patch`` the digest of the patch file.
     ``applied`` is in seconds since the epoch. ``certain`` is False where a Python audit
     hook made the one instant likely instead of certain. ``notes`` are warnings and notes.
+    ``pending`` names the modules that were not imported when it was applied.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Generation:
     sites: tuple[SiteChange, ...] = ()
     notes: tuple[Diagnostic, ...] = ()
     certain: bool = True
+    pending: tuple[str, ...] = ()
 
     @property
     def instant(self) -> str:
@@ -90,14 +92,50 @@ class Cache:
     function: FunctionType
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The source text that a patch has for a module. ``replaces`` and ``brings`` are digests of texts.
+
+    ``brought`` identifies everything that the patch's edits bring, where the policy is strict.
+    ``source`` is None where the module was loaded and its file had just this text: then it is not kept.
+    """
+
+    module: Module
+    replaces: str | None
+    brings: str
+    policy: Policy
+    is_new: bool
+    brought: frozenset[tuple[str, ...]]
+    source: bytes | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A generation and the values it exchanged."""
+    """A generation and the values it exchanged. ``versions`` are the texts that its patch has."""
 
     generation: Generation
     changes: tuple[Change, ...] = ()
     targets: tuple[Target, ...] = ()
     caches: tuple[Cache, ...] = ()
+    versions: tuple[Version, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A module that was imported, or loaded again, when a generation had a text for it.
+
+    ``text`` is the digest of what it runs, and ``on_disk`` tells whether its file had just that.
+    ``since`` is the number of the newest generation then. ``changes`` are the stores that made
+    a new module known; they are those of generation ``brought_by``.
+    """
+
+    name: str
+    module: object
+    text: str
+    on_disk: bool
+    since: int
+    brought_by: int = 0
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -109,6 +147,9 @@ class History:
     references: Counter[int] = field(default_factory=Counter)
     codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    # modules that came late, in their order, and the texts that patches had, each kept once
+    arrivals: list[Arrival] = field(default_factory=list)
+    versions: dict[Version, Version] = field(default_factory=dict)
     successors: dict[int, FunctionType] = field(default_factory=dict)
     stores_into: Counter[int] = field(default_factory=Counter)
     exchanged: dict[int, Change] = field(default_factory=dict)
@@ -203,15 +244,22 @@ class History:
             number = record.generation.parent
         return line[::-1]
 
+    def changes_of(self, record: Record) -> Iterator[Change]:
+        """The changes of a record, and those of modules that it brought and that were imported later."""
+        yield from record.changes
+        for arrival in list(self.arrivals):
+            if arrival.brought_by == record.generation.number:
+                yield from arrival.changes
+
     def values(self, number: int) -> dict[tuple[object, ...], tuple[Slot, object]]:
         """What every slot that any generation touched holds in generation ``number``."""
         found: dict[tuple[object, ...], tuple[Slot, object]] = {}
         for record in self.records:
-            for change in record.changes:
+            for change in self.changes_of(record):
                 slot = self.present(change.slot)
                 found.setdefault(slot.key, (slot, change.old))
         for record in self.lineage(number):
-            for change in record.changes:
+            for change in self.changes_of(record):
                 slot = self.present(change.slot)
                 found[slot.key] = slot, change.new
         return found

@@ -12,7 +12,6 @@ import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
@@ -20,6 +19,7 @@ from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
 from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import class_namespace, is_module, namespace_of
+from bcpatch.process.sources import text_of
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
 from bcpatch.source.evaluated import evaluated
@@ -29,29 +29,27 @@ class Sources:
     """The sources of loaded modules, each read and parsed once at most."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._trees: dict[str, ast.Module | None] = {}
+        self._texts: dict[int, str] = {}
+        self._trees: dict[int, ast.Module | None] = {}
 
     def tree(self, module: ModuleType, words: Collection[str]) -> ast.Module | None:
         """A loaded module's source, if it says one of some words or imports whatever there is; else None."""
-        file = namespace_of(module).get("__file__")
-        if not isinstance(file, str) or not file.endswith(".py"):
-            return None
-        if file not in self._texts:
-            self._texts[file] = _text(file)
-        text = self._texts[file]
+        key = id(module)
+        if key not in self._texts:
+            self._texts[key] = _text(module)
+        text = self._texts[key]
         if not (any(word in text for word in words) or _STAR.search(text)):
             return None
-        if file not in self._trees:
-            self._trees[file] = _parsed(text)
-        return self._trees[file]
+        if key not in self._trees:
+            self._trees[key] = _parsed(text)
+        return self._trees[key]
 
 
-def _text(file: str) -> str:
-    """A source, its identifiers as the parser reads them (PEP 3131); empty where there is none."""
+def _text(module: ModuleType) -> str:
+    """A loaded module's source, its identifiers as the parser reads them (PEP 3131); empty where there is none."""
     try:
-        text = importlib.util.decode_source(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        text = importlib.util.decode_source(text_of(module) or b"")
+    except (SyntaxError, ValueError):
         return ""
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 

@@ -14,6 +14,8 @@ import linecache
 import operator
 import os
 import tokenize
+import weakref
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -62,6 +64,25 @@ def _holds(descriptor: int, text: bytes) -> bool:
             return False
         rest = rest[len(part) :]
     return not rest
+
+
+_texts: Final[weakref.WeakKeyDictionary[ModuleType, bytes]] = weakref.WeakKeyDictionary()
+
+
+def remember(module: ModuleType, source: bytes) -> None:
+    """Note the text that a module executes, where its file may have another one."""
+    _texts[module] = source
+
+
+def text_of(module: ModuleType) -> bytes | None:
+    """The source text of a module; None where there is none."""
+    if module in _texts:
+        return _texts[module]
+    file = file_of(module)
+    try:
+        return Path(file).read_bytes() if file.endswith(".py") else None
+    except (OSError, ValueError):
+        return None
 
 
 def name_for(path: str, source: bytes) -> str:

@@ -21,6 +21,7 @@ from bcpatch.model import (
     ClassPositionEdit,
     Code,
     Constant,
+    CreationEdit,
     Default,
     DocstringEdit,
     Edit,
@@ -155,6 +156,8 @@ def _named(edit: Edit) -> str:
             return f"the name {name} of {owner or 'the module'}"
         case ProgramEdit():
             return "the program"
+        case CreationEdit():
+            return "the module itself"
 
 
 def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
@@ -173,15 +176,15 @@ def edit_faults(edit: Edit, part: ModulePatch) -> Iterator[str]:
                 yield f"`{edit.qualname}` on line {edit.first_line} is no class"
         case ImportEdit():
             yield from _import_edit(edit, part)
-        case DocstringEdit():
+        case DocstringEdit() | AnnotationsEdit():
             if edit.qualname and not is_dotted(edit.qualname):
                 yield f"`{edit.qualname}` is no class"
-        case AnnotationsEdit():
-            if edit.qualname and not is_dotted(edit.qualname):
-                yield f"`{edit.qualname}` is no class"
-            yield from _annotations(edit.annotations)
+            if isinstance(edit, AnnotationsEdit):
+                yield from _annotations(edit.annotations)
         case AdditionEdit() | ValueEdit() | RemovalEdit():
             yield from _names(edit)
+        case CreationEdit():
+            yield from _creation(part)
         case ProgramEdit(line=line):
             if not 0 <= line <= _LAST_LINE:
                 yield f"the program stands on line {line}"
@@ -199,6 +202,13 @@ def _branch(edit: Edit) -> Iterator[str]:
     when = getattr(edit, "when", None)
     if when is not None and not _takes(when, 0):
         yield "the test of a branch is no expression"
+
+
+def _creation(part: ModulePatch) -> Iterator[str]:
+    if len(part.edits) > 1 or part.replaces is not None or part.links:
+        yield "a module that is new has a base, links or other edits"
+    if not is_dotted(part.module.name):
+        yield f"no module can be imported as `{part.module.name}`"
 
 
 def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:

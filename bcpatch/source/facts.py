@@ -20,8 +20,8 @@ from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module, Positions
 from bcpatch.sections import Section
 from bcpatch.source import shape
-from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, last_name
-from bcpatch.source.outline import Source, Surroundings, executed, nested, part
+from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, last_name, with_comprehensions
+from bcpatch.source.outline import Source, Surroundings, nested, part
 
 #: Sections that facts are kept of.
 _KEPT: Final = 50_000
@@ -104,7 +104,7 @@ def _executed_at_import(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
     for statement in body:
         if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
             continue
-        for node in executed([statement]):
+        for node in with_comprehensions(statement):
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from _executed_at_import(node.body)

@@ -8,8 +8,9 @@ not seen.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
+from bcpatch.model import Import
 from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import is_main_guard
 
@@ -32,7 +33,7 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
 
 def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
     """The functions of the module that executing one of its statements runs, directly or through others."""
-    return _run(unit, executed([statement]), statement)
+    return _run(unit, with_comprehensions(statement), statement)
 
 
 def run_in(unit: Unit, nodes: Iterable[ast.AST]) -> list[Function]:
@@ -50,6 +51,50 @@ def _run(unit: Unit, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> li
             found[id(function)] = function
             waiting.extend(_called_by(ast.walk(function.node), None, by_name, unit))
     return list(found.values())
+
+
+def calls_of_others(
+    unit: Unit, imports: Iterable[Import], functions: Set[tuple[str, str]]
+) -> Iterator[tuple[ast.stmt, str]]:
+    """Statements whose execution calls functions, or something of classes, that the module imports.
+
+    ``functions`` are (module, name) pairs; gives the statement and the dotted name.
+    """
+    paths = {one.name: f"{one.module}.{one.attribute}" if one.attribute else one.module for one in imports}
+    wanted = tuple(f"{module}.{name}." for module, name in functions)
+    for statement in _statements(unit.tree.body):
+        nodes = [*with_comprehensions(statement)]
+        for function in run_by(unit, statement):
+            nodes += ast.walk(function.node)
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        callees = [node.func for node in calls]
+        callees += [one for node in calls if last_name(node.func) in CALLS_ITS_ARGUMENTS for one in node.args]
+        callees += [one for node in nodes for one in getattr(node, "decorator_list", ())]
+        for callee in callees:
+            first, *rest = _path(callee)
+            called = ".".join((paths.get(first, ""), *rest))
+            if f"{called}.".startswith(wanted):
+                yield statement, called
+
+
+def _path(callee: ast.expr) -> list[str]:
+    """The names that an expression is made of: ``a.b(c).d`` is a, b, d."""
+    match callee:
+        case ast.Name(id=name):
+            return [name]
+        case ast.Attribute(value=value, attr=name):
+            return [*_path(value), name]
+        case ast.Call(func=function):
+            return _path(function)
+    return [""]
+
+
+def with_comprehensions(statement: ast.stmt) -> Iterator[ast.AST]:
+    """What executing a statement evaluates, comprehensions included."""
+    for node in executed([statement]):
+        yield node
+        if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            yield from ast.walk(node)
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
