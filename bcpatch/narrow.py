@@ -12,7 +12,7 @@ import __future__
 import ast
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from itertools import takewhile
 from operator import eq
@@ -81,9 +81,11 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
             return None
         changed = compiler.changes(old, new, policy, optimization)
         edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
-        if any(_may_have_run(one, after) for one in new.functions if one.site in edited):
+        run = _may_have_run(after)
+        if any(_is_among(one, run) for one in new.functions if one.site in edited):
             return None
-        if any(isinstance(edit, FunctionEdit) and _reads(edit, after) for edit in changed.edits):
+        bound = {name for names in after.names for name in (*names.own, *names.defined, *names.imported)}
+        if any(isinstance(edit, FunctionEdit) and not _read_by(edit).isdisjoint(bound) for edit in changed.edits):
             return None
         moved = _moved(before, after, below, now._replace(flags=new.code.co_flags & _FUTURE_FLAGS), ordinals)
     except (Refused, Untold):
@@ -202,13 +204,12 @@ def _executed(node: ast.Module | ast.ClassDef, unit: Unit) -> object:
     )
 
 
-def _reads(edit: FunctionEdit, version: _Version) -> bool:
-    """Whether what a patch evaluates of a function's header reads a name that the module binds, in any section."""
+def _read_by(edit: FunctionEdit) -> set[str]:
+    """The names that are read by what a patch evaluates of a function's header."""
     codes = [one.expression for one in (*edit.positional, *edit.keywords) if one.changed]
     if edit.annotations.changed and edit.annotations.code is not None:
         codes.append(edit.annotations.code)
-    read = set().union(*map(_names, codes))
-    return any(not read.isdisjoint((*one.own, *one.defined, *one.imported)) for one in version.names)
+    return set().union(*map(_names, codes))
 
 
 def _names(code: Code) -> set[str]:
@@ -223,8 +224,8 @@ def _is_elsewhere(unit: Unit, version: _Version, above: int, below: int) -> bool
     return bool(classes) and any(not classes.isdisjoint(one.defined) for one in rest)
 
 
-def _may_have_run(function: Function, version: _Version) -> bool:
-    """Whether the import of the module may have run a function: whether names lead from there to it, at least."""
+def _may_have_run(version: _Version) -> set[str]:
+    """The names of what the import of the module may have run: those that names lead to from there, at least."""
     reached = set(importtime.CLASS_STATEMENT).union(*(one.called for one in version.names))
     by_name: defaultdict[str, list[int]] = defaultdict(list)
     for number, names in enumerate(version.names):
@@ -239,8 +240,13 @@ def _may_have_run(function: Function, version: _Version) -> bool:
                 more = version.names[number].calls - reached
                 reached |= more
                 waiting += more
+    return reached
+
+
+def _is_among(function: Function, run: Set[str]) -> bool:
+    """Whether a function is one of those that were called by these names."""
     made_by = function.chain[-1].name if function.chain and function.name in importtime.CLASS_PROTOCOL else None
-    return function.name in reached or made_by in reached
+    return function.name in run or made_by in run
 
 
 # --- what moved ------------------------------------------------------------------------------
