@@ -1,9 +1,10 @@
-"""How hypothesis runs: the same examples every time in CI, new ones on a desk; and a folder for sockets."""
+"""How hypothesis runs: the same examples every time in CI, new ones on a desk; what tests need or leave behind."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,14 @@ from hypothesis import settings
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def finders() -> Iterator[None]:
+    """A process that was patched keeps the import hook: not the next test's."""
+    before = list(sys.meta_path)
+    yield
+    sys.meta_path[:] = before
 
 
 @pytest.fixture

@@ -87,12 +87,10 @@ def _path(name: str) -> str:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     before = dict(sys.modules)
-    finders = list(sys.meta_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield World(tmp_path)
     for name in set(sys.modules) - set(before):
         del sys.modules[name]
-    sys.meta_path[:] = finders
 
 
 def codes(error: pytest.ExceptionInfo[Refused]) -> list[str]:
