@@ -87,6 +87,10 @@ RAISING_BEFORE: Final = (
     else ()
 )
 
+#: At the end of a generator expression the iterator is gone, but its handler still counts it (3.15). These two raise
+#: nothing; only what traces the thread could, before them.
+BELOW_HANDLER: Final = ("LOAD_COMMON_CONSTANT", "RETURN_VALUE") if sys.version_info >= (3, 15) else ()
+
 #: YIELD_VALUE's argument says whether the generator delegates (3.13+); before, RESUME's alone.
 YIELD_TELLS_DELEGATION: Final = sys.version_info >= (3, 13)
 

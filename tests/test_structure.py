@@ -55,8 +55,8 @@ LOOP = {
 TRY = "NOP; LOAD_GLOBAL 0; POP_TOP;" + END + "; PUSH_EXC_INFO; POP_TOP; POP_EXCEPT;" + END
 RAISE_AGAIN = "NOP; LOAD_GLOBAL 0; POP_TOP;" + END + "; RERAISE 1"
 _TRY = [offset // 2 for offset, _ in units(with_resume(TRY))]
-#: The code units where the parts of TRY start: what may raise, how long it is, and the handler.
-LOAD, LENGTH, HANDLER = _TRY[2], _TRY[3] - _TRY[2], _TRY[6]
+#: The code units where the parts of TRY start: what raises nothing, what may raise, how long it is, and the handler.
+IDLE, LOAD, LENGTH, HANDLER = _TRY[1], _TRY[2], _TRY[3] - _TRY[2], _TRY[6]
 
 
 def nested_tuples(depth: int) -> Tuple:
@@ -305,6 +305,20 @@ CASES = (
         TRY,
         fields={"exception_table": entry(LOAD, LENGTH, HANDLER, 0)},
         broken={"exception_table": entry(LOAD, LENGTH, HANDLER, 1)},
+    ),
+    Case(
+        "BCP308",
+        "too little before an instruction that raises nothing: what traces it may raise",
+        TRY,
+        fields={"exception_table": entry(IDLE, LOAD - IDLE, HANDLER, 0)},
+        broken={"exception_table": entry(IDLE, LOAD - IDLE, HANDLER, 1)},
+    ),
+    Case(
+        "BCP306",
+        "a handler that only what traces leads to",
+        TRY,
+        TRY.replace("POP_EXCEPT", "!RETURN_VALUE"),
+        fields={"exception_table": entry(IDLE, LOAD - IDLE, HANDLER, 0)},
     ),
     Case("BCP308", "a table that is cut off", TRY, broken={"exception_table": b"\x82"}),
     Case("BCP308", "entries out of order", TRY, broken={"exception_table": entry(LOAD, 1, 0, 0) + entry(1, 1, 0, 0)}),

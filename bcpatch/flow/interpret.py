@@ -91,7 +91,8 @@ _MOVE_OF: Final = {
     number: _PASS if facts.row.name in _PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
 }
 
-#: Instructions in which no exception arises, and the one whose operand is there again when one does.
+#: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
+#: or monitors the code: their operands are there then.
 _CALM: Final = frozenset(
     NUMBERS[name]
     for name in (
@@ -104,6 +105,8 @@ _CALM: Final = frozenset(
 )  # fmt: skip
 #: Instructions whose exceptions may be looked up at the code unit before them.
 _CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if name in NUMBERS)
+#: Instructions that the compiler itself puts where fewer values are than their handler expects.
+_BELOW: Final = frozenset(NUMBERS[name] for name in pythons.BELOW_HANDLER if name in NUMBERS)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
 _TWIN: Final = frozenset(
     NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
@@ -117,7 +120,7 @@ class Step(NamedTuple):
     """What following does at an instruction with one argument.
 
     ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes.
-    ``raises`` where an exception may arise in it. ``effect`` is the whole of what the table says.
+    ``raises`` where an exception may arise in it, and not only before it. ``effect`` is what the table says.
     """
 
     wanted: int
@@ -177,6 +180,10 @@ class Trace:
         self.left: dict[int, list[int]] = {}
         self.spent = 0
         self._covered = False
+        #: By number of a handler: a state before an instruction that it covers and that raises nothing itself. It is
+        #: followed where nothing else leads to the handler. It adds nothing to what else does: in between, slots that
+        #: a comprehension has for itself may hold what no handler of the compiler's own code is ready for.
+        self._passing: dict[int, tuple[Block, list[int], list[int], int]] = {}
         self._waiting: list[int] = []
         self._queued: set[int] = set()
         self._prepare()
@@ -232,6 +239,16 @@ class Trace:
         local = [self.values.unbound] * len(slots.names)
         local[: slots.parameters] = range(self.values.first_slot, self.values.first_slot + slots.parameters)
         self._enter(0, [], local, 0)
+        self._follow()
+        while unseen := [one for one in self._passing.values() if not self._is_entered(one[0])]:
+            self._unwind(*unseen[0])
+            self._follow()
+
+    def _is_entered(self, block: Block) -> bool:
+        """Whether the handler of a block was followed."""
+        return block.handler is not None and self.block_at[block.handler.target] in self.entered
+
+    def _follow(self) -> None:
         while self._waiting:
             number = heappop(self._waiting)
             self._queued.discard(number)
@@ -290,10 +307,17 @@ class Trace:
         """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
         assert block.handler is not None
         floor = block.handler.depth
-        gone = 0 if self.decoded.opcodes[at] == _KEEPING else self.effects[at].removes
+        step = self._steps[at]
+        gone = 0 if self.decoded.opcodes[at] == _KEEPING or not step.raises else step.removes
         if len(stack) - gone < floor:
-            raise self._fault("BCP308", f"where {self.decoded[at].name} raises, its handler expects {floor} values", at)
-        if not self._covered:
+            if self.decoded.opcodes[at] in _BELOW:
+                return
+            name = self.decoded[at].name
+            raise self._fault("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
+        if not step.raises:
+            if not self._covered and block.handler_number not in self._passing:
+                self._passing[block.handler_number] = (block, stack[:floor], local.copy(), at)
+        elif not self._covered:
             self._covered = True
             self._unwind(block, stack, local, at)
 
@@ -313,8 +337,8 @@ class Trace:
         kinds, limit, deepest = self.values.kinds, self.code.stacksize, self.max_depth
         guarded = block.handler is not None
         for at in range(block.start, block.end):
-            wanted, removes, gives, move, raises, _, _ = steps[at]
-            if guarded and raises:
+            wanted, removes, gives, move, _, _, _ = steps[at]
+            if guarded:
                 self._raises(block, at, stack, local)
             work = []
             if wanted:

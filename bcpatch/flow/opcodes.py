@@ -116,7 +116,7 @@ _TAKEN: Final = {
     "awaitable": AWAITABLE | ITERATED | BORROWED,
     "exception": EXCEPTION,
     "rest": REST | EXCEPTION,
-    "handled": HANDLED,
+    "handled": HANDLED | EXCEPTION,  # the latter where what traces raises before PUSH_EXC_INFO
     "lasti": LASTI,
     "code": CODE,
     "function": FUNCTION,

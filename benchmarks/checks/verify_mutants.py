@@ -254,10 +254,10 @@ def _trace(frame: FrameType, event: str, argument: object) -> Any:
 
 def execute(subject: Subject, mutant: Code, choose: random.Random) -> str:
     """Run an accepted mutant: "ran", or "late" where time or memory ran out."""
-    _armed[0] = True
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
     traced = choose.randrange(6) == 0
     try:
+        _armed[0] = True
+        signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
         sys.settrace(_trace if traced else None)
         _call(subject, fingerprint.decode(mutant, "<mutant>"), choose)
     except (Late, MemoryError, RecursionError):
