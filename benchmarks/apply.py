@@ -54,7 +54,6 @@ CASES: Final = (
     Case(1, 5_000_000, 10, None),
     Case(10, 5_000_000, 10, None, ("bcpatch", "importlib.reload")),
     Case(1000, 5_000_000, 3, None, ("bcpatch",)),
-    Case(10_000, 1_000_000, 1, None, ("bcpatch",)),
     Case(10_000, 5_000_000, 1, None, ("bcpatch",)),
 )
 
@@ -67,7 +66,7 @@ def rows(run: Run) -> Iterator[Row]:
             continue
         for tool in run.chosen(case.tools):
             if not (run.quick and tool in case.slow):
-                yield from _measured(case, tool, repeats, 20.0 if run.quick else 60.0)
+                yield from _measured(case, tool, repeats, 20.0 if run.quick else 90.0 if tool == "bcpatch" else 30.0)
 
 
 def _measured(case: Case, tool: str, repeats: int, patience: float) -> Iterator[Row]:
