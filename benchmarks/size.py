@@ -34,7 +34,7 @@ def rows(run: Run) -> Iterator[Row]:
     small = between({texts.MODULE: texts.text(10)}, {texts.MODULE: texts.text(10, {0: 1})})
     cases = {
         "one small function": [small],
-        "modules of the standard library": list(sample.patches(12 if run.quick else 4)),
+        "modules of the standard library": list(sample.patches(12 if run.quick else 6)),
     }
     for case, patches in cases.items():
         codes = [_codes(patch) for patch in patches]
@@ -51,7 +51,7 @@ def rows(run: Run) -> Iterator[Row]:
             "bcpatch: verification": sample.each(verify.verify, patches * times),
         }
         for tool, work in works.items():
-            spent = [sample.seconds(work) / times * 1e6 for _ in range(3 if run.quick else 7)]
+            spent = [sample.seconds(work) / times * 1e6 for _ in range(3 if run.quick else 5)]
             yield load.of(tool, spent, ratio_goal=LOAD_GOAL if tool == "bcpatch" else None)
 
 
