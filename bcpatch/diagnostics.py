@@ -283,6 +283,11 @@ RULES = {
         Rule("BCP517", "module not imported yet", "nothing to do: its import runs the new text", Severity.NOTE),
         Rule("BCP518", "module not loaded from its source", "import the module in the process first"),
         Rule("BCP519", "module being imported", "send the patch again when the import has ended"),
+        Rule(
+            "BCP520",
+            "module that took all names of another",
+            "import the names that are used by name there, or restart the process",
+        ),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),

@@ -34,7 +34,7 @@ from bcpatch.model import (
     Site,
     ValueEdit,
 )
-from bcpatch.process import bring, classes, nested, sources
+from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History, SiteChange, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
@@ -58,6 +58,10 @@ def prepare(plan: Plan, history: History) -> Prepared:
 
 def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     brought = Brought(early=ready.early)
+    around = (AdditionEdit, ImportEdit, RemovalEdit, ValueEdit)
+    for module in plan.modules:
+        if any(isinstance(edit, around) for edit in module.part.edits):
+            brought.gave.append((module.object, stars.given(module.object)))
     for module in _imported_first(plan.modules, plan.pending):
         for edit in module.part.edits:
             if isinstance(edit, ImportEdit):

@@ -18,7 +18,7 @@ from typing import Any, Final
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
-from bcpatch.process import classes, importers
+from bcpatch.process import classes, importers, stars
 from bcpatch.process.locate import LinkedModule
 from bcpatch.process.objects import class_namespace, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
@@ -42,6 +42,8 @@ class Brought:
     values: dict[int, dict[str, object]] = field(default_factory=dict)
     rebound: list[tuple[ModuleType, str, object, object]] = field(default_factory=list)
     reset: list[tuple[ModuleType, type, str]] = field(default_factory=list)
+    gave: list[tuple[ModuleType, frozenset[str]]] = field(default_factory=list)
+    deleted: set[tuple[int, str]] = field(default_factory=set)
 
     def pending(self, owner: object) -> dict[str, object]:
         """Names of a module or class as they will be after the swap, as far as these differ."""
@@ -75,10 +77,19 @@ class Brought:
     def in_importers(self) -> list[Change]:
         """The same stores in the modules that took such names: asked when all is imported that the patch imports.
 
-        Raises `Refused` (BCP210) where another module used what changes while that was imported.
+        Names that are new are bound at once in modules that took all there was. Raises `Refused` where another
+        module used what changes while that was imported (BCP210), or where it can't have a new name (BCP520).
         """
         sources = importers.Sources()
         stale: list[Diagnostic] = []
+        for taken, before in self.gave:
+            deleted = frozenset(name for owner, name in self.deleted if owner == id(taken))
+            for one in stars.followed(sources, stars.Gift(taken, before, self.pending(taken), deleted)):
+                if isinstance(one, Diagnostic):
+                    stale.append(one)
+                else:
+                    one.slot.owner[one.slot.name] = one.new
+                    self.early.append(one)
         for origin, owner, name in self.reset:
             stale += importers.attribute_used_at_import(sources, origin, owner, name)
         for module, name, old, _ in self.rebound:
@@ -311,3 +322,5 @@ def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
     old = held(slot)
     if old is not ABSENT:
         brought.changes.append(Change(slot, old, ABSENT))
+        if not edit.owner:
+            brought.deleted.add((id(module.object), edit.name))

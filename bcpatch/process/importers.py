@@ -112,14 +112,6 @@ def attribute_used_at_import(sources: Sources, module: ModuleType, owner: type, 
         yield from used.findings(tree, f"`{other.__name__}` used `{owner.__qualname__}.{name}` when it was imported")
 
 
-def star_importers(sources: Sources, module: ModuleType) -> Iterator[ModuleType]:
-    """Modules whose top level has ``from module import *``, as far as they share a name with it."""
-    public = [value for name, value in list(namespace_of(module).items()) if not name.startswith("__")]
-    for other, tree in _holders(sources, module, public, ()):
-        if any(one.module == module.__name__ and one.name == "*" for one in _bound(tree.body, other)):
-            yield other
-
-
 # --- loaded modules and their sources ------------------------------------------------------
 
 
@@ -144,7 +136,7 @@ def _holders(
                 yield other, tree
 
 
-def _bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
+def bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
     """What import statements among some nodes bind in a module."""
     own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
     for node in body:
@@ -154,9 +146,9 @@ def _bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
 
 def _imported_as(tree: ast.Module, importer: ModuleType, module: str, name: str) -> set[str]:
     """The names under which a module's source imports a name of another module."""
-    bound = set(_bound(ast.walk(tree), importer))
-    found = {one.name for one in bound if one.module == module and one.attribute == name}
-    return found | ({name} if any(one.module == module and one.name == "*" for one in bound) else set())
+    imports = set(bound(ast.walk(tree), importer))
+    found = {one.name for one in imports if one.module == module and one.attribute == name}
+    return found | ({name} if any(one.module == module and one.name == "*" for one in imports) else set())
 
 
 def _package(importer: ModuleType) -> str:

@@ -1,0 +1,121 @@
+"""Modules that took whatever another one had (``from module import *``), when what it has to give changes.
+
+A name that the module gives now is bound there too, where a fresh start would bind it;
+where that can't be told it is refused. Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
+
+from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.process import importers
+from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.swap import ABSENT, Change, Kind, Slot
+from bcpatch.source.evaluated import binds, evaluated
+
+
+class Gift(NamedTuple):
+    """A module, what it gave before the patch, and its names as they will be after the swap where these differ."""
+
+    module: ModuleType
+    before: frozenset[str]
+    pending: Mapping[str, object]
+    deleted: frozenset[str] = frozenset()
+
+
+def given(module: ModuleType, pending: Mapping[str, object] = MappingProxyType({})) -> frozenset[str]:
+    """The names that ``from module import *`` binds (Language Reference, "The import statement")."""
+    space = namespace_of(module)
+    listed = pending.get("__all__", space.get("__all__"))
+    if isinstance(listed, list | tuple | set | frozenset):
+        return frozenset(name for name in listed if isinstance(name, str))
+    return frozenset(name for name in (*space, *pending) if isinstance(name, str) and not name.startswith("_"))
+
+
+def followed(sources: importers.Sources, gift: Gift) -> Iterator[Change | Diagnostic]:
+    """The stores that give a module's new names to those who took all it had, and why that can't be done (BCP520)."""
+    after = given(gift.module, gift.pending) - gift.deleted
+    values = {**namespace_of(gift.module), **gift.pending}
+    gained = {name: values.get(name, ABSENT) for name in sorted(after - gift.before)}
+    if gained or gift.before - after:
+        yield from _followed(sources, gift.module, gift.before, gained, gift.before - after, set())
+
+
+def _followed(
+    sources: importers.Sources,
+    module: ModuleType,
+    before: frozenset[str],
+    gained: Mapping[str, object],
+    lost: Collection[str],
+    known: set[int],
+) -> Iterator[Change | Diagnostic]:
+    known.add(id(module))
+    for other, tree in _takers(sources, module, before):
+        space = namespace_of(other)
+        passed = {}
+        for name, value in gained.items():
+            if space.get(name, ABSENT) is value or _binds_later(tree, other, module, name):
+                continue
+            reason = _obstacle(tree, other, module, name, value)
+            if reason:
+                yield _refusal(other, f"`{module.__name__}` has `{name}` for `{other.__name__}` now, {reason}")
+                continue
+            yield Change(Slot(Kind.NAMESPACE, space, name), ABSENT, value)
+            passed[name] = value
+        for name in sorted(lost):
+            if name in space and not _binds_later(tree, other, module, name):
+                yield _refusal(other, f"`{other.__name__}` took `{name}` from `{module.__name__}`, which gives it no more")
+        passed = {name: value for name, value in passed.items() if name in given(other, passed)}
+        if passed and id(other) not in known:
+            yield from _followed(sources, other, given(other) - passed.keys(), passed, (), known)
+
+
+def _refusal(importer: ModuleType, message: str) -> Diagnostic:
+    return finding("BCP520", message, Place(str(namespace_of(importer).get("__file__"))))
+
+
+def _obstacle(tree: ast.Module, importer: ModuleType, module: ModuleType, name: str, value: object) -> str | None:
+    """Why a name can't be bound in a module that took all names of another."""
+    if value is ABSENT:
+        return "which it lists and does not have"
+    if name in namespace_of(importer):
+        return "which has another of that name"
+    if hasattr(builtins, name) or "__getattr__" in namespace_of(importer):
+        return "where something else answered for it"
+    if not any(_is_star_of(one, importer, module) for one in tree.body):
+        return "which may have imported it or not"
+    if any(isinstance(node, ast.Name) and node.id == name for one in tree.body for node in evaluated(one)):
+        return "which used the name while it was imported"
+    return None
+
+
+def _takers(
+    sources: importers.Sources, module: ModuleType, before: frozenset[str]
+) -> Iterator[tuple[ModuleType, ast.Module]]:
+    """Modules whose source takes all names of another. They have at least one that is no module, if there was any."""
+    space = namespace_of(module)
+    telling = {name for name in before if not is_module(space.get(name))} or before
+    for other in [one for one in list(sys.modules.values()) if is_module(one)]:
+        if other is module or (telling and telling.isdisjoint(namespace_of(other))):
+            continue
+        tree = sources.tree(other, ())
+        if tree is not None and any(_is_star_of(node, other, module) for node in ast.walk(tree)):
+            yield other, tree
+
+
+def _is_star_of(node: ast.AST, importer: ModuleType, module: ModuleType) -> bool:
+    return any(one.name == "*" and one.module == module.__name__ for one in importers.bound([node], importer))
+
+
+def _binds_later(tree: ast.Module, importer: ModuleType, module: ModuleType, name: str) -> bool:
+    """Whether a module binds a name for itself after the last statement that took all names of another."""
+    taken = [n for n, one in enumerate(tree.body) if any(_is_star_of(node, importer, module) for node in ast.walk(one))]
+    return name in namespace_of(importer) and any(
+        name in set(binds(one)) for one in tree.body[max(taken) + 1 :] if not isinstance(one, ast.If | ast.Try)
+    )
