@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
@@ -35,7 +35,8 @@ def given(module: ModuleType, pending: Mapping[str, object] = MappingProxyType({
     listed = pending.get("__all__", space.get("__all__"))
     if isinstance(listed, list | tuple | set | frozenset):
         return frozenset(name for name in listed if isinstance(name, str))
-    return frozenset(name for name in (*space, *pending) if isinstance(name, str) and not name.startswith("_"))
+    names: Iterable[object] = (*space, *pending)
+    return frozenset(name for name in names if isinstance(name, str) and not name.startswith("_"))
 
 
 def followed(sources: importers.Sources, gift: Gift) -> Iterator[Change | Diagnostic]:
@@ -70,7 +71,9 @@ def _followed(
             passed[name] = value
         for name in sorted(lost):
             if name in space and not _binds_later(tree, other, module, name):
-                yield _refusal(other, f"`{other.__name__}` took `{name}` from `{module.__name__}`, which gives it no more")
+                yield _refusal(
+                    other, f"`{other.__name__}` took `{name}` from `{module.__name__}`, which gives it no more"
+                )
         passed = {name: value for name, value in passed.items() if name in given(other, passed)}
         if passed and id(other) not in known:
             yield from _followed(sources, other, given(other) - passed.keys(), passed, (), known)
