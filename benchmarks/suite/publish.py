@@ -43,6 +43,7 @@ PLOTS: Final = (
 _CAPTION: Final = (
     "Ratios to bcpatch, and medians. `uvicorn --reload` restarts the process, whose state is lost; `importlib.reload`"
     " watches no files, so it was called as soon as the file had changed."
+    " None: not live in the time that the suite waits."
 )
 
 _BEGIN, _END = "<!-- benchmarks: written by `python -m benchmarks publish` -->", "<!-- end of benchmarks -->"
