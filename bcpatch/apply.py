@@ -98,7 +98,14 @@ def _swap(
     own.update(map(id, fresh.sole))
     own.update(id(row[1]) for row in fresh.along)
     for way in (fresh, plain) if fresh.sole else (plain,):
-        record = Record(generation, (*ready.early, *way.remembered), way.targets, tuple(ready.caches), plan.versions)
+        record = Record(
+            generation,
+            (*ready.early, *way.remembered),
+            way.targets,
+            tuple(ready.caches),
+            versions=plan.versions,
+            steps=ready.steps,
+        )
         wanted = Swap(
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),

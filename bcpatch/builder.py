@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from bcpatch import compile as compiler
-from bcpatch import fingerprint, narrow, patchfile, verify
+from bcpatch import fingerprint, narrow, patchfile, splices, verify
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import CreationEdit, FunctionEdit, Interpreter, Module, ModulePatch, Patch, Policy
 from bcpatch.narrow import Compared
@@ -334,6 +334,7 @@ def _unlinked(
         (),
         changed.edits,
         source.data,
+        () if base is None else splices.between(source.data, base.data),
     )
 
 
@@ -352,7 +353,7 @@ def _new_module(source: Source, level: int) -> ModulePatch:
     """The part for a module that the base does not have. Raises Refused where it is no Python source."""
     new = outline(source, level)
     imports = shape.imports(new.tree, source.module, new.own_names)
-    return ModulePatch(source.module, None, source.digest, imports, (), (CreationEdit(),), source.data)
+    return ModulePatch(source.module, None, source.digest, imports, (), (CreationEdit(),), source.data, ())
 
 
 def _run_too_early(

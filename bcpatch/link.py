@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Literal
 
-from bcpatch import patchfile
+from bcpatch import fingerprint, patchfile
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import (
     AdditionEdit,
@@ -26,6 +26,7 @@ from bcpatch.model import (
     ModulePatch,
     Patch,
     Policy,
+    PositionEdit,
     ProgramEdit,
     Site,
 )
@@ -78,7 +79,7 @@ def link(
     pending: list[ModulePatch] = []
     versions: list[Version] = []
     for part in patch.modules:
-        linked, said = _linked(part)
+        linked, said = _linked(part, history, refresh_positions)
         found += said
         version = _version(part, patch.policy, linked, history)
         versions.append(version)
@@ -124,6 +125,20 @@ def loaded(module: Module) -> list[ModuleType]:
     return list({id(one): one for one in found if is_module(one)}.values())
 
 
+def _keeps_file(part: ModulePatch, module: ModuleType, history: History, refresh_positions: bool) -> bool:
+    """Whether all code under the name of a module's file can stand in the new text from now on.
+
+    The file must hold it, and what is not replaced must move to its lines: the patch knows how from its base alone.
+    """
+    if not refresh_positions and any(isinstance(edit, PositionEdit) for edit in part.edits):
+        return False
+    shown = history.shown.get(sources.file_of(module))
+    if shown is not None and shown.left and part.replaces is not None and shown.text != part.source:
+        if shown.text is None or fingerprint.blake(shown.text) != part.replaces:
+            return False
+    return sources.is_on_disk(module, part.source)
+
+
 def _is_main(main: ModuleType, module: Module) -> bool:
     spec = namespace_of(main).get("__spec__")
     if spec is not None:
@@ -149,19 +164,22 @@ def _known_import(part: ModulePatch) -> Change:
     return Change(slot, there, there)
 
 
-def _linked(part: ModulePatch) -> tuple[list[LinkedModule], list[Diagnostic]]:
+def _linked(
+    part: ModulePatch, history: History, refresh_positions: bool
+) -> tuple[list[LinkedModule], list[Diagnostic]]:
     """The loaded modules that a part goes into, and what is to be said of branches that did not run in them."""
     linked: list[LinkedModule] = []
     found: list[Diagnostic] = []
     for one in loaded(part.module):
         ours, said = branches.decided(part, one, sources.file_of(one))
         found += said
-        linked.append(LinkedModule(ours, one, sources.file_of(one), sources.is_on_disk(one, part.source)))
+        keeps = _keeps_file(part, one, history, refresh_positions)
+        linked.append(LinkedModule(ours, one, sources.file_of(one), keeps))
     return linked, found
 
 
 def _version(part: ModulePatch, policy: Policy, linked: Sequence[LinkedModule], history: History) -> Version:
-    is_on_disk = bool(linked) and all(one.on_disk for one in linked)
+    is_on_disk = bool(linked) and all(one.on_disk or sources.is_on_disk(one.object, part.source) for one in linked)
     version = arrivals.version(part, policy, is_on_disk=is_on_disk)
     return history.versions.get(version, version)
 

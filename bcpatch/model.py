@@ -351,11 +351,20 @@ Edit: TypeAlias = (
 )
 
 
+class Splice(Noun, frozen=True):
+    """A place in a text, as an offset and a size in bytes, and what stands there in another text."""
+
+    start: int
+    size: int
+    text: bytes
+
+
 class ModulePatch(Noun, frozen=True):
     """What a patch does to one module.
 
-    ``replaces`` and ``brings`` are digests of the base's and the new source text, and
-    ``source`` is the new text (as bytes of the file). ``imports`` are all names that
+    ``replaces`` and ``brings`` are digests of the base's and the new source text,
+    ``source`` is the new text (as bytes of the file), and ``back`` makes the base's text of it: what code
+    that is not replaced was compiled from. ``imports`` are all names that
     the new source's import statements bind, changed or not: what the verifier takes
     for other modules' names. ``links`` are the names that the edits reach.
     """
@@ -367,6 +376,7 @@ class ModulePatch(Noun, frozen=True):
     links: tuple[Link, ...]
     edits: tuple[Edit, ...]
     source: bytes
+    back: tuple[Splice, ...]
 
     @property
     def is_new(self) -> bool:

@@ -37,6 +37,7 @@ from bcpatch.model import (
     PositionEdit,
     ProgramEdit,
     RemovalEdit,
+    Splice,
     ValueEdit,
 )
 
@@ -89,6 +90,7 @@ class _Body(Noun, frozen=True):
     imports: tuple[Import, ...]
     edits: tuple[Edit, ...]
     source: bytes
+    back: tuple[Splice, ...]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -142,7 +144,7 @@ def _edit_header(edit: Edit) -> EditHeader:
 def encode(patch: Patch) -> bytes:
     """The bytes of a patch file. Equal patches give equal bytes, everywhere."""
     head = _encoder.encode(header(patch))
-    bodies = _encoder.encode(tuple(_Body(part.imports, part.edits, part.source) for part in patch.modules))
+    bodies = _encoder.encode(tuple(_Body(part.imports, part.edits, part.source, part.back) for part in patch.modules))
     content = _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + bodies
     return content + _seal(content)
 
@@ -166,7 +168,9 @@ def decode(data: bytes, name: str = "") -> Patch:
         head.generation,
         head.parent,
         tuple(
-            ModulePatch(said.module, said.replaces, said.brings, body.imports, said.links, body.edits, body.source)
+            ModulePatch(
+                said.module, said.replaces, said.brings, body.imports, said.links, body.edits, body.source, body.back
+            )
             for said, body in zip(head.modules, bodies, strict=True)
         ),
     )

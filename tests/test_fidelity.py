@@ -19,7 +19,7 @@ def test_the_text_of_a_strict_patch_is_its_base_and_its_edits(base: str, text: s
     module = Module("pa", "pa.py")
     old, new = (outline(Source(module, "pa.py", one.encode()), 0) for one in (base, text))
     found = compiler.changes(old, new, Policy.STRICT, 0)
-    part = ModulePatch(module, old.source.digest, new.source.digest, (), (), found.edits, new.source.data)
+    part = ModulePatch(module, old.source.digest, new.source.digest, (), (), found.edits, new.source.data, ())
     stray = list(strays(old, new, brought(part), 0))
     if kind == "accepted":
         assert stray == []

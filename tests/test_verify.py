@@ -28,6 +28,7 @@ from bcpatch.model import (
     Policy,
     PositionEdit,
     Positions,
+    Splice,
     Tuple,
 )
 
@@ -48,6 +49,10 @@ replace = msgspec.structs.replace
 
 def with_part(part: ModulePatch) -> Patch:
     return replace(PATCH, modules=(part,))
+
+
+def based(base: bytes, *back: Splice) -> ModulePatch:
+    return replace(PART, replaces=fingerprint.blake(base), back=back)
 
 
 def with_edit(edit: FunctionEdit) -> Patch:
@@ -95,6 +100,11 @@ MALFORMED: dict[str, Callable[[], Patch]] = {
     "another source": lambda: with_part(replace(PART, source=PART.source + b"\n")),
     "a source that is not Python": lambda: with_part(replace(PART, source=b"def", brings=fingerprint.blake(b"def"))),
     "a replaced source that is no digest": lambda: with_part(replace(PART, replaces="old")),
+    "splices to another base": lambda: with_part(replace(PART, replaces=fingerprint.blake(b"old"))),
+    "splices out of the source": lambda: with_part(based(b"", Splice(0, 9999, b""))),
+    "splices out of order": lambda: with_part(based(b"", Splice(9, 1, b""), Splice(0, 1, b""))),
+    "splices to a base that is no text": lambda: with_part(based(b"\xff", Splice(0, len(PART.source), b"\xff"))),
+    "splices to no base": lambda: with_part(replace(PART, back=(Splice(0, 0, b""),))),
     "an import that binds no name": lambda: with_part(replace(PART, imports=(*PART.imports, Import("a.b", "a", None)))),
     "an import of no module": lambda: with_part(replace(PART, imports=(*PART.imports, Import("a", "a-b", None)))),
     "an import that binds another name": lambda: with_part(

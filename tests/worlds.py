@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from bcpatch import compile as compiler
-from bcpatch import fingerprint
+from bcpatch import fingerprint, splices
 from bcpatch.apply import apply
 from bcpatch.diagnostics import Refused, errors
 from bcpatch.link import Plan, link
@@ -32,7 +32,9 @@ def module_patch(old: str | None, new: str, name: str = "world", imports: tuple[
     if errors(found.diagnostics):
         raise Refused(found.diagnostics)
     base = None if before is None else before.source.digest
-    return ModulePatch(module, base, after.source.digest, imports, (), found.edits, after.source.data)
+    data = after.source.data
+    back = () if before is None else splices.between(data, before.source.data)
+    return ModulePatch(module, base, after.source.digest, imports, (), found.edits, data, back)
 
 
 def patch(*parts: ModulePatch, policy: Policy = Policy.STRICT) -> Patch:

@@ -139,7 +139,8 @@ def show_patch(patch: Patch, name: str, digest: str, size: int) -> None:
 
 def _show_module(part: ModulePatch) -> None:
     sys.stdout.write(f"\n{part.module.name}  {part.module.path}\n")
-    rows = [("source", "", f"{short(part.replaces)} -> {short(part.brings)}", "")]
+    back = f"{sum(len(one.text) for one in part.back)} bytes lead back" if part.back else ""
+    rows = [("source", back, f"{short(part.replaces)} -> {short(part.brings)}", "")]
     rows += [_row(edit) for edit in part.edits]
     table(("edit", "place", "replaces -> brings", "line"), rows, indent=2)
     if part.links:

@@ -15,7 +15,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.model import Code, PositionEdit, Positions, Site
 from bcpatch.process import sources
-from bcpatch.process.history import Arrival, Cache, History, SiteChange, Target
+from bcpatch.process.history import Arrival, Cache, History, SiteChange, Step, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
 from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
@@ -28,7 +28,8 @@ class Prepared:
 
     ``codes`` are code objects to keep, by site: those replaced and those brought.
     ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
-    real files behind such names. ``sole`` are objects that give way, and that nobody but their namespace may hold.
+    real files behind such names, ``steps`` what becomes of what real files show. ``sole`` are objects that
+    give way, and that nobody but their namespace may hold.
     ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
     ``early`` are stores into new names, made already: `undo` takes them back. ``came`` are modules
     of the patch that it has imported.
@@ -41,6 +42,7 @@ class Prepared:
     codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
     texts: list[Row] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
     sole: list[object] = field(default_factory=list)
     caches: list[Cache] = field(default_factory=list)
     loose: list[Change] = field(default_factory=list)

@@ -14,7 +14,7 @@ from typing import Any
 
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import NOWHERE, Place, Refused, finding
-from bcpatch.exchange import codes
+from bcpatch.exchange import codes, lines
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.replace import replacement
 from bcpatch.link import Plan
@@ -57,6 +57,7 @@ def prepare(plan: Plan, history: History) -> Prepared:
 
 
 def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
+    lines.follow(plan, history, ready)
     brought = Brought(early=ready.early)
     around = (AdditionEdit, ImportEdit, RemovalEdit, ValueEdit)
     for module in plan.modules:

@@ -16,7 +16,7 @@ import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
-from bcpatch.exchange import instant
+from bcpatch.exchange import instant, lines
 from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.replace import sole_objects
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
@@ -65,7 +65,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         sole=sole,
         own=own,
         caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
-        along=tuple(history.point_at(to)),
+        along=(*lines.back_and_forth(history, to), *history.point_at(to)),
         certain=certain,
         imports=tuple(_imports(history, to)),
     )
@@ -91,7 +91,7 @@ def _switched(history: History, records: Sequence[Record], changes: Sequence[Cha
         module = modules.get(id(function.__globals__))
         if module is not None:
             edit = _edit(known[id(function)], function.__code__, code)
-            part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"")
+            part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"", ())
             yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
 
 

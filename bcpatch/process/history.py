@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bcpatch.diagnostics import Diagnostic, Refused, finding
-from bcpatch.model import GenerationStatus, Module, Policy, Site
+from bcpatch.model import GenerationStatus, Module, Policy, Site, Splice
 from bcpatch.process.objects import functions_in
 from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
@@ -109,15 +109,43 @@ class Version:
     source: bytes | None
 
 
+class Shown(NamedTuple):
+    """What a file name shows: the text that code under it was compiled from, None where that is not known.
+
+    It is ``left`` where a patch has since brought code under a name of its own.
+    """
+
+    text: bytes | None
+    left: bool
+
+
+class Turn(NamedTuple):
+    """What makes a `Shown` of another; no ``splices`` where its text is not known."""
+
+    splices: tuple[Splice, ...] | None
+    left: bool
+
+
+class Step(NamedTuple):
+    """How a generation changed what a file name shows, both ways."""
+
+    back: Turn
+    forward: Turn
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A generation and the values it exchanged. ``versions`` are the texts that its patch has."""
+    """A generation and the values it exchanged.
+
+    ``versions`` are the texts that its patch has, ``steps`` what it did to what file names show.
+    """
 
     generation: Generation
     changes: tuple[Change, ...] = ()
     targets: tuple[Target, ...] = ()
     caches: tuple[Cache, ...] = ()
     versions: tuple[Version, ...] = ()
+    steps: Mapping[str, Step] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +178,7 @@ class History:
     # modules that came late, in their order, and the texts that patches had, each kept once
     arrivals: list[Arrival] = field(default_factory=list)
     versions: dict[Version, Version] = field(default_factory=dict)
+    shown: dict[str, Shown] = field(default_factory=dict)
     successors: dict[int, FunctionType] = field(default_factory=dict)
     stores_into: Counter[int] = field(default_factory=Counter)
     exchanged: dict[int, Change] = field(default_factory=dict)

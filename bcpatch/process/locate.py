@@ -42,7 +42,8 @@ _PAUSE: Final = 0.0002  # seconds: lets other threads run on
 class LinkedModule:
     """One module object that a part of a patch goes into.
 
-    ``on_disk`` says whether its file holds the new text now; ``file`` is that file.
+    ``on_disk`` says whether its file holds the new text now, and code under its name goes on there;
+    ``file`` is that file.
     """
 
     part: ModulePatch

@@ -2,8 +2,8 @@
 
 Where the process's disk has the new text, patched code keeps the file name of the code
 that it replaces. Elsewhere the file would show other lines than those that run: then
-the code gets a file name of its own, under which ``linecache`` finds the text that the
-patch carried.
+the code gets a file name of its own. Under either name ``linecache`` finds the text that
+the code was compiled from, whatever becomes of the disk.
 """
 
 from __future__ import annotations
@@ -95,10 +95,17 @@ def is_own_name(filename: str) -> bool:
     return filename.startswith(f"<{_MARK}")
 
 
+def lines_of(source: bytes) -> list[str]:
+    """The lines of a text as ``linecache`` would read them from its file."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    lines = io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).readlines()
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    return lines
+
+
 def published(filename: str, source: bytes) -> Row:
     """The store that lets tracebacks, debuggers and ``inspect.getsource`` find a text under a file name."""
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
-    text = io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).read()
     # no modification time: linecache then takes the entry as it is and never looks for a file
-    entry = (len(source), None, text.splitlines(keepends=True), filename)
+    entry = (len(source), None, lines_of(source), filename)
     return operator.setitem, linecache.cache, filename, entry

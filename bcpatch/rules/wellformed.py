@@ -6,12 +6,14 @@ What a patch file's reader can't tell from types alone. Every finding is BCP408,
 
 from __future__ import annotations
 
+import io
 import keyword
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from bcpatch import fingerprint, pythons
+from bcpatch import fingerprint, pythons, splices
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.flow.fields import DEEPEST
 from bcpatch.model import (
@@ -99,11 +101,26 @@ def _module(part: ModulePatch) -> Iterator[str]:
         yield "the source is not the one that the patch names"
     if part.replaces is not None and not _DIGEST.fullmatch(part.replaces):
         yield "what the module's source replaces is no digest"
+    elif not _leads_back(part):
+        yield "the splices do not make the source that the patch replaces"
     for one in part.imports:
         yield from _import(one)
     for link in part.links:
         if not (_is_module(link.module) and is_name(link.name)):
             yield f"`{link.module}.{link.name}` is no name to link to"
+
+
+def _leads_back(part: ModulePatch) -> bool:
+    """Whether a patch carries its base's text: needed to be shown, so it must be one that Python reads."""
+    if part.replaces is None:
+        return not part.back
+    try:
+        base = splices.applied(part.back, part.source)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(base).readline)
+        base.decode(encoding)
+    except (ValueError, SyntaxError):
+        return False
+    return fingerprint.blake(base) == part.replaces
 
 
 def _import(one: Import) -> Iterator[str]:

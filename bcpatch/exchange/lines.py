@@ -1,0 +1,122 @@
+"""What the file of a module shows in each generation: the text that code under its name was compiled from.
+
+The disk goes on without the process: an editor, a deployment, a patch that was refused. So
+``linecache`` is given the text that code of the current generation stands in, for every
+file of a patched module, and every swap gives it that of its generation, in the same instant.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType, FunctionType
+
+from bcpatch import splices
+from bcpatch.exchange.codes import Prepared
+from bcpatch.link import Plan
+from bcpatch.model import FunctionEdit
+from bcpatch.process import sources
+from bcpatch.process.history import History, Shown, Step, Turn
+from bcpatch.process.locate import LinkedModule
+from bcpatch.process.objects import class_namespace, functions_in
+from bcpatch.process.swap import Row
+
+
+def follow(plan: Plan, history: History, ready: Prepared) -> None:
+    """Find what the files of a plan's modules show before and after its swap; nothing has changed yet."""
+    for module in plan.modules:
+        for name in _names(module, plan, history):
+            if name not in ready.steps:
+                before = history.shown.get(name) or Shown(_first(name, module, plan), left=False)
+                after = Shown(module.part.source, left=False) if module.on_disk else Shown(before.text, left=True)
+                ready.steps[name] = Step(_turn(after, before), _turn(before, after))
+                ready.texts += _showing(history, name, after)
+
+
+def back_and_forth(history: History, to: int) -> Iterator[Row]:
+    """The stores that let files show what they show in another generation: part of the swap to it."""
+    undone = set(map(id, history.lineage(history.current)))
+    records = history.between(to)
+    turns: list[tuple[str, Turn]] = []
+    for record in reversed(records):
+        if id(record) in undone:
+            turns += [(name, step.back) for name, step in record.steps.items()]
+    for record in records:
+        if id(record) not in undone:
+            turns += [(name, step.forward) for name, step in record.steps.items()]
+    shown: dict[str, Shown] = {}
+    for name, turn in turns:
+        shown[name] = _turned(shown.get(name) or history.shown[name], turn)
+    for name, one in shown.items():
+        yield from _showing(history, name, one)
+
+
+def _names(module: LinkedModule, plan: Plan, history: History) -> list[str]:
+    """The file names of a module's code: that of its file, and what its functions say."""
+    sites = (site for site in plan.sites if site.module is module)
+    running = [function.__code__.co_filename for site in sites for function in site.functions]
+    found = [module.file, *(history.files.get(name, name) for name in running)]
+    return [name for name in dict.fromkeys(found) if name and not sources.is_own_name(name)]
+
+
+def _showing(history: History, name: str, shown: Shown) -> list[Row]:
+    kept = (history.shown.__setitem__, name, shown)
+    if shown.text is None:
+        return [kept, (linecache.cache.pop, name, None)]
+    return [kept, sources.published(name, shown.text)]
+
+
+def _turn(one: Shown, other: Shown) -> Turn:
+    """What leads from one to the other: small, for each generation keeps its own for good."""
+    if other.text is None:
+        return Turn(None, other.left)
+    return Turn(splices.between(one.text or b"", other.text), other.left)
+
+
+def _turned(shown: Shown, turn: Turn) -> Shown:
+    text = None if turn.splices is None else splices.applied(turn.splices, shown.text or b"")
+    return Shown(text, turn.left)
+
+
+# --- the process as started ----------------------------------------------------------------
+
+
+def _first(name: str, module: LinkedModule, plan: Plan) -> bytes | None:
+    """The text that the running code was compiled from, None where that can't be told.
+
+    It is the patch's base, or what the patch brings where the module was imported after the
+    edit; and the lines on which its functions begin must be those of that text.
+    """
+    part = module.part
+    switched = any(site.module is module and isinstance(site.edit, FunctionEdit) for site in plan.sites)
+    if not switched and any(site.module == part.module.name for site in plan.satisfied):
+        text = part.source
+    elif part.replaces is not None:
+        text = splices.applied(part.back, part.source)
+    else:
+        return None
+    lines = sources.lines_of(text)
+    codes = (function.__code__ for function in _functions(module.namespace, module.object.__name__))
+    return text if all(_begins(code, lines) for code in codes if code.co_filename == name) else None
+
+
+def _functions(namespace: Mapping[str, object], module: str) -> Iterator[FunctionType]:
+    """The functions that a module and its classes hold by a name."""
+    queue: list[Mapping[str, object]] = [namespace]
+    entered: set[int] = set()
+    while queue:
+        for value in list(queue.pop().values()):
+            yield from functions_in(value)
+            if isinstance(value, type) and id(value) not in entered:
+                entered.add(id(value))
+                space = class_namespace(value)
+                if space.get("__module__") == module:
+                    queue.append(space)
+
+
+def _begins(code: CodeType, lines: Sequence[str]) -> bool:
+    """Whether a function can begin where its code says."""
+    if not 0 < code.co_firstlineno <= len(lines):
+        return False
+    line = lines[code.co_firstlineno - 1].lstrip()
+    return line.startswith("@") or "lambda" in line or code.co_name in line

@@ -1,0 +1,84 @@
+"""What makes one text of another: the lines that differ, and where they go.
+
+Knows bytes and their lines; nothing of Python, patches or processes.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import TypeAlias
+
+from bcpatch.model import Splice
+
+_Lines: TypeAlias = Sequence[bytes]
+
+
+def between(text: bytes, wanted: bytes) -> tuple[Splice, ...]:
+    """The splices that make ``wanted`` of ``text``: whole lines, in order, the same for the same two texts.
+
+    Lines that stand once in each text tell what stayed (as in a patience diff), so that
+    the time is that of sorting the lines that differ.
+    """
+    here, there = (io.BytesIO(one).readlines() for one in (text, wanted))
+    starts = [0, *accumulate(map(len, here))]
+    return tuple(
+        Splice(starts[a], starts[b] - starts[a], b"".join(there[c:d])) for a, b, c, d in _differing(here, there)
+    )
+
+
+def applied(splices: Iterable[Splice], text: bytes) -> bytes:
+    """The text that splices make of another. Raises ValueError where they are not in order, or not in the text."""
+    pieces = []
+    position = 0
+    for splice in splices:
+        end = splice.start + splice.size
+        if not position <= splice.start <= end <= len(text):
+            raise ValueError(f"a splice from {splice.start} to {end} of {len(text)} bytes, after {position}")
+        pieces += [text[position : splice.start], splice.text]
+        position = end
+    return b"".join((*pieces, text[position:]))
+
+
+def _differing(here: _Lines, there: _Lines) -> Iterator[tuple[int, int, int, int]]:
+    """Ranges of lines that differ: first and end in the one text, first and end in the other."""
+    a, b, c, d = _trimmed(here, there, 0, len(here), 0, len(there))
+    common = [(a - 1, c - 1), *_once_in_each(here, there, a, b, c, d), (b, d)]
+    for (left, other_left), (right, other_right) in pairwise(common):
+        found = _trimmed(here, there, left + 1, right, other_left + 1, other_right)
+        if found[0] < found[1] or found[2] < found[3]:
+            yield found
+
+
+def _trimmed(here: _Lines, there: _Lines, a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:
+    """Two ranges without the lines that both begin with, and those that both end with."""
+    while a < b and c < d and here[a] == there[c]:
+        a, c = a + 1, c + 1
+    while a < b and c < d and here[b - 1] == there[d - 1]:
+        b, d = b - 1, d - 1
+    return a, b, c, d
+
+
+def _once_in_each(here: _Lines, there: _Lines, a: int, b: int, c: int, d: int) -> list[tuple[int, int]]:
+    """Pairs of equal lines that are unique in both ranges: the most that stand in the same order in both."""
+    once, other_once = ({line for line, n in Counter(one).items() if n == 1} for one in (here[a:b], there[c:d]))
+    places = {there[number]: number for number in range(c, d) if there[number] in other_once}
+    kept = once & places.keys()
+    pairs = [(number, places[here[number]]) for number in range(a, b) if here[number] in kept]
+    tails: list[int] = []
+    chains: list[int] = []
+    before: list[int] = []
+    for index, (_, place) in enumerate(pairs):
+        length = bisect_left(tails, place)
+        before.append(chains[length - 1] if length else -1)
+        tails[length : length + 1] = [place]
+        chains[length : length + 1] = [index]
+    found = []
+    index = chains[-1] if chains else -1
+    while index >= 0:
+        found.append(pairs[index])
+        index = before[index]
+    return found[::-1]
