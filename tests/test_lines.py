@@ -14,12 +14,15 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from late import NEW_A, A, World, world
 from samples import source
 from test_state_machine import Fault, failing_at_store
 
 from bcpatch import builder, load, splices
 from bcpatch.model import Module, Patch
 from bcpatch.process.history import History
+
+__all__ = ["world"]
 
 WORLD = Module("world", "world.py")
 
@@ -249,3 +252,20 @@ def test_a_generation_keeps_no_text_of_its_own(process: Process) -> None:
                 assert turn.splices is not None
                 assert sum(len(one.text) for one in turn.splices) < 60
     assert len(process.history.shown) == 1
+
+
+@pytest.mark.parametrize("disk", [BASE, FIRST])
+def test_a_module_that_arrives_late_shows_the_text_that_it_came_with(disk: str, world: World) -> None:
+    """Its import runs what the first patch brought, whatever its file has; then a second patch, and back."""
+    world.write(world=BASE, a=A)
+    world.get("a")
+    world.apply({"world": BASE, "a": A}, {"world": FIRST, "a": NEW_A})
+    world.write(world=disk)
+    late = Process.__new__(Process)
+    late.form, late.module = FORMS["utf-8"], world.get("world")
+    late.shows(FIRST)
+    world.apply({"world": FIRST}, {"world": SECOND})
+    late.shows(SECOND, late.module.changed)
+    late.shows(FIRST, late.module.Thing.stays, late.module.moves)
+    world.rollback(1)
+    late.shows(FIRST)
