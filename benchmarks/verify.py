@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bcpatch import fingerprint, flow, verify
-from bcpatch.model import FunctionEdit, Patch
+from bcpatch.model import Patch
 from bcpatch.rules import needs, references, structure, wellformed
 from benchmarks.suite import sample
 from benchmarks.suite.results import Measure, Row
@@ -52,17 +52,18 @@ def rows(run: Run) -> Iterator[Row]:
     measure = Measure("verify", "modules of the standard library", "an instruction", "µs", "compile()")
     for tool, work in works.items():
         yield measure.of(tool, [sample.seconds(work) / count * 1e6 for _ in range(rounds)])
-    yield from _patches(measure, list(sample.patches(step)), rounds)
+    for kind, patches in (("linked", sample.patches(step)), ("strict", sample.strict_patches(step))):
+        yield from _patches(measure, kind, list(patches), rounds)
 
 
 def _uses(found: flow.Flow) -> int:
     return len(found.uses) + sum(map(_uses, found.nested.values()))
 
 
-def _patches(measure: Measure, patches: list[Patch], rounds: int) -> Iterator[Row]:
-    count = sum(map(_instructions, patches))
+def _patches(measure: Measure, kind: str, patches: list[Patch], rounds: int) -> Iterator[Row]:
+    count = sum(map(sample.instructions, patches))
     work = sample.each(verify.verify, patches)
-    yield measure.of("bcpatch: a patch", [sample.seconds(work) / count * 1e6 for _ in range(rounds)], goal=GOAL)
+    yield measure.of(f"bcpatch: a {kind} patch", [sample.seconds(work) / count * 1e6 for _ in range(rounds)], goal=GOAL)
     spent: dict[str, list[float]] = {part: [] for part in (*_PARTS, "the rest")}
     for _ in range(rounds):
         with _timed() as found:
@@ -70,17 +71,9 @@ def _patches(measure: Measure, patches: list[Patch], rounds: int) -> Iterator[Ro
         for part, seconds in found.items():
             spent[part].append(100 * seconds / total)
         spent["the rest"].append(100 * (1 - sum(found.values()) / total))
-    share = Measure("verify", "a patch", "share of the time", "%")
+    share = Measure("verify", f"a {kind} patch", "share of the time", "%")
     for part, shares in spent.items():
         yield share.of(f"bcpatch: {part}", shares)
-
-
-def _instructions(patch: Patch) -> int:
-    """The instructions of the functions that a patch brings."""
-    unpack: Any = dis._unpack_opargs  # type: ignore[attr-defined]
-    edits = [edit for part in patch.modules for edit in part.edits if isinstance(edit, FunctionEdit)]
-    codes = [code for edit in edits for code in sample.nested(fingerprint.decode(edit.code, "sample"))]
-    return sum(len(list(unpack(code.co_code))) for code in codes)
 
 
 @contextlib.contextmanager

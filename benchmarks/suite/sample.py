@@ -12,8 +12,11 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from bcpatch import builder
-from bcpatch.model import Patch, Policy
+from msgspec import structs
+
+from bcpatch import builder, verify
+from bcpatch.flow import Flow
+from bcpatch.model import FunctionEdit, Patch, Policy
 from benchmarks.suite.modules import sources
 
 
@@ -26,7 +29,7 @@ def texts(step: int) -> Iterator[tuple[str, str]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 compile(text, str(path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, FileNotFoundError):
             continue
         yield path.stem, text
 
@@ -37,6 +40,29 @@ def patches(step: int) -> Iterator[Patch]:
         outcome = builder.compare([], sources({name: text}), policy=Policy.LINKED)
         if outcome.patch is not None and outcome.patch.modules:
             yield outcome.patch
+
+
+def strict_patches(step: int) -> Iterator[Patch]:
+    """The same of the functions that the strict policy allows to change."""
+    for patch in patches(step):
+        strict = structs.replace(patch, policy=Policy.STRICT)
+        refused = {found.site for found in verify.verify(strict)}
+        parts = []
+        for part in patch.modules:
+            edits = [one for one in part.edits if isinstance(one, FunctionEdit) and one.site not in refused]
+            kept = structs.replace(part, edits=tuple(edits))
+            parts.append(structs.replace(kept, links=verify.examine(kept, Policy.STRICT).links))
+        yield structs.replace(strict, modules=tuple(parts))
+
+
+def instructions(patch: Patch) -> int:
+    """How many instructions verifying a patch looks at."""
+    found = [unit.flow for part in patch.modules for unit in verify.examine(part, patch.policy).units]
+    return sum(_instructions(one) for one in found if one is not None)
+
+
+def _instructions(found: Flow) -> int:
+    return len(found.instructions) + sum(map(_instructions, found.nested.values()))
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
