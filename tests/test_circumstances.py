@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -329,3 +330,27 @@ def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path:
             for thread in threads:
                 thread.join()
     assert errors == []
+
+
+FREED_ITERATORS = """
+import asyncio, gc
+from bcpatch.process.accounting import Walk
+from bcpatch.process.objects import everything
+
+async def main():
+    futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+    for future in futures:
+        future.set_result(None)
+    iterators = [iter(future) for future in futures]
+
+asyncio.run(main())
+for _ in range(2):
+    walk = Walk(frozenset(), frozenset())
+    walk.add(everything())
+gc.collect()
+"""
+
+
+def test_a_look_at_the_heap_takes_no_freed_objects_into_its_hands() -> None:
+    """Or the next collection never ends (CPython 3.12)."""
+    subprocess.run([sys.executable, "-c", FREED_ITERATORS], check=True, timeout=100)

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
-from bcpatch.process.objects import called, class_namespace, is_module, picking_young
+from bcpatch.process.objects import called, class_namespace, is_module, namespace_of, picking_young
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -74,7 +74,7 @@ class Walk:
         while queue and budget:
             budget -= 1
             holder = queue.popleft()
-            referents = gc.get_referents(holder)
+            referents = _referents(holder)
             if not self._file(holder) and CodeType in map(type, referents):
                 self.holders.append(holder)
             queue.extend(one for one in referents if not self._is_closed(one, narrow) and self._mark(one))
@@ -83,7 +83,7 @@ class Walk:
         """File objects that were found without a walk, as a scan of the heap does."""
         for found in objects:
             if id(found) not in self.beyond and self._mark(found):
-                if not self._file(found) and CodeType in map(type, gc.get_referents(found)):
+                if not self._file(found) and CodeType in map(type, _referents(found)):
                     self.holders.append(found)
 
     def _is_closed(self, candidate: object, narrow: bool) -> bool:
@@ -111,6 +111,16 @@ class Walk:
                 self.caches.append(reached)
             return False
         return True
+
+
+def _referents(holder: object) -> list[object]:
+    """What an object refers to: of a module its namespace alone.
+
+    What C code keeps in a module's state may be freed objects. `_asyncio` shows its free list to the garbage
+    collector (3.12, ``module_traverse`` in ``Modules/_asynciomodule.c``): who takes a reference to such an object and
+    gives it back frees it again, the list gets a cycle, and the next collection never ends.
+    """
+    return [namespace_of(holder)] if is_module(holder) else gc.get_referents(holder)
 
 
 def _module_of(cls: Any) -> object:
