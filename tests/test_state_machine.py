@@ -407,13 +407,15 @@ def called(module: ModuleType, call: str) -> object:
 
 
 def shown(module: ModuleType) -> dict[str, str]:
-    """The source of each function, as tracebacks and debuggers show it."""
+    """The source of each function, as tracebacks and debuggers show it; what only computes annotations aside."""
     found: dict[str, str] = {}
     for name, value in list(vars(module).items()):
         if name.startswith("__"):
             continue
         found_in = sorted(worlds.functions(value, module.__name__, set()), key=lambda one: one.__qualname__)
         for number, function in enumerate(found_in):
+            if function.__code__.co_name == "__annotate__":
+                continue
             if function.__module__ == module.__name__ and "world.py" in function.__code__.co_filename:
                 found[f"{name} {number}"] = lines_of(function.__code__)
     return found
