@@ -159,7 +159,7 @@ def _functions(
 ) -> Iterator[Edit]:
     pairs, added, removed = _paired(old, new)
     branched = _Branched(old, pairs)
-    found.extend(_merged_findings(old, new, [*added, *removed], beyond))
+    found.extend(_merged_findings(old, new, added, removed, beyond))
     for function in added:
         if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
             continue  # of a lambda the statement or the default around it shows as changed
@@ -234,15 +234,18 @@ class _Branched:
                 yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
 
 
-def _merged_findings(old: Unit, new: Unit, alone: list[Function], beyond: Found) -> Iterator[Diagnostic]:
+def _merged_findings(
+    old: Unit, new: Unit, added: list[Function], removed: list[Function], beyond: Found
+) -> Iterator[Diagnostic]:
     """Lambdas of one version alone in a statement of both: 3.12 gives equal ones on a line a single code object."""
     both = {context_key(one) for one in old.functions} & {context_key(one) for one in new.functions}
-    for function in alone:
-        if not isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
-            continue
-        if context_key(function) in both:
-            message = "a lambda on this line changed, and which one it is can't be told"
-            yield finding("BCP213", message, new.place()._replace(line=function.node.lineno), site=function.site)
+    for unit, alone in ((new, added), (old, removed)):
+        for function in alone:
+            if not isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
+                continue
+            if context_key(function) in both:
+                message = "a lambda of this statement changed, and which one it is can't be told"
+                yield finding("BCP213", message, unit.place(function.node), site=function.site)
 
 
 def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
