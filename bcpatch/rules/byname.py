@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from bcpatch import formats
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.flow.origins import ENTRY, Attribute, CallUse, Display, Global, Origin, Unknown
+from bcpatch.flow.origins import ENTRY, Attribute, Called, CallUse, Display, Global, Origin, Unknown
 from bcpatch.rules import access, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, absolute, is_plain, is_text, named, options, paths, receiver, texts
@@ -33,10 +33,21 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
                 yield from _method(one, use, frame)
             elif one.name in ("format", "format_map") and not paths(one, where):
                 yield from _format((one.owner,), use.arguments, is_text(one.owner, where), use, frame)
+            elif one.name in _FORMATTING and _is_formatter(one.owner, where):
+                message = f"what the fields of a format text take from the arguments of `{one.name}` can't be proved"
+                yield report("BCP106", message, use.offset, frame, help="write an f-string, or a constant format text")
 
 
+def _is_formatter(owner: Origin, frame: Frame) -> bool:
+    """Whether a value may be a `string.Formatter`."""
+    made = (one for one, _ in options(owner, frame) if isinstance(one, Called))
+    return any(named(path, ("string.Formatter",)) for one in made for path in paths(one.callee, frame))
+
+
+#: Methods of `string.Formatter` that are given the arguments of a text as containers.
+_FORMATTING = ("vformat", "get_field")
 #: What a method or a function of a module must be called to be looked at.
-_CALLED = names.last_parts(names.BY_NAME, names.BY_NAME_METHODS, ("format", "format_map"))
+_CALLED = names.last_parts(names.BY_NAME, names.BY_NAME_METHODS, ("format", "format_map"), _FORMATTING)
 
 
 def _unproved(what: str, use: CallUse, frame: Frame) -> Diagnostic:

@@ -63,6 +63,10 @@ REACHING: Final = MappingProxyType(
         "builtins.compile": "makes code that is not in the patch",
         "builtins.__import__": "imports a module that no instruction names",
         "builtins.__lazy_import__": "imports a module that no instruction names",
+        "runpy.run_module": "runs code that is not in the patch",
+        "runpy.run_path": "runs code that is not in the patch",
+        "codeop.compile_command": "makes code that is not in the patch",
+        "ctypes.pythonapi": "reaches every object of the process",
         "importlib.__import__": "imports a module that no instruction names",
         "inspect.getmembers": "hands out an object's private attributes",
         "inspect.getmembers_static": "hands out an object's private attributes",
@@ -232,6 +236,7 @@ BY_NAME: Final = MappingProxyType(
         "operator.methodcaller": ByName(0),
         "importlib.import_module": ByName(0, module=True),
         "pkgutil.resolve_name": ByName(0, module=True),
+        "pydoc.locate": ByName(0, module=True),
     }
 )
 
