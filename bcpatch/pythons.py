@@ -87,9 +87,9 @@ RAISING_BEFORE: Final = (
     else ()
 )
 
-#: At the end of a generator expression the iterator is gone, but its handler still counts it (3.15). These two raise
-#: nothing; only what traces the thread could, before them.
-BELOW_HANDLER: Final = ("LOAD_COMMON_CONSTANT", "RETURN_VALUE") if sys.version_info >= (3, 15) else ()
+#: At the end of a generator expression the iterator is gone, but the entry of the exception table for the whole still
+#: counts it (3.15). Its handler looks only at what is pushed for it.
+BELOW_HANDLER: Final = ("LOAD_COMMON_CONSTANT", "RETURN_VALUE", "END_ASYNC_FOR") if sys.version_info >= (3, 15) else ()
 
 #: YIELD_VALUE's argument says whether the generator delegates (3.13+); before, RESUME's alone.
 YIELD_TELLS_DELEGATION: Final = sys.version_info >= (3, 13)
@@ -101,7 +101,12 @@ THROW_READS_SEND: Final = sys.version_info < (3, 12)
 #: before it becomes a generator.
 GENERATOR_STARTS: Final = (
     ("RETURN_GENERATOR", "POP_TOP"),
-    *([("RESUME", "LOAD_FAST", "GET_ITER", "RETURN_GENERATOR", "POP_TOP")] if sys.version_info >= (3, 15) else []),
+    *(
+        ("RESUME", load, ask, "RETURN_GENERATOR", "POP_TOP")
+        for load in ("LOAD_FAST", "LOAD_FAST_BORROW")
+        for ask in ("GET_ITER", "GET_AITER")
+        if sys.version_info >= (3, 15)
+    ),
 )
 
 #: Every flag that the compiler sets in ``co_flags``.

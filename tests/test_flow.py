@@ -132,6 +132,22 @@ def test_all_that_the_compiler_makes_is_accepted(features: CodeType) -> None:
     assert len(list(flows(found))) == len(list(all_code(features)))
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(a for a in x)",
+        "(a async for a in x)",
+        "(await a for a in x)",
+        "(b async for a in x for b in a)",
+        "(b for a in x async for b in a)",
+        "[a async for a in x if await a]",
+        "{a: b async for a, b in x}",
+    ],
+)
+def test_comprehensions_of_all_kinds_are_accepted(expression: str) -> None:
+    flow.analyze(fingerprint.encode(compiled(f"async def f(x):\n  return {expression}\n")))
+
+
 def test_the_depth_found_is_never_more_than_the_compiler_says(features: CodeType) -> None:
     for one in flows(flow.analyze(fingerprint.encode(features))):
         assert one.max_depth <= one.code.stacksize

@@ -57,6 +57,7 @@ RAISE_AGAIN = "NOP; LOAD_GLOBAL 0; POP_TOP;" + END + "; RERAISE 1"
 _TRY = [offset // 2 for offset, _ in units(with_resume(TRY))]
 #: The code units where the parts of TRY start: what raises nothing, what may raise, how long it is, and the handler.
 IDLE, LOAD, LENGTH, HANDLER = _TRY[1], _TRY[2], _TRY[3] - _TRY[2], _TRY[6]
+RETURN = _TRY[5]
 
 
 def nested_tuples(depth: int) -> Tuple:
@@ -312,6 +313,13 @@ CASES = (
         TRY,
         fields={"exception_table": entry(IDLE, LOAD - IDLE, HANDLER, 0)},
         broken={"exception_table": entry(IDLE, LOAD - IDLE, HANDLER, 1)},
+    ),
+    Case(
+        "BCP308",
+        "too little before a return, for a handler that looks at more than the exception",
+        TRY,
+        fields={"exception_table": entry(RETURN, HANDLER - RETURN, HANDLER, 0)},
+        broken={"exception_table": entry(RETURN, HANDLER - RETURN, HANDLER, 2)},
     ),
     Case(
         "BCP306",

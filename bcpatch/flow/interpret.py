@@ -310,7 +310,7 @@ class Trace:
         step = self._steps[at]
         gone = 0 if self.decoded.opcodes[at] == _KEEPING or not step.raises else step.removes
         if len(stack) - gone < floor:
-            if self.decoded.opcodes[at] in _BELOW:
+            if self.decoded.opcodes[at] in _BELOW and self._looks_at_exception_alone(block.handler):
                 return
             name = self.decoded[at].name
             raise self._fault("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
@@ -320,6 +320,16 @@ class Trace:
         elif not self._covered:
             self._covered = True
             self._unwind(block, stack, local, at)
+
+    def _looks_at_exception_alone(self, handler: Handler) -> bool:
+        """Whether a handler does no more than the one around a whole generator: turn StopIteration, raise again."""
+        first, second = handler.target, handler.target + 1
+        if not handler.lasti or self.decoded.names(first, second + 1) != ["CALL_INTRINSIC_1", "RERAISE"]:
+            return False
+        if self.blocks[self.block_of(first)].handler or self.blocks[self.block_of(second)].handler:
+            return False
+        turns = pythons.intrinsic(self.decoded.arguments[first]) == "INTRINSIC_STOPITERATION_ERROR"
+        return turns and self.decoded.arguments[second] == 1
 
     def _raises_before(self, number: int, stack: list[int], local: list[int]) -> None:
         """The same, for the handler of the instruction before the block, where that may be asked instead."""
