@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from textwrap import dedent
@@ -23,11 +24,13 @@ class Process:
     """A Python process that runs a script, and what is said on its standard streams."""
 
     def __init__(self, script: str, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        # not a pipe: nobody reads it meanwhile, and a process that logs much would wait for that
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (`running` closes it)
         self.popen = subprocess.Popen(
             [sys.executable, *options, "-c", dedent(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
             env={**os.environ, **(environment or {})},
         )
@@ -45,8 +48,9 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Close its standard input; its exit status and what it wrote to standard error."""
-        _, errors = self.popen.communicate(timeout=SECONDS)
-        return self.popen.returncode, errors
+        self.popen.communicate(timeout=SECONDS)
+        self.errors.seek(0)
+        return self.popen.returncode, self.errors.read()
 
 
 @contextlib.contextmanager
@@ -58,6 +62,7 @@ def running(script: str, *options: str, environment: Mapping[str, str] | None = 
         if process.popen.poll() is None:
             process.popen.kill()
         process.popen.communicate()
+        process.errors.close()
 
 
 class Crowd:

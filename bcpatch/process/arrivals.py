@@ -445,8 +445,10 @@ def arrival_of(history: History, name: str, module: object) -> Arrival | None:
 
 def strangers(history: History, to: int) -> Iterator[Diagnostic]:
     """Modules that don't run the text of a generation, and no swap leads there: each was imported in another one."""
-    values = history.values(to)
     line = history.lineage(to)
+    if not history.arrivals and not any(record.generation.pending for record in line):
+        return
+    values = history.values(to)
     for name in {one.module.name for record in history.records for one in record.versions}:
         slot = Slot(Kind.NAMESPACE, sys.modules, name)
         module = values[slot.key][1] if slot.key in values else held(slot)
