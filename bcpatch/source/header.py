@@ -21,6 +21,9 @@ from bcpatch.source.outline import Class, Function, Unit, nested
 
 _FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 
+#: The function that carries annotations of variables to the compiler. 3.15 names their code after it.
+_CARRIER = "annotated"
+
 
 @dataclass(frozen=True)
 class Header:
@@ -92,7 +95,9 @@ def variable_annotations(
     for argument in arguments.kwonlyargs:
         ast.copy_location(argument, annotations[argument.arg])
     chain = () if owner is None else owner.chain
-    return _annotated(unit, arguments, None, chain, "annotated", optimization)
+    found = _annotated(unit, arguments, None, chain, _CARRIER, optimization)
+    around = "".join(f"{one.name}." for one in chain)
+    return found and _requalified(found, f"{around}{_CARRIER}.", around)
 
 
 def value(unit: Unit, expression: ast.expr, owner: Class | None, optimization: int) -> Code:
@@ -230,6 +235,13 @@ def _inside(code: CodeType, name: str) -> CodeType:
 def _type_parameters(parameters: Sequence[ast.AST]) -> dict[str, Any]:
     """The field of a definition's syntax tree that only CPython 3.12+ has."""
     return {"type_params": list(parameters)} if pythons.TYPE_PARAMETERS else {}
+
+
+def _requalified(code: Code, old: str, new: str) -> Code:
+    """Code whose qualified name, and that of the code nested in it, begins with something else."""
+    constants = tuple(_requalified(one, old, new) if isinstance(one, Code) else one for one in code.constants)
+    qualname = new + code.qualname.removeprefix(old) if code.qualname.startswith(old) else code.qualname
+    return msgspec.structs.replace(code, qualname=qualname, constants=constants)
 
 
 def _named(code: Code, name: str) -> Code:
