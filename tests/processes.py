@@ -46,11 +46,16 @@ class Process:
         self.popen.stdin.write(line + "\n")
         self.popen.stdin.flush()
 
+    def rest(self) -> tuple[str, str]:
+        """Close its standard input; what it writes to standard output until it ends, and all of standard error."""
+        output, _ = self.popen.communicate(timeout=SECONDS)
+        self.errors.seek(0)
+        return output, self.errors.read()
+
     def end(self) -> tuple[int, str]:
         """Close its standard input; its exit status and what it wrote to standard error."""
-        self.popen.communicate(timeout=SECONDS)
-        self.errors.seek(0)
-        return self.popen.returncode, self.errors.read()
+        _, errors = self.rest()
+        return self.popen.returncode, errors
 
 
 @contextlib.contextmanager

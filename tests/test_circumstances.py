@@ -96,8 +96,7 @@ FOLDERS = {"PYTHONPATH": ":".join(str(Path(__file__).resolve().parents[up]) for 
 def child(script: str) -> list[str]:
     """What a child process that runs ``script`` says; it ends well and without a word of complaint."""
     with running(CHILD + script, environment=FOLDERS) as process:
-        assert process.popen.stdin
-        output, errors = process.popen.communicate(timeout=60)
+        output, errors = process.rest()
         assert (process.popen.returncode, errors) == (0, "")
         return output.splitlines()
 

@@ -240,7 +240,7 @@ def test_patches_come_by_standard_input(folder: Path) -> None:
     path = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
     with running(script, environment={"PYTHONPATH": path}) as process:
         process.tell(str(file))
-        assert process.popen.communicate(timeout=SECONDS) == ("2\n", "")
+        assert process.rest() == ("2\n", "")
 
 
 CLIENT = """
