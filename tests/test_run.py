@@ -451,10 +451,11 @@ class TestTerminal:
         )
         with self.on_terminal("run", "app.py", cwd=project) as (process, terminal):
             self.hear(terminal, "ready")
-            heard = ""
-            while "killing the application" not in heard:  # on a busy machine two may count as one, or be too far apart
-                os.write(terminal, b"\x03")
-                heard = self.hear(terminal, "no", "killing the application")
+            with contextlib.suppress(OSError):  # when bcpatch ends the terminal hangs up, on what was not read too
+                heard = b""
+                while b"killing the application" not in heard:  # two may count as one, or be too far apart
+                    os.write(terminal, b"\x03")
+                    heard = os.read(terminal, 4096)
             assert process.wait(PATIENCE) == 128 + signal.SIGKILL
 
     def test_colour_only_where_it_is_wanted(self, project):
