@@ -1,9 +1,9 @@
 """Two versions of a source compared where they differ, and nowhere else.
 
 Equal sections of a text compile to equal code but for its lines. So the sections that
-differ are compiled and compared as `bcpatch.compile` does it, and those below are told to
-have moved. That is done only where the sections around can't have a say; else None comes
-back, and the whole is to be compared.
+differ are compiled and compared as `bcpatch.compile` does it, each gap between equal ones
+by itself, and of those below it is told that they have moved. That is done only where the
+sections around can't have a say; else None comes back, and the whole is to be compared.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import __future__
 
 import ast
 import warnings
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import lru_cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from operator import eq
 from types import CodeType
 from typing import Final, NamedTuple
@@ -50,10 +51,9 @@ class _Version(NamedTuple):
     sections: tuple[Section, ...]
     names: tuple[facts.Names, ...]
 
-    def between(self, above: int, below: int, around: Surroundings, ordinals: dict[str, int]) -> Unit:
-        """What stands between so many sections above and so many below."""
-        wanted = self.sections[above : len(self.sections) - below]
-        return part(self.source, self.text, wanted, around, ordinals)
+    def between(self, stretch: range, around: Surroundings, ordinals: dict[str, int]) -> Unit:
+        """What stands in some neighbouring sections."""
+        return part(self.source, self.text, self.sections[stretch.start : stretch.stop], around, ordinals)
 
     def standings(self, number: int, around: Surroundings) -> facts.Standings:
         """Where the definitions of one of the sections stand. Raises Untold."""
@@ -65,34 +65,66 @@ class _Version(NamedTuple):
         return found
 
 
+class _Gap(NamedTuple):
+    """Neighbouring sections of both versions that differ; either may be none."""
+
+    old: range
+    new: range
+
+
 def compared(base: Source, source: Source, policy: Policy, optimization: int) -> Compared | None:
     """The difference between two versions of a source, where the sections that differ tell all of it."""
     before, after = _read(base), _read(source)
     if before is None or after is None:
         return None
-    above, below = _common(before.sections, after.sections)
+    kept = _kept(before.sections, after.sections)
     try:
-        flags = _future(after.sections[:above], optimization)
-        was, now = (Surroundings(flags, optimization, _imported(one)) for one in (before, after))
-        old = before.between(above, below, was, _Ordinals(before, above, was))
-        ordinals = _Ordinals(after, above, now)
-        new = after.between(above, below, now, ordinals)
-        if was != now or not _is_calm(old, new) or _is_elsewhere(new, after, above, below):
-            return None
-        changed = compiler.changes(old, new, policy, optimization)
-        edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
-        run = _may_have_run(after)
-        if any(_is_among(one, run) for one in new.functions if one.site in edited):
-            return None
-        bound = {name for names in after.names for name in (*names.own, *names.defined, *names.imported)}
-        if any(isinstance(edit, FunctionEdit) and not _read_by(edit).isdisjoint(bound) for edit in changed.edits):
-            return None
-        moved = _moved(before, after, below, now._replace(flags=new.code.co_flags & _FUTURE_FLAGS), ordinals)
+        found = list(_in_gaps(before, after, kept, policy, optimization))
     except (Refused, Untold):
         return None
-    # classes first, as where the whole is compared
-    edits = sorted((*changed.edits, *moved), key=lambda edit: not isinstance(edit, ClassPositionEdit))
-    return Compared(tuple(edits), changed.diagnostics, _imports(after))
+    edits = [edit for changed in found for edit in changed.edits]
+    said = [changed.diagnostics for changed in found if changed.diagnostics]
+    switched = [edit for edit in edits if isinstance(edit, FunctionEdit)]
+    bound = {name for names in after.names for name in (*names.own, *names.defined, *names.imported)}
+    if len(said) > 1 or any(not _read_by(edit).isdisjoint(bound) for edit in switched):
+        return None
+    edits.sort(key=_turn)
+    return Compared(tuple(edits), said[0] if said else (), _imports(after))
+
+
+def _turn(edit: Edit) -> int:
+    """Classes first, functions in the order of their lines last: as where the whole is compared."""
+    return 0 if isinstance(edit, ClassPositionEdit) else 2 if isinstance(edit, FunctionEdit | PositionEdit) else 1
+
+
+def _in_gaps(
+    before: _Version, after: _Version, kept: Sequence[tuple[int, int]], policy: Policy, optimization: int
+) -> Iterator[compiler.Changes]:
+    """What differs in each gap, and what has moved below it. Raises Refused, and Untold where the rest has a say."""
+    gaps = _gaps(kept, len(before.sections), len(after.sections))
+    flags = _future(after.sections[: gaps[0].new.start if gaps else None], optimization)
+    was, now = (Surroundings(flags, optimization, _imported(one)) for one in (before, after))
+    if was != now:
+        raise Untold
+    olds, news = _Ordinals(before, was), _Ordinals(after, now)
+    run = _may_have_run(after)
+    for number, gap in enumerate(gaps):
+        old = before.between(gap.old, was, olds.above(gap.old.start))
+        ordinals = news.above(gap.new.start)
+        new = after.between(gap.new, now, ordinals)
+        if not _is_calm(old, new) or _is_elsewhere(new, after, gap.new):
+            raise Untold
+        was = now = now._replace(flags=new.code.co_flags & _FUTURE_FLAGS)
+        changed = compiler.changes(old, new, policy, optimization)
+        edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
+        if any(_is_among(one, run) for one in new.functions if one.site in edited):
+            raise Untold
+        yield changed
+        end = gaps[number + 1].new.start if number + 1 < len(gaps) else len(after.sections)
+        below = range(gap.new.stop, end)
+        lines = _lines_between(before, after, gap)
+        if below and lines:
+            yield compiler.Changes(tuple(_moved(after, below, lines, now, ordinals)), ())
 
 
 def _imported(version: _Version) -> frozenset[str]:
@@ -116,20 +148,68 @@ def _read(source: Source) -> _Version | None:
     return _Version(source, text, sections, known) if len(known) == len(names) else None
 
 
-def _common(old: Sequence[Section], new: Sequence[Section]) -> tuple[int, int]:
-    """How many sections are equal above, and how many below, what differs.
+def _kept(old: Sequence[Section], new: Sequence[Section]) -> list[tuple[int, int]]:
+    """The numbers of sections that stay as they are, in both versions: in order.
 
-    ``from __future__`` imports stand first in a module: what they stand in, and what stands
-    above them, belongs to what differs, unless all of it is equal.
+    They are the equal ones above and below all that differs, and between these such as there is
+    one of in both versions. ``from __future__`` imports stand first in a module: what they stand in,
+    and what stands above them, belongs to what differs, unless all of it is equal.
     """
     both = [[one.text for one in sections] for sections in (old, new)]
     above = sum(takewhile(bool, map(eq, *both)))
-    below = sum(takewhile(bool, map(eq, *(texts[above:][::-1] for texts in both))))
     last = [max((number for number, text in enumerate(texts) if _FUTURE in text), default=-1) for texts in both]
+    first = (above, above)
     if max(last) >= above:
-        above = 0
-        below = min(below, *(len(texts) - number - 1 for texts, number in zip(both, last, strict=True)))
-    return above, below
+        above, first = 0, (last[0] + 1, last[1] + 1)
+    left = [texts[start:] for texts, start in zip(both, first, strict=True)]
+    below = sum(takewhile(bool, map(eq, *(texts[::-1] for texts in left))))
+    places = [_alone(texts[: len(texts) - below], start) for texts, start in zip(left, first, strict=True)]
+    return [
+        *((number, number) for number in range(above)),
+        *_in_order([(places[0][text], number) for text, number in places[1].items() if text in places[0]]),
+        *zip(range(len(old) - below, len(old)), range(len(new) - below, len(new)), strict=True),
+    ]
+
+
+def _alone(texts: Sequence[str], start: int) -> dict[str, int]:
+    """The texts that there is one of, and their numbers."""
+    times = Counter(texts)
+    return {text: number for number, text in enumerate(texts, start) if times[text] == 1}
+
+
+def _in_order(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of pairs in the order of their second numbers, the most that are in order of their first ones too.
+
+    By patience sorting: https://en.wikipedia.org/wiki/Longest_increasing_subsequence
+    """
+    ends: list[int] = []  # by length: the least first number that so many pairs in order can end with
+    chosen: list[int] = []  # which pair that is
+    before: list[int] = []  # by pair: which one stands before it
+    for number, (first, _) in enumerate(pairs):
+        length = bisect_left(ends, first)
+        before.append(chosen[length - 1] if length else -1)
+        ends[length : length + 1] = [first]
+        chosen[length : length + 1] = [number]
+    found = []
+    at = chosen[-1] if chosen else -1
+    while at >= 0:
+        found.append(pairs[at])
+        at = before[at]
+    return found[::-1]
+
+
+def _gaps(kept: Sequence[tuple[int, int]], old: int, new: int) -> list[_Gap]:
+    """What stands between the sections that are kept."""
+    edges = [(-1, -1), *kept, (old, new)]
+    gaps = (_Gap(range(one[0] + 1, two[0]), range(one[1] + 1, two[1])) for one, two in pairwise(edges))
+    return [gap for gap in gaps if gap.old or gap.new]
+
+
+def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
+    """How many lines what stands below a gap has moved down, if there is anything."""
+    if gap.new.stop == len(after.sections):
+        return 0
+    return after.sections[gap.new.stop].above - before.sections[gap.old.stop].above
 
 
 def _future(sections: Sequence[Section], optimization: int) -> int:
@@ -153,24 +233,38 @@ def _future_flags(text: str, optimization: int) -> int | None:
     return flags
 
 
-class _Ordinals(dict[str, int]):
-    """How many functions of a qualified name stand in the first sections of a version; counted when asked."""
+class _Ordinals:
+    """How many functions of a qualified name stand above some section of a version."""
 
-    def __init__(self, version: _Version, above: int, around: Surroundings) -> None:
-        super().__init__()
+    def __init__(self, version: _Version, around: Surroundings) -> None:
         self._version = version
         self._around = around
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
-        for number in range(above):
-            for name in version.names[number].defined:
+        for number, names in enumerate(version.names):
+            for name in names.defined:
                 self._numbers[name].append(number)
             if "lambda" in version.sections[number].text:
                 self._numbers["<lambda>"].append(number)
 
-    def __missing__(self, qualname: str) -> int:
+    def above(self, number: int) -> dict[str, int]:
+        """By qualified name: how many there are above a section; counted when asked."""
+        return _Counted(lambda qualname: self._count(qualname, number))
+
+    def _count(self, qualname: str, above: int) -> int:
         numbers = self._numbers.get(qualname.partition(".")[0], ())
-        found = (self._version.standings(number, self._around) for number in numbers)
+        found = (self._version.standings(number, self._around) for number in numbers if number < above)
         return sum(one.qualname == qualname for standings in found for one in standings.functions)
+
+
+class _Counted(dict[str, int]):
+    """Numbers that are found when they are first asked for."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        super().__init__()
+        self._count = count
+
+    def __missing__(self, qualname: str) -> int:
+        return self._count(qualname)
 
 
 # --- whether the sections around have a say --------------------------------------------------
@@ -217,10 +311,10 @@ def _names(code: Code) -> set[str]:
     return set(code.names).union(code.freevars, *inner)
 
 
-def _is_elsewhere(unit: Unit, version: _Version, above: int, below: int) -> bool:
+def _is_elsewhere(unit: Unit, version: _Version, stretch: range) -> bool:
     """Whether a class of a part has a namesake in the rest."""
     classes = {one.chain[0].name for one in unit.classes}
-    rest = (*version.names[:above], *version.names[len(version.names) - below :])
+    rest = (*version.names[: stretch.start], *version.names[stretch.stop :])
     return bool(classes) and any(not classes.isdisjoint(one.defined) for one in rest)
 
 
@@ -252,16 +346,15 @@ def _is_among(function: Function, run: Set[str]) -> bool:
 # --- what moved ------------------------------------------------------------------------------
 
 
-def _moved(before: _Version, after: _Version, below: int, around: Surroundings, ordinals: dict[str, int]) -> list[Edit]:
-    """The edits of the last sections, which only stand elsewhere. Raises Untold where they are not that simple."""
-    edits: list[Edit] = []
-    if not below or before.sections[-below].above == after.sections[-below].above:
-        return edits
-    module = after.source.module.name
-    homes = Counter(name for names in after.names for name in names.defined)
-    for number in range(-below, 0):
-        was, now = before.sections[number], after.sections[number]
-        standings = after.standings(number, around)
+def _moved(
+    version: _Version, stretch: range, lines: int, around: Surroundings, ordinals: dict[str, int]
+) -> Iterator[Edit]:
+    """The edits of sections that stand some lines further down. Raises Untold where they are not that simple."""
+    module = version.source.module.name
+    homes = Counter(name for names in version.names for name in names.defined)
+    for number in stretch:
+        above = version.sections[number].above
+        standings = version.standings(number, around)
         if not standings.movable:
             raise Untold
         if CLASS_BODY_POSITIONS:
@@ -269,16 +362,13 @@ def _moved(before: _Version, after: _Version, below: int, around: Surroundings, 
             shared = any(homes[name.partition(".")[0]] > 1 for name in classes)
             if shared or len(classes) < len(standings.classes):
                 raise Untold  # which of several is meant is seen in the whole
-            edits += [
-                ClassPositionEdit(made.qualname, made.first_line + now.above, made.attributes)
-                for made in standings.classes
-            ]
+            for made in standings.classes:
+                yield ClassPositionEdit(made.qualname, made.first_line + above, made.attributes)
         for one in standings.functions:
             site = Site(module, one.qualname, ordinals[one.qualname])
             ordinals[one.qualname] = site.ordinal + 1
-            positions = facts.moved(one.positions, now.above)
-            edits.append(PositionEdit(site, one.print, positions, one.positions.first_line + was.above))
-    return edits
+            positions = facts.moved(one.positions, above)
+            yield PositionEdit(site, one.print, positions, one.positions.first_line + above - lines)
 
 
 def _imports(version: _Version) -> tuple[Import, ...]:

@@ -16,6 +16,7 @@ from bcpatch.model import FunctionEdit, Module, Policy, PositionEdit
 from bcpatch.narrow import Compared
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
+from bcpatch.source.outline import part as outline_part
 
 MODULE = Module("m", "m.py")
 
@@ -142,6 +143,42 @@ def test_a_method_changes_in_its_class(old, new):
     assert any(isinstance(edit, FunctionEdit) for edit in found.edits)
 
 
+SEVERAL = {
+    "two bodies": [("json.dumps(a) + where", "json.dumps(b) + where"), ("+ b", "- b")],
+    "lines above and between": [("\n\nkey", "\n\n\nkey"), ('"""A module."""', '"""A module."""\n\n# why\n')],
+    "a line above, one below less": [("LIMIT", "\n\nLIMIT"), ("\n\nkey", "\nkey")],
+    "one of two of a name": [("def one(a, b=1):\n    return a", "def one(a, b=1):\n    return b"), ("+ b", "- b")],
+    "a method and a function": [("item.price", "item.cost"), ('"1"', '"2"')],
+}
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("change", SEVERAL)
+def test_several_places_are_compared_each_by_itself(change, policy):
+    new = old = ABOVE + MIDDLE + BELOW
+    for one, other in SEVERAL[change]:
+        assert new.count(one) == 1
+        new = new.replace(one, other)
+    assert narrowly(old, new, policy) == wholly(old, new, policy)
+    assert narrowly(new, old, policy) == wholly(new, old, policy)
+
+
+def test_what_stands_between_two_changes_is_not_compiled(monkeypatch):
+    old = ABOVE + MIDDLE + BELOW
+    new = old.replace("json.dumps(a) + where", "json.dumps(b) + where").replace('"1"', '"2"')
+    narrowly(old, old.replace("+ b", "- b"))
+    seen = set()
+
+    def part(source, text, sections, around, ordinals):
+        unit = outline_part(source, text, sections, around, ordinals)
+        seen.update(function.name for function in unit.functions)
+        return unit
+
+    monkeypatch.setattr(narrow, "part", part)
+    assert narrowly(old, new) is not None
+    assert seen == {"one", "two"}
+
+
 @pytest.mark.parametrize("text", ["\n", "# a comment\n", "\n\n\n"])
 def test_all_lines_move(text):
     old = ABOVE + MIDDLE + BELOW
@@ -228,8 +265,10 @@ PARTS = st.builds(
 @st.composite
 def edited(draw: st.DrawFn) -> tuple[str, str]:
     parts = draw(st.lists(PARTS, min_size=1, max_size=7))
-    at = draw(st.integers(0, len(parts)))
-    changed = [*parts[:at], *draw(st.lists(PARTS, max_size=2)), *parts[at + draw(st.integers(0, 2)) :]]
+    changed = parts
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(changed)))
+        changed = [*changed[:at], *draw(st.lists(PARTS, max_size=2)), *changed[at + draw(st.integers(0, 2)) :]]
     return "\n\n".join(parts) + "\n", "\n\n".join(changed) + "\n"
 
 

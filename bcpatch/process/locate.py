@@ -259,12 +259,13 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
     for function in walk.functions:
         if id(function) not in aside:
             by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
+    twins = _by_what_they_replace(wanted)
     sites: list[LinkedSite] = []
     satisfied: list[Site] = []
     found: list[Diagnostic] = []
     for module, edit in wanted:
         candidates = by_name[id(module.namespace), edit.site.qualname]
-        chosen = _choose(module, edit, candidates, history)
+        chosen = _choose(module, edit, candidates, twins[id(module.part)], history)
         if isinstance(chosen, Diagnostic):
             found.append(chosen)
         elif chosen:
@@ -277,8 +278,24 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
     return replace(accounted, found=(*found, *accounted.found))
 
 
+Twins: TypeAlias = Mapping[tuple[str, str], Sequence[SiteEdit]]
+"""By a name and a fingerprint: the edits of one module that replace such code."""
+
+
+def _by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
+    """The twins of every module part, by its id: of all its edits, whether these are wanted or not."""
+    found: dict[int, Twins] = {}
+    for part in {id(module.part): module.part for module, _ in wanted}.values():
+        twins: defaultdict[tuple[str, str], list[SiteEdit]] = defaultdict(list)
+        for edit in part.edits:
+            if isinstance(edit, FunctionEdit | PositionEdit):
+                twins[edit.site.qualname, edit.replaces].append(edit)
+        found[id(part)] = twins
+    return found
+
+
 def _choose(
-    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], history: History
+    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], twins: Twins, history: History
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site among those of its name; none where all run the new code already."""
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
@@ -293,16 +310,17 @@ def _choose(
             if lines != {edit.replaced_line}:
                 message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
                 return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
-    if isinstance(edit, PositionEdit) and matching and _is_doubtful(module, edit, matching):
+    alike = twins[edit.site.qualname, edit.replaces]
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
-        if any(print_ == brings for print_ in prints.values()) and not _is_claimed(module, edit, brings):
+        if brings in prints.values() and not _is_claimed(edit, brings, twins):
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({_position(one.__code__) for one in matching})
-    return matching if len(places) == 1 else _twin(module, edit, matching, places, history)
+    return matching if len(places) == 1 else _twin(module, edit, matching, places, alike, history)
 
 
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
@@ -313,30 +331,23 @@ def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
     )
 
 
-def _is_doubtful(module: LinkedModule, edit: PositionEdit, matching: Sequence[FunctionType]) -> bool:
+def _is_doubtful(alike: Sequence[SiteEdit], matching: Sequence[FunctionType]) -> bool:
     """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
-    twins = [
-        other
-        for other in module.part.edits
-        if isinstance(other, FunctionEdit | PositionEdit)
-        and other.site.qualname == edit.site.qualname
-        and other.replaces == edit.replaces
-    ]
-    return len(twins) > len({_position(one.__code__) for one in matching})
+    return len(alike) > len({_position(one.__code__) for one in matching})
 
 
-def _is_claimed(module: LinkedModule, edit: SiteEdit, brings: str) -> bool:
+def _is_claimed(edit: SiteEdit, brings: str, twins: Twins) -> bool:
     """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
-    return brings != edit.replaces and any(
-        isinstance(other, FunctionEdit) and other.site.qualname == edit.site.qualname and other.replaces == brings
-        for other in module.part.edits
-    )
+    rest = twins.get((edit.site.qualname, brings), ())
+    return brings != edit.replaces and any(isinstance(other, FunctionEdit) for other in rest)
 
 
 def _position(code: CodeType) -> tuple[int, int]:
     """The line and the column at which code starts: lambdas may share a line."""
-    columns = [column for *_, column, _ in code.co_positions() if column]
-    return code.co_firstlineno, min(columns, default=0) if code.co_name == "<lambda>" else 0
+    if code.co_name != "<lambda>":
+        return code.co_firstlineno, 0
+    columns = (column for *_, column, _ in code.co_positions() if column)
+    return code.co_firstlineno, min(columns, default=0)
 
 
 def _twin(
@@ -344,6 +355,7 @@ def _twin(
     edit: SiteEdit,
     matching: Sequence[FunctionType],
     places: Sequence[tuple[int, int]],
+    alike: Sequence[SiteEdit],
     history: History,
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
@@ -355,18 +367,11 @@ def _twin(
     known = [one for one in matching if id(one.__code__) in brought]
     if len({id(one.__code__) for one in known}) == 1:
         return known
-    twins = [
-        other
-        for other in module.part.edits
-        if isinstance(other, FunctionEdit | PositionEdit)
-        and other.site.qualname == edit.site.qualname
-        and other.replaces == edit.replaces
-    ]
-    if len(twins) != len(places):
+    if len(alike) != len(places):
         shown = ", ".join(str(line) for line, _ in places)
         message = f"{len(places)} functions named {edit.site.qualname} run the same code, at lines {shown}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
-    place = places[sorted(other.site.ordinal for other in twins).index(edit.site.ordinal)]
+    place = places[sorted(other.site.ordinal for other in alike).index(edit.site.ordinal)]
     return [one for one in matching if _position(one.__code__) == place]
 
 

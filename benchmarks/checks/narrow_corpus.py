@@ -2,9 +2,9 @@
 
     python -m benchmarks.checks.narrow_corpus [FOLDER...] [--edits N] [--step N] [--seed N]
 
-Makes N random edits in every source below the standard library (or FOLDERs) and compares the
-edits, findings and imports that `bcpatch.narrow` tells with those of `bcpatch.compile`. --step N
-takes every Nth file.
+Makes N edits, each of a few random changes, in every source below the standard library (or FOLDERs)
+and compares the edits, findings and imports that `bcpatch.narrow` tells with those of
+`bcpatch.compile`. --step N takes every Nth file.
 
 Prints the differences on standard error and one line of JSON: how many edits were told between
 the sections, and how many were left to the whole. Exit status 1 where something differs.
@@ -30,6 +30,8 @@ from bcpatch.source.outline import Source, Unit, outline
 
 #: Bytes beyond which a source is left out: comparing the whole of it takes long.
 LARGEST: Final = 200_000
+#: Numbers of changes, each as often as it stands here.
+PLACES: Final = (1, 1, 2, 3)
 MODULE: Final = Module("m", "m.py")
 _STATEMENTS: Final = (
     "pass",
@@ -44,8 +46,10 @@ _STATEMENTS: Final = (
 
 
 def edited(text: str, draw: random.Random) -> str:
-    """A text with one small change somewhere."""
-    return draw.choice(EDITS)(text, draw)
+    """A text with a few small changes somewhere."""
+    for _ in range(draw.choice(PLACES)):
+        text = draw.choice(EDITS)(text, draw)
+    return text
 
 
 def _insert(line: str) -> Callable[[str, random.Random], str]:
