@@ -167,7 +167,7 @@ def test_what_stands_between_two_changes_is_not_compiled(monkeypatch):
     old = ABOVE + MIDDLE + BELOW
     new = old.replace("json.dumps(a) + where", "json.dumps(b) + where").replace('"1"', '"2"')
     narrowly(old, old.replace("+ b", "- b"))
-    seen = set()
+    seen: set[str] = set()
 
     def part(source, text, sections, around, ordinals):
         unit = outline_part(source, text, sections, around, ordinals)
@@ -212,6 +212,11 @@ def test_classes_of_one_name_are_compared_as_a_whole(policy):
 def test_a_text_that_does_not_compile_is_none():
     text = "def f(): pass\n\nfrom __future__ import annotations\n\ndef g(): return 1\n"
     assert narrowly(text, text.replace("1", "2")) is None
+
+
+def test_a_text_that_only_the_compiler_refuses_is_none():
+    text = "def f(a):\n    return super().f()\n"
+    assert narrowly(text, text.replace("    return", "    global a\n    return")) is None
 
 
 def test_a_module_that_knows_super_is_compared_as_a_whole():

@@ -119,10 +119,13 @@ def _at_module_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _uses(text: str, name: str) -> bool:
-    """Whether the module's own code knows a name at all."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return name in symtable.symtable(text, "", "exec").get_identifiers()
+    """Whether the module's own code knows a name at all; so it is where the compiler refuses the text."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return name in symtable.symtable(text, "", "exec").get_identifiers()
+    except SyntaxError:
+        return True
 
 
 def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
