@@ -57,9 +57,8 @@ class _Version(NamedTuple):
 
     def standings(self, number: int, around: Surroundings) -> facts.Standings:
         """Where the definitions of one of the sections stand. Raises Untold."""
-        names = self.names[number]
-        named = names.used & around.imported
-        found = facts.standings(self.sections[number].text, around._replace(imported=named))
+        text = self.sections[number].text
+        found = facts.standings(text, around._replace(imported=facts.mentioned(text, around.imported)))
         if found is None:
             raise Untold
         return found
@@ -142,8 +141,10 @@ def _read(source: Source) -> _Version | None:
         text = decoded(source)
     except Refused:
         return None
-    sections = split(text, lambda one: facts.names(one, module) is not None)
-    names = [facts.names(one.text, module) for one in sections]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sections = split(text, lambda one: facts.names(one, module) is not None)
+        names = [facts.names(one.text, module) for one in sections]
     known = tuple(one for one in names if one is not None and not one.special)
     return _Version(source, text, sections, known) if len(known) == len(names) else None
 
@@ -331,7 +332,7 @@ def _may_have_run(version: _Version) -> set[str]:
         for number in by_name.get(waiting.pop(), ()):
             if number not in entered:
                 entered.add(number)
-                more = version.names[number].calls - reached
+                more = facts.calls(version.sections[number].text) - reached
                 reached |= more
                 waiting += more
     return reached

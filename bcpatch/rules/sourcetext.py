@@ -12,7 +12,7 @@ import symtable
 import sys
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -73,7 +73,9 @@ class Text:
     @cached_property
     def _sections(self) -> tuple[str, ...]:
         text = self._decoded
-        return () if text is None else tuple(one.text for one in sections.split(text, _stands_alone))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the application's own import says them
+            return () if text is None else tuple(one.text for one in sections.split(text, _stands_alone))
 
     @cached_property
     def _bindings(self) -> tuple[_Bindings | None, ...]:
@@ -164,6 +166,13 @@ class _Bindings(NamedTuple):
 @lru_cache(maxsize=_KEPT)
 def _bindings(section: str) -> _Bindings | None:
     """What a section binds; None where it is not Python."""
+    try:
+        body = ast.parse(section).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    certain = frozenset(name for statement in body for name in _binds(statement))
+    if ":=" not in section and "global" not in section and all(map(_only_defines, body)):
+        return _Bindings(_sorted(certain), (), _sorted(certain))  # most sections: no need of a symbol table
     table = _table(section)
     if table is None:
         return None
@@ -171,9 +180,16 @@ def _bindings(section: str) -> _Bindings | None:
     bound = {one.get_name() for one in symbols if one.is_assigned() or one.is_declared_global()}
     if "global" in section:
         bound.update(_globals(table))
-    imported = (one.get_name() for one in symbols if one.is_imported())
-    certain = (name for statement in ast.parse(section).body for name in _binds(statement))
-    return _Bindings(*(tuple(sorted(map(sys.intern, names))) for names in (bound, imported, certain)))
+    imported = {one.get_name() for one in symbols if one.is_imported()}
+    return _Bindings(_sorted(bound), _sorted(imported), _sorted(certain))
+
+
+def _sorted(names: Set[str]) -> tuple[str, ...]:
+    return tuple(sorted(map(sys.intern, names)))
+
+
+def _only_defines(statement: ast.stmt) -> bool:
+    return isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
 
 
 def _stands_alone(section: str) -> bool:

@@ -7,7 +7,10 @@ module is put together elsewhere.
 from __future__ import annotations
 
 import ast
+import re
 import symtable
+import sys
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -31,8 +34,7 @@ class Names(NamedTuple):
     """The names of a section.
 
     ``own`` and ``imports`` are those that it binds in the module, ``defined`` those of its functions and
-    classes, ``used`` all that it looks up. Executing it may call what is ``called``, the rest of it
-    what is in ``calls``.
+    classes, and perhaps more: such as strings have. Executing it may call what is ``called``.
     ``imported`` is what import statements bind wherever they stand in the module's own code. A
     ``special`` section changes how the compiler sees others: by a ``global`` of the module's own
     code, or by ``super`` in it (CPython ``can_optimize_super_call``).
@@ -41,9 +43,7 @@ class Names(NamedTuple):
     own: frozenset[str]
     imports: tuple[Import, ...]
     defined: frozenset[str]
-    used: frozenset[str]
     called: frozenset[str]
-    calls: frozenset[str]
     imported: frozenset[str]
     special: bool
 
@@ -77,26 +77,44 @@ class Standings(NamedTuple):
 
 @lru_cache(maxsize=_KEPT)
 def names(text: str, module: Module) -> Names | None:
-    """The names of a section; None where it does not stand alone."""
+    """The names of a section; None where it does not stand alone. Whoever asks keeps warnings quiet."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     outer = list(_at_module_level(tree.body))
     imports = [one for one in outer if isinstance(one, (ast.Import, ast.ImportFrom))]
-    nodes = list(ast.walk(tree))
     return Names(
         shape.own_names(tree, stores_globals="global" in text),
         shape.imports(tree, module, frozenset()),
-        frozenset(node.name for node in nodes if isinstance(node, shape.DEFINITIONS)),
-        frozenset(node.id for node in nodes if isinstance(node, ast.Name)),
+        frozenset(_DEFINITION.findall(_normal(text))),
         frozenset(_called(_executed_at_import(tree.body))),
-        frozenset(_called(nodes)),
         frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
         any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
     )
+
+
+_DEFINITION: Final = re.compile(r"\b(?:def|class)[\s\\]+(\w+)")
+_WORD: Final = re.compile(r"\w+")
+
+
+def _normal(text: str) -> str:
+    """A text with its names as the parser reads them (Language Reference, "Identifiers and keywords")."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+@lru_cache(maxsize=_KEPT)
+def calls(text: str) -> frozenset[str]:
+    """The names by which any code in a section may call something."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return frozenset(map(sys.intern, _called(ast.walk(ast.parse(text)))))
+
+
+@lru_cache(maxsize=_KEPT)
+def mentioned(text: str, wanted: frozenset[str]) -> frozenset[str]:
+    """Those of some names that a section may use."""
+    return wanted.intersection(_WORD.findall(_normal(text)))
 
 
 def _executed_at_import(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
