@@ -12,9 +12,10 @@ import __future__
 import ast
 import warnings
 from bisect import bisect_left
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise, takewhile
 from operator import eq
 from types import CodeType
@@ -24,7 +25,7 @@ from bcpatch import compile as compiler
 from bcpatch.diagnostics import Diagnostic, Refused
 from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Policy, PositionEdit, Site
 from bcpatch.pythons import CLASS_BODY_POSITIONS
-from bcpatch.sections import Section, split
+from bcpatch.sections import Section, Splitter
 from bcpatch.source import facts, importtime, shape
 from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
 
@@ -35,6 +36,9 @@ _FUTURE_FLAGS: Final = sum({getattr(__future__, name).compiler_flag for name in 
 _KEPT: Final = 32
 
 
+_SPLITTER: Final = Splitter(_KEPT)
+
+
 class Compared(NamedTuple):
     """The edits between two versions of a module, findings about them, and all that the new one imports."""
 
@@ -43,13 +47,33 @@ class Compared(NamedTuple):
     imports: tuple[Import, ...]
 
 
-class _Version(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Version:
     """A version of a source in its sections, each with its names."""
 
     source: Source
     text: str
     sections: tuple[Section, ...]
     names: tuple[facts.Names, ...]
+
+    @cached_property
+    def homes(self) -> dict[str, list[int]]:
+        """By name: the numbers of the sections that define it, or may."""
+        found: dict[str, list[int]] = {}
+        for number, names in enumerate(self.names):
+            for name in names.defined:
+                found.setdefault(name, []).append(number)
+        return found
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        return frozenset(name for one in self.names if one.imported for name in one.imported)
+
+    def binds(self, wanted: Set[str]) -> bool:
+        """Whether the module may bind any of some names."""
+        return any(name in self.homes or name in self.imported for name in wanted) or any(
+            not one.own.isdisjoint(wanted) for one in self.names
+        )
 
     def between(self, stretch: range, around: Surroundings, ordinals: dict[str, int]) -> Unit:
         """What stands in some neighbouring sections."""
@@ -84,8 +108,8 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
     edits = [edit for changed in found for edit in changed.edits]
     said = [changed.diagnostics for changed in found if changed.diagnostics]
     switched = [edit for edit in edits if isinstance(edit, FunctionEdit)]
-    bound = {name for names in after.names for name in (*names.own, *names.defined, *names.imported)}
-    if len(said) > 1 or any(not _read_by(edit).isdisjoint(bound) for edit in switched):
+    read = set().union(*map(_read_by, switched))
+    if len(said) > 1 or (read and after.binds(read)):
         return None
     edits.sort(key=_turn)
     return Compared(tuple(edits), said[0] if said else (), _imports(after))
@@ -102,7 +126,7 @@ def _in_gaps(
     """What differs in each gap, and what has moved below it. Raises Refused, and Untold where the rest has a say."""
     gaps = _gaps(kept, len(before.sections), len(after.sections))
     flags = _future(after.sections[: gaps[0].new.start if gaps else None], optimization)
-    was, now = (Surroundings(flags, optimization, _imported(one)) for one in (before, after))
+    was, now = (Surroundings(flags, optimization, one.imported) for one in (before, after))
     if was != now:
         raise Untold
     olds, news = _Ordinals(before, was), _Ordinals(after, now)
@@ -126,10 +150,6 @@ def _in_gaps(
             yield compiler.Changes(tuple(_moved(after, below, lines, now, ordinals)), ())
 
 
-def _imported(version: _Version) -> frozenset[str]:
-    return frozenset(name for one in version.names for name in one.imported)
-
-
 class Untold(Exception):
     """A section does not tell all of itself when it is read alone."""
 
@@ -143,7 +163,7 @@ def _read(source: Source) -> _Version | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sections = split(text, lambda one: facts.names(one, module) is not None)
+        sections = _SPLITTER.split(module, text, lambda one: facts.names(one, module) is not None)
         names = [facts.names(one.text, module) for one in sections]
     known = tuple(one for one in names if one is not None and not one.special)
     return _Version(source, text, sections, known) if len(known) == len(names) else None
@@ -158,7 +178,7 @@ def _kept(old: Sequence[Section], new: Sequence[Section]) -> list[tuple[int, int
     """
     both = [[one.text for one in sections] for sections in (old, new)]
     above = sum(takewhile(bool, map(eq, *both)))
-    last = [max((number for number, text in enumerate(texts) if _FUTURE in text), default=-1) for texts in both]
+    last = [max(_mentioning_futures(sections), default=-1) for sections in (old, new)]
     first = (above, above)
     if max(last) >= above:
         above, first = 0, (last[0] + 1, last[1] + 1)
@@ -213,9 +233,13 @@ def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
     return after.sections[gap.new.stop].above - before.sections[gap.old.stop].above
 
 
+def _mentioning_futures(sections: Sequence[Section]) -> list[int]:
+    return [number for number, one in enumerate(sections) if _FUTURE in one.text]
+
+
 def _future(sections: Sequence[Section], optimization: int) -> int:
     """What the ``from __future__`` imports in the first sections of a text make of the compiler. Raises Untold."""
-    last = max((number for number, one in enumerate(sections) if _FUTURE in one.text), default=-1)
+    last = max(_mentioning_futures(sections), default=-1)
     flags = _future_flags("".join(one.text for one in sections[: last + 1]), optimization)
     if flags is None:
         raise Untold
@@ -240,20 +264,17 @@ class _Ordinals:
     def __init__(self, version: _Version, around: Surroundings) -> None:
         self._version = version
         self._around = around
-        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
-        for number, names in enumerate(version.names):
-            for name in names.defined:
-                self._numbers[name].append(number)
-            if "lambda" in version.sections[number].text:
-                self._numbers["<lambda>"].append(number)
 
     def above(self, number: int) -> dict[str, int]:
         """By qualified name: how many there are above a section; counted when asked."""
         return _Counted(lambda qualname: self._count(qualname, number))
 
     def _count(self, qualname: str, above: int) -> int:
-        numbers = self._numbers.get(qualname.partition(".")[0], ())
-        found = (self._version.standings(number, self._around) for number in numbers if number < above)
+        version, name = self._version, qualname.partition(".")[0]
+        numbers: Iterable[int] = version.homes.get(name, ())
+        if name == "<lambda>":
+            numbers = (number for number, one in enumerate(version.sections) if "lambda" in one.text)
+        found = (version.standings(number, self._around) for number in numbers if number < above)
         return sum(one.qualname == qualname for standings in found for one in standings.functions)
 
 
@@ -315,21 +336,16 @@ def _names(code: Code) -> set[str]:
 def _is_elsewhere(unit: Unit, version: _Version, stretch: range) -> bool:
     """Whether a class of a part has a namesake in the rest."""
     classes = {one.chain[0].name for one in unit.classes}
-    rest = (*version.names[: stretch.start], *version.names[stretch.stop :])
-    return bool(classes) and any(not classes.isdisjoint(one.defined) for one in rest)
+    return any(number not in stretch for name in classes for number in version.homes.get(name, ()))
 
 
 def _may_have_run(version: _Version) -> set[str]:
     """The names of what the import of the module may have run: those that names lead to from there, at least."""
-    reached = set(importtime.CLASS_STATEMENT).union(*(one.called for one in version.names))
-    by_name: defaultdict[str, list[int]] = defaultdict(list)
-    for number, names in enumerate(version.names):
-        for name in names.defined:
-            by_name[name].append(number)
+    reached = set(importtime.CLASS_STATEMENT).union(*(one.called for one in version.names if one.called))
     waiting = list(reached)
     entered = set()
     while waiting:
-        for number in by_name.get(waiting.pop(), ()):
+        for number in version.homes.get(waiting.pop(), ()):
             if number not in entered:
                 entered.add(number)
                 more = facts.calls(version.sections[number].text) - reached
@@ -352,7 +368,6 @@ def _moved(
 ) -> Iterator[Edit]:
     """The edits of sections that stand some lines further down. Raises Untold where they are not that simple."""
     module = version.source.module.name
-    homes = Counter(name for names in version.names for name in names.defined)
     for number in stretch:
         above = version.sections[number].above
         standings = version.standings(number, around)
@@ -360,7 +375,7 @@ def _moved(
             raise Untold
         if CLASS_BODY_POSITIONS:
             classes = {one.qualname for one in standings.classes}
-            shared = any(homes[name.partition(".")[0]] > 1 for name in classes)
+            shared = any(len(version.homes[name.partition(".")[0]]) > 1 for name in classes)
             if shared or len(classes) < len(standings.classes):
                 raise Untold  # which of several is meant is seen in the whole
             for made in standings.classes:
@@ -373,6 +388,6 @@ def _moved(
 
 
 def _imports(version: _Version) -> tuple[Import, ...]:
-    own: set[str] = set().union(*(one.own for one in version.names))
-    found = dict.fromkeys(one for names in version.names for one in names.imports)
+    found = dict.fromkeys(one for names in version.names if names.imports for one in names.imports)
+    own = set().union(*(one.own for one in version.names)) if found else set()
     return tuple(one for one in found if one.name not in own)

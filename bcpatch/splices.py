@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeAlias
+from typing import AnyStr, TypeAlias
 
 from bcpatch.model import Splice
 
@@ -23,8 +23,9 @@ def between(text: bytes, wanted: bytes) -> tuple[Splice, ...]:
     Lines that stand once in each text tell what stayed (as in a patience diff), so that
     the time is that of sorting the lines that differ.
     """
-    here, there = (io.BytesIO(one).readlines() for one in (text, wanted))
-    starts = [0, *accumulate(map(len, here))]
+    begin, end = _around(text, wanted)
+    here, there = (io.BytesIO(one[begin : len(one) - end]).readlines() for one in (text, wanted))
+    starts = [begin, *accumulate(map(len, here), initial=begin)][1:]
     return tuple(
         Splice(starts[a], starts[b] - starts[a], b"".join(there[c:d])) for a, b, c, d in _differing(here, there)
     )
@@ -41,6 +42,46 @@ def applied(splices: Iterable[Splice], text: bytes) -> bytes:
         pieces += [text[position : splice.start], splice.text]
         position = end
     return b"".join((*pieces, text[position:]))
+
+
+def equal_at_the_beginning(one: AnyStr, other: AnyStr) -> int:
+    """How much of two texts is equal before the first difference."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def equal_at_the_end(one: AnyStr, other: AnyStr) -> int:
+    """How much of two texts is equal after the last difference."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[len(one) - middle : len(one) - least] == other[len(other) - middle : len(other) - least]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def _around(text: bytes, wanted: bytes) -> tuple[int, int]:
+    """How many bytes of equal lines both texts begin with, and how many the rest of both ends with."""
+    begin = text.rfind(b"\n", 0, equal_at_the_beginning(text, wanted)) + 1
+    rest, other = text[begin:], wanted[begin:]
+    end = equal_at_the_end(rest, other)
+    if not (_begins_line(rest, end) and _begins_line(other, end)):
+        first = rest.find(b"\n", len(rest) - end)
+        end = len(rest) - first - 1 if first >= 0 else 0
+    return begin, end
+
+
+def _begins_line(text: bytes, end: int) -> bool:
+    """Whether a line begins so many bytes before the end of a text that begins with a line."""
+    return end == len(text) or text.endswith(b"\n", 0, len(text) - end)
 
 
 def _differing(here: _Lines, there: _Lines) -> Iterator[tuple[int, int, int, int]]:

@@ -73,6 +73,37 @@ def test_sections_are_the_text_and_parse_to_its_statements(source):
         assert found == ((source, 0),)
 
 
+@given(st.lists(PIECES, max_size=14), st.data())
+def test_what_is_known_of_another_text_changes_nothing(pieces, data):
+    at, end = sorted(data.draw(st.tuples(*[st.integers(0, len(pieces))] * 2)))
+    other = [*pieces[:at], *data.draw(st.lists(PIECES, max_size=4)), *pieces[end:]]
+    source, near = ("\n\n".join(one) for one in (pieces, other))
+    assert sections.split(source, parses, sections.split(near, parses)) == sections.split(source, parses)
+
+
+def test_only_what_differs_is_asked_about():
+    asked = []
+
+    def watched(text):
+        asked.append(text)
+        return parses(text)
+
+    splitter = sections.Splitter(1)
+    before = "".join(f"def f{number}():\n    return 1\n\n" for number in range(50))
+    after = "# on top\n\n" + before.replace("f20():\n    return 1\n", "f20():\n    return 2\n\n    # more\n")
+    splitter.split("m", before, watched)
+    asked.clear()
+    assert splitter.split("m", after, watched) == sections.split(after, parses)
+    assert len(asked) < 25
+    asked.clear()
+    assert splitter.split("m", after.replace("# on top\n", "# on top\n\n"), watched)
+    assert len(asked) < 5
+    splitter.split("other", "a = 1\n", watched)
+    asked.clear()
+    splitter.split("m", after, watched)
+    assert len(asked) > 50
+
+
 @pytest.mark.parametrize("module", [ast, inspect, tokenize])
 def test_a_module_of_the_library_parses_to_the_statements_of_its_sections(module):
     source = inspect.getsource(module)

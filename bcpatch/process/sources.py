@@ -58,12 +58,12 @@ def is_on_disk(module: ModuleType, source: bytes) -> bool:
 
 
 def _holds(descriptor: int, text: bytes) -> bool:
-    rest = memoryview(text)
-    while part := os.read(descriptor, len(rest) + 1):
-        if part != rest[: len(part)]:
+    position = 0
+    while part := os.read(descriptor, len(text) - position + 1):
+        if not text.startswith(part, position):
             return False
-        rest = rest[len(part) :]
-    return not rest
+        position += len(part)
+    return position == len(text)
 
 
 _texts: Final[weakref.WeakKeyDictionary[ModuleType, bytes]] = weakref.WeakKeyDictionary()

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bcpatch import sections
 from bcpatch.diagnostics import Place
@@ -75,7 +75,7 @@ class Text:
         text = self._decoded
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the application's own import says them
-            return () if text is None else tuple(one.text for one in sections.split(text, _stands_alone))
+            return () if text is None else tuple(one.text for one in _SPLITTER.split(self.module, text, _stands_alone))
 
     @cached_property
     def _bindings(self) -> tuple[_Bindings | None, ...]:
@@ -134,6 +134,8 @@ _DECORATORS = 50
 
 _KEPT = 20_000
 """Sections of which it is remembered what they bind."""
+
+_SPLITTER: Final = sections.Splitter(16)
 
 _GENERIC = ("type parameter", "type parameters")
 """What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
