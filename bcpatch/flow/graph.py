@@ -54,6 +54,10 @@ _GATHERING: Final = {
 _CLOSURE: Final = 8
 
 
+#: Origins that are made of no others.
+_LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
+
+
 def _numbers(*names: str) -> frozenset[int]:
     return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
 
@@ -185,7 +189,7 @@ class Graph:
         found: list[Origin] = []
         for value in values:
             one = self.origin(value, depth + 1)
-            weight = self._weigh(value, one)
+            weight = 1 if isinstance(one, _LEAVES) else self._weigh(value, one)
             if weight > budget:
                 one = Unknown(one.offset)
             else:

@@ -7,6 +7,7 @@ Each has a kind (`bcpatch.flow.opcodes`). Knows nothing of control flow.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final, NamedTuple
 
 from bcpatch.flow.opcodes import BOOL, BORROWED, CODE, INTEGER, OBJECT, REST, TEXT, TEXTS, TUPLE, UNBOUND
@@ -58,6 +59,13 @@ class Values:
 
     def members(self, value: int) -> frozenset[int]:
         return self.parts(value)[0]
+
+    def holding(self, wanted: Set[int]) -> frozenset[int]:
+        """Some single values, and the sets that hold any of them."""
+        sets = (
+            self.single + number for number, (members, _) in enumerate(self._parts) if not wanted.isdisjoint(members)
+        )
+        return frozenset((*wanted, *sets))
 
     def _number(self, members: frozenset[int], lenders: frozenset[int]) -> int:
         if len(members) == 1 and not lenders:

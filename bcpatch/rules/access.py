@@ -40,6 +40,8 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         message = f"`{name}` is a name of the class around it, and so of its own module"
         yield report(OWN_NAME[scope.role], message, offset, frame)
         return
+    if name in names.HARMLESS and name not in scope.imports and name not in scope.text.bound:
+        return
     reached = global_paths(name, scope)
     for path in reached:
         yield from dotted(path, offset, frame)

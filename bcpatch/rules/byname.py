@@ -22,6 +22,8 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     for one, where in options(use.callee, frame):
         if isinstance(one, Attribute) and one.name not in _CALLED:
             continue
+        if isinstance(one, Global) and one.name not in _CALLED and one.name not in where.scope.imports:
+            continue
         for path in sorted(paths(one, where)):
             row = named(path, names.BY_NAME)
             if row:

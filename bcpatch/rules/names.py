@@ -253,6 +253,9 @@ def last_parts(*tables: Iterable[str]) -> frozenset[str]:
 #: What an access must be called to lead to a row that says something of it.
 TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ("__main__",))
 
+#: Builtins of which nothing is to be said.
+HARMLESS: Final = BUILTINS - {path.removeprefix("builtins.") for path in REACHING}
+
 #: Modules that have something in `REACHING`, `OWN_MODULE` or `BY_NAME`.
 WATCHED_MODULES: Final = frozenset(
     path.rpartition(".")[0] for table in (REACHING, OWN_MODULE, BY_NAME) for path in table

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dis
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -152,8 +151,7 @@ class Frame:
 
     def is_at(self, offset: int, name: str) -> bool:
         """Whether the instruction at an offset is the one of that name."""
-        at = bisect_left(self.flow.instructions, offset, key=lambda instruction: instruction.offset)
-        return self.flow.instructions[at].name == name
+        return self.flow.graph.name(self.flow.at(offset)) == name
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:

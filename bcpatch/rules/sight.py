@@ -27,6 +27,7 @@ from bcpatch.flow.origins import (
     Made,
     MakeUse,
     Origin,
+    SubscriptUse,
     Unknown,
     Use,
 )
@@ -60,10 +61,14 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
         return
     uses = {use.offset: use for use in frame.flow.uses if isinstance(use, AttributeUse | CallUse)}
     members = frame.flow.trace.values.members
-    for at, instruction in enumerate(frame.flow.instructions):
+    carriers = frame.flow.trace.values.holding(watched.keys())
+    for at, work in enumerate(frame.flow.trace.operands):
+        if not work or carriers.isdisjoint(work):
+            continue
+        instruction = frame.flow.trace.decoded[at]
         if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
             continue
-        for position, value in enumerate(frame.flow.trace.operands[at] or ()):
+        for position, value in enumerate(work):
             lost = {watched[member] for member in members(value) & watched.keys()}
             lost -= _seen(at, instruction, position, uses.get(instruction.offset), frame)
             for what in sorted(lost):
@@ -74,14 +79,25 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 def _watched_values(frame: Frame) -> Mapping[int, str]:
     """By value of the trace: what is watched in it."""
     trace, found = frame.flow.trace, {}
-    index = {instruction.offset: at for at, instruction in enumerate(frame.flow.instructions)}
     for use in frame.flow.uses:
-        at = index[use.offset]
+        if not _may_give(use, frame):
+            continue
+        at = frame.flow.at(use.offset)
         for what in sorted(_what(_result(use, at, frame), frame)):
             for value in range(RESULTS * at, RESULTS * at + min(len(trace.effects[at].gives), 2)):
                 if trace.values.kinds[value] != NULL:
                     found[value] = what
     return found
+
+
+def _may_give(use: Use, frame: Frame) -> bool:
+    """Whether the names in a use leave it possible that it gives something watched."""
+    match use:
+        case GlobalUse(name=name):
+            return name in frame.scope.imports or f"builtins.{name}" in _WATCHED
+        case AttributeUse(name=name):
+            return name in _CALLED or name in frame.scope.package_names
+    return not isinstance(use, CallUse | SubscriptUse)
 
 
 def _result(use: Use, at: int, frame: Frame) -> Origin:
@@ -96,8 +112,7 @@ def _result(use: Use, at: int, frame: Frame) -> Origin:
         case MakeUse(offset, constant, captured):
             return Made(offset, constant, captured)
         case FreeUse(offset, "load"):
-            instruction = frame.flow.instructions[at]
-            return frame.flow.graph.content(instruction.argument, offset, 0)
+            return frame.flow.graph.content(frame.flow.graph.argument(at), offset, 0)
     return Unknown(use.offset)
 
 
@@ -174,7 +189,7 @@ def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozens
 
 def _builds_class(first: int, second: int, frame: Frame) -> bool:
     makers = (one // RESULTS for one in (first, second) if one < frame.flow.trace.values.entry)
-    return any(frame.flow.instructions[maker].name == "LOAD_BUILD_CLASS" for maker in makers)
+    return any(frame.flow.graph.name(maker) == "LOAD_BUILD_CLASS" for maker in makers)
 
 
 def _kept_in_cell(slot: int, frame: Frame) -> frozenset[str]:
@@ -182,9 +197,8 @@ def _kept_in_cell(slot: int, frame: Frame) -> frozenset[str]:
     flow = frame.flow
     if slot >= flow.trace.slots.first_free:
         return frozenset()
-    for at, instruction in enumerate(flow.instructions):
-        if instruction.name == "BUILD_TUPLE":
-            for value in flow.trace.operands[at] or ():
-                if len(flow.trace.values.members(value) - {flow.trace.values.unbound}) > 1:
-                    return frozenset()
+    for at in flow.reached("BUILD_TUPLE"):
+        for value in flow.graph.operands(at):
+            if len(flow.trace.values.members(value) - {flow.trace.values.unbound}) > 1:
+                return frozenset()
     return _what(flow.graph.content(slot, -1, 0), frame)
