@@ -6,7 +6,9 @@ them is accepted.
 
 from __future__ import annotations
 
+import importlib.util
 import textwrap
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +17,9 @@ import pytest
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
+from bcpatch.rules import byname, names, reach, sight
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -195,6 +199,11 @@ SHADOWED = [
         "",
         "class Cart:\n    def open(self): pass\ndef use(path):\n    return open(path)\n",
     ),
+    Case(
+        "a builtin's name for a private one of another module",
+        "BCP103",
+        "from os import _path as max\ndef use(x):\n    return «max»(x)\n",
+    ),
     Case("a builtin that is imported", "", "from os import open\ndef use(path):\n    return open(path)\n"),
     Case("a name from a star", "BCP106", "from os import *\ndef use(path):\n    return «getcwd»()\n"),
     Case("a builtin beside a star", "", "from os import *\ndef use(path):\n    return len(path)\n"),
@@ -366,6 +375,7 @@ BY_NAME = [
     refused("BCP106", "returned", "«return getattr»"),
     refused("BCP106", "put into a container", "return «[getattr]»"),
     refused("BCP106", "put into an attribute", "«me.get» = getattr"),
+    refused("BCP106", "on one path, put into a container", "get = getattr if other else len\nreturn «[get]»"),
     accepted("through a local", "get = getattr\nreturn get(me, 'count')"),
     refused("BCP106", "through a local, unknown", "get = getattr\nreturn «get(me, name)»"),
     refused("BCP106", "by its own call", "return «getattr.__call__»(me, name)"),
@@ -375,6 +385,14 @@ BY_NAME = [
     refused("BCP105", "attrgetter, private", "return «operator.attrgetter('price._low')»(me)"),
     refused("BCP106", "attrgetter, unknown", "return «operator.attrgetter(name)»(me)"),
     refused("BCP106", "attrgetter imported, unknown", "return «attrgetter('low', name)»(me)"),
+    Case(
+        "attrgetter by another name, unknown",
+        "BCP106",
+        "from operator import attrgetter as pick\ndef use(name):\n    return «pick(name)»\n",
+    ),
+    Case(
+        "attrgetter by another name", "", "from operator import attrgetter as pick\ndef use():\n    return pick('x')\n"
+    ),
     refused("BCP105", "methodcaller", "return «operator.methodcaller('_low')»(me)"),
     refused("BCP106", "a module that has such functions", "return «[operator]»"),
     refused("BCP106", "a module that has such functions, passed on", "return «other(operator)»"),
@@ -651,6 +669,15 @@ GO = [
     Case("a method of a private class", "BCP109", "class _Counter:\n    def «show»(self): return 1\n"),
 ]
 
+#: The same for a module two packages deep.
+EU = Module("shop.eu.cart", "shop/eu/cart.py")
+DEEPER = [
+    Case("another module of the package", "", "import shop.eu.prices\ndef use():\n    return shop.eu.prices\n"),
+    Case("through its packages", "BCP112", "import shop.eu\ndef use():\n    return «shop.eu.cart».RATE\n"),
+    Case("its package as a value", "BCP106", "import shop.eu\ndef use():\n    return «[shop.eu]»\n"),
+    Case("the topmost one as a value", "BCP106", "import shop.eu\ndef use():\n    return «[shop]»\n"),
+]
+
 TABLES = {
     "names": NAMES,
     "own module": OWN_MODULE,
@@ -679,8 +706,17 @@ TABLES = {
     ],
 )
 def test_a_case_is_refused_where_it_is_marked_and_nowhere_else(case: Case) -> None:
+    check(case, CART)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.about) for case in DEEPER])
+def test_a_module_two_packages_deep(case: Case) -> None:
+    check(case, EU)
+
+
+def check(case: Case, module: Module) -> None:
     text, expected = marked(case.text)
-    found = findings(text)
+    found = findings(text, module=module)
     assert [(one.code, one.line, one.column, one.end_line, one.end_column) for one in found] == [
         (case.rule, *place) for place in expected
     ], "\n".join(f"{one.code} {one.line}:{one.column}-{one.end_column} {one.message}" for one in found)
@@ -710,3 +746,57 @@ def test_the_chain_from_the_receiver_is_told() -> None:
 )
 def test_linked_refuses_no_reference(case: Case) -> None:
     assert findings(marked(case.text)[0], Policy.LINKED) == ()
+
+
+# --- what the rules pass over ------------------------------------------------------------------
+
+
+class Everything(frozenset[object]):
+    """A set that nothing is outside of."""
+
+    def __contains__(self, one: object) -> bool:
+        return True
+
+    def isdisjoint(self, others: object) -> bool:
+        return False
+
+
+def look_at_everything(patch: pytest.MonkeyPatch) -> None:
+    """Undo what spares the rules a look where they would say nothing."""
+    everything = Everything()
+    patch.setattr(names, "HARMLESS", frozenset())
+    patch.setattr(reach.Scope, "telling", everything)
+    patch.setattr(byname, "_CALLED", everything)
+    patch.setattr(sight, "_CALLED", everything)
+    patch.setattr(sight, "_may_give", lambda use, frame: True)
+    patch.setattr(Values, "holding", lambda values, wanted: everything)
+
+
+@pytest.mark.parametrize(
+    ("cases", "module"),
+    [*((cases, CART) for cases in TABLES.values()), (FUTURE, CART), (DEEPER, EU)],
+    ids=[*TABLES, "future", "deeper"],
+)
+def test_nothing_is_said_of_what_the_rules_pass_over(
+    cases: list[Case], module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches = [patched(marked(case.text)[0], module=module) for case in cases if case.since]
+    found = [verify.verify(one) for one in patches]
+    look_at_everything(monkeypatch)
+    assert found == [verify.verify(one) for one in patches]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ast", "asyncio.base_events", "dataclasses", "enum", "functools", "inspect", "pickle", "typing", "unittest.mock"],
+)
+def test_nothing_is_said_of_real_code_that_the_rules_pass_over(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = importlib.util.find_spec(name)
+    assert origin is not None
+    assert origin.origin is not None
+    text = Path(origin.origin).read_text("utf-8")
+    one = patched(text, module=Module(name, name.replace(".", "/") + ".py"))
+    found = verify.verify(one)
+    assert {"BCP101", "BCP104"} <= {each.code for each in found}
+    look_at_everything(monkeypatch)
+    assert found == verify.verify(one)

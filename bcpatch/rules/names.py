@@ -253,9 +253,6 @@ def last_parts(*tables: Iterable[str]) -> frozenset[str]:
 #: What an access must be called to lead to a row that says something of it.
 TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ("__main__",))
 
-#: Builtins of which nothing is to be said.
-HARMLESS: Final = BUILTINS - {path.removeprefix("builtins.") for path in REACHING}
-
 #: Modules that have something in `REACHING`, `OWN_MODULE` or `BY_NAME`.
 WATCHED_MODULES: Final = frozenset(
     path.rpartition(".")[0] for table in (REACHING, OWN_MODULE, BY_NAME) for path in table
@@ -270,3 +267,7 @@ def is_protocol(name: str) -> bool:
 def is_private(name: str) -> bool:
     """Whether the spelling makes a name private; mangled names (``_Cart__total``) are."""
     return name.startswith("_") and not is_protocol(name)
+
+
+#: Builtins of which no table says anything, so that naming one is never refused.
+HARMLESS: Final = BUILTINS - last_parts(REACHING, OWN_MODULE) - {one for one in BUILTINS if is_private(one)}
