@@ -313,6 +313,13 @@ def compare(
     return Outcome(None if errors(found) else patch, tuple(found))
 
 
+def prepare(source: Source, optimization: int) -> Iterator[None]:
+    """Find out, step by step, what `compare` will ask of a source when its next version is there."""
+    verify.prepare(source.module, source.data)
+    yield
+    yield from narrow.prepare(source, optimization)
+
+
 def _interpreter(optimization: int) -> Interpreter:
     running = fingerprint.this_interpreter()
     return Interpreter(running.implementation, running.version, running.magic, optimization)

@@ -14,6 +14,7 @@ import warnings
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise, takewhile
@@ -113,6 +114,18 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
         return None
     edits.sort(key=_turn)
     return Compared(tuple(edits), said[0] if said else (), _imports(after))
+
+
+def prepare(source: Source, optimization: int) -> Iterator[None]:
+    """Find out, step by step, what a comparison of a source with its next version will ask."""
+    version = _read(source)
+    yield
+    if version is not None:
+        with suppress(Refused, Untold):
+            around = Surroundings(_future(version.sections, optimization), optimization, version.imported)
+            for number in range(len(version.sections)):
+                version.standings(number, around)
+                yield
 
 
 def _turn(edit: Edit) -> int:

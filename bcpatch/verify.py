@@ -21,6 +21,7 @@ from bcpatch.model import (
     FunctionEdit,
     ImportEdit,
     Link,
+    Module,
     ModulePatch,
     Patch,
     Policy,
@@ -52,6 +53,11 @@ def _key(found: Diagnostic) -> object:
     if not found.column:
         return found
     return found.code, found.file, found.line, found.column, found.end_line, found.end_column
+
+
+def prepare(module: Module, source: bytes) -> bool:
+    """Find out what the verification of a patch that carries the next version of a source will ask, if it is one."""
+    return Text(module, source).is_python
 
 
 @dataclass(frozen=True)

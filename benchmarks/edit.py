@@ -44,11 +44,11 @@ class Limits(NamedTuple):
     patience: float
     budget: float
     most: int
-    settle: float = 1.0
+    settle: float = 3.0
 
 
 LONG: Final = Limits(patience=30.0, budget=10.0, most=40)
-QUICK: Final = Limits(patience=15.0, budget=2.0, most=10, settle=0.3)
+QUICK: Final = Limits(patience=15.0, budget=2.0, most=10, settle=2.0)
 
 CASES: Final = (
     Case("10 functions", 10, False, "floor", {"ratio_goal": 1.5, "goal": 6.0}),

@@ -26,8 +26,9 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import finding
 from bcpatch.fingerprint import blake, this_interpreter
-from bcpatch.model import FunctionEdit, Patch, Policy
+from bcpatch.model import FunctionEdit, Patch, Policy, PositionEdit
 from bcpatch.running.follow import Follower
+from bcpatch.source import facts
 from bcpatch.watch import Batch, Verdict, Voice
 
 
@@ -151,6 +152,29 @@ def test_a_process_is_asked_once_what_it_has_loaded(world):
         world.save(a=number)
         assert process.brought == [("a", number)]
     assert process.asked == 1
+
+
+def test_what_was_prepared_is_not_read_again_by_the_first_save(world):
+    more = "".join(f"\ndef f{number}():\n    return {number}\n" for number in range(100))
+    world.write("a", 1000, more)
+    world.follower = Follower(watch.snapshot([str(world.folder)]), Policy.STRICT, world.follower._voice)
+    process = world.join(1, "a")
+    assert world.follower.prepare()
+    assert not world.follower.prepare()
+    known = facts.names.cache_info().misses, facts.standings.cache_info().misses
+    world.write("a", 2000, "\n\n" + more)
+    world.saved("a")
+    assert ("a", 2000) in process.brought
+    assert sum(isinstance(edit, PositionEdit) for edit in process.sent[-1].modules[0].edits) == 100
+    assert facts.names.cache_info().misses - known[0] < 5
+    assert facts.standings.cache_info().misses - known[1] < 5
+
+
+def test_preparing_waits_for_what_is_more_urgent(world):
+    world.join(1, "a", "b")
+    assert world.follower.prepare(lambda: True)
+    assert world.follower.prepare()
+    assert not world.follower.prepare()
 
 
 def test_a_process_that_has_loaded_a_file_under_another_name_meanwhile_gets_both(world):

@@ -51,6 +51,9 @@ DOUBTFUL: Final = frozenset({"BCP001", "BCP002", "BCP202"})
 #: A process that says only this runs something else than it was taken for.
 DIFFERS: Final = frozenset({"BCP502", "BCP503", "BCP504"})
 
+#: Seconds that a process may take to answer what is asked to save time later.
+IDLE_SECONDS: Final = 0.5
+
 #: Sites that a line names; more are counted.
 NAMED: Final = 4
 
@@ -96,6 +99,7 @@ class Follower:
         self._disk: dict[str, Content] = {}
         self._refused: set[str] = set()
         self._loaded: set[str] = set()
+        self._prepared: set[str] = set()
         self._workers: dict[Peer, Worker] = {}
         self._strangers: set[Interpreter] = set()
 
@@ -146,6 +150,26 @@ class Follower:
             self._voice.say(f"process {worker.pid} was brought to what is live")
         elif isinstance(reply, Refusal) and {one.code for one in errors(reply.diagnostics)} <= DIFFERS:
             worker.imports(self._disk)
+
+    def prepare(self, more: Callable[[], bool] = lambda: False) -> bool:
+        """Read what the processes have loaded, so that the first save of it takes no longer than others.
+
+        ``more`` tells, at every step, whether there is something else to do. Returns whether there may be more to read.
+        """
+        for worker, reply in asked(self._workers.values(), LoadedRequest(), IDLE_SECONDS).items():
+            if isinstance(reply, LoadedReply):
+                worker.says(reply)
+        files = {real(path): path for path in (*self._start, *self._disk)}
+        before = len(self._prepared)
+        for worker in self._workers.values():
+            level = worker.interpreter.optimization
+            for file in files.keys() & worker.modules.keys() - self._prepared:
+                content = self._seen(files[file])
+                source = _source(worker.modules[file][0], files[file], content or b"")
+                if any(more() for _ in builder.prepare(source, level)):
+                    return True
+                self._prepared.add(file)
+        return len(self._prepared) > before
 
     # --- saves -----------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ _NOBODY: Final = (
     " or start it as `bcpatch run FILE.py` or `bcpatch run -m MODULE`"
 )
 
+#: Seconds without an event after which sources are read that may be saved later.
+IDLE: Final = 0.5
+
 #: A second Ctrl-C within these seconds of another kills the application.
 TWICE: Final = 3.0
 
@@ -188,12 +191,16 @@ def _handle(
     locks = watch.git_locks(folders)
     settling = Settling(functools.partial(watch.is_git_at_work, locks))
     relays: dict[Peer, Channel] = {}
+    unprepared = False
     while True:
         wait = settling.wait(time.monotonic())
+        idle = wait is None and unprepared
         try:
-            event = events.get(timeout=wait) if wait != 0 else events.get_nowait()
+            event = events.get(timeout=IDLE if idle else wait) if wait != 0 else events.get_nowait()
         except queue.Empty:
-            if wait == 0:
+            if idle:
+                unprepared = _prepared(follower, events)
+            elif wait == 0:
                 batch = settling.take()
                 if len(batch.paths) > watch.MANY:
                     batch = batch._replace(paths=batch.paths.union(folders))
@@ -212,6 +219,7 @@ def _handle(
                 with contextlib.suppress(ChannelError):  # then it is reached by saves alone
                     relays[peer] = relay.open_channel(peer, functools.partial(_passed, peer, voice))
                 follower.joined(peer)
+                unprepared = True
             case Left(peer):
                 processes.pids.discard(peer.hello.pid)
                 follower.left(peer)
@@ -221,6 +229,15 @@ def _handle(
                 for channel in relays.values():
                     channel.close()
                 return
+
+
+def _prepared(follower: Follower, events: queue.SimpleQueue[Event]) -> bool:
+    """Use the time until the next event; returns whether there may be more to do."""
+    try:
+        return follower.prepare(lambda: not events.empty())
+    except Exception:
+        logger.exception("an error of bcpatch itself")
+        return False
 
 
 def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], voice: Voice) -> Verdict:

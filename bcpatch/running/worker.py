@@ -97,14 +97,14 @@ def _module(loaded: LoadedModule) -> Module:
     return Module(loaded.name, "/".join([*folders, os.path.basename(loaded.file)]))
 
 
-def asked(workers: Iterable[Worker], request: Request) -> dict[Worker, Reply]:
-    """What each worker answers to one request; `Failure` where it doesn't."""
-    return answers(dict.fromkeys(workers, request))
+def asked(workers: Iterable[Worker], request: Request, seconds: float = ANSWER_SECONDS) -> dict[Worker, Reply]:
+    """What each worker answers to one request within ``seconds``; `Failure` where it doesn't."""
+    return answers(dict.fromkeys(workers, request), seconds)
 
 
-def answers(requests: Mapping[Worker, Request]) -> dict[Worker, Reply]:
+def answers(requests: Mapping[Worker, Request], seconds: float = ANSWER_SECONDS) -> dict[Worker, Reply]:
     """What each worker answers to its request."""
-    answers = ask_each([(worker.peer, request) for worker, request in requests.items()], ANSWER_SECONDS)
+    answers = ask_each([(worker.peer, request) for worker, request in requests.items()], seconds)
     return {worker: answer.reply or Failure(answer.reason) for worker, answer in zip(requests, answers, strict=True)}
 
 
