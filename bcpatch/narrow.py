@@ -76,9 +76,18 @@ class _Version:
             not one.own.isdisjoint(wanted) for one in self.names
         )
 
+    @cached_property
+    def _parts(self) -> dict[tuple[range, Surroundings], Unit]:
+        return {}
+
     def between(self, stretch: range, around: Surroundings, ordinals: dict[str, int]) -> Unit:
-        """What stands in some neighbouring sections."""
-        return part(self.source, self.text, self.sections[stretch.start : stretch.stop], around, ordinals)
+        """What stands in some neighbouring sections. What differs from the last version may differ from the next."""
+        if (stretch, around) not in self._parts:
+            sections = self.sections[stretch.start : stretch.stop]
+            self._parts[stretch, around] = part(self.source, self.text, sections, around, ordinals)
+        unit = self._parts[stretch, around]
+        ordinals.update((one.site.qualname, one.site.ordinal + 1) for one in unit.functions)
+        return unit
 
     def standings(self, number: int, around: Surroundings) -> facts.Standings:
         """Where the definitions of one of the sections stand. Raises Untold."""

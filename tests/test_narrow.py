@@ -163,6 +163,15 @@ def test_several_places_are_compared_each_by_itself(change, policy):
     assert narrowly(new, old, policy) == wholly(new, old, policy)
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_one_edit_after_another_is_told_as_if_it_were_the_first(policy):
+    before = ABOVE + MIDDLE + BELOW
+    for one in (*NARROW, *reversed(NARROW)):
+        after = ABOVE + NARROW[one] + BELOW
+        assert narrowly(before, after, policy) == wholly(before, after, policy)
+        before = after
+
+
 def test_what_stands_between_two_changes_is_not_compiled(monkeypatch):
     old = ABOVE + MIDDLE + BELOW
     new = old.replace("json.dumps(a) + where", "json.dumps(b) + where").replace('"1"', '"2"')
