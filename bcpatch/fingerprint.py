@@ -136,7 +136,7 @@ def decode(code: Code, filename: str) -> CodeType:
         code.stacksize,
         code.flags,
         code.bytecode,
-        tuple(decode_constant(constant, filename) for constant in code.constants),
+        _decoded(code.constants, filename),
         code.names,
         code.varnames,
         filename,
@@ -164,14 +164,22 @@ def decode_constant(constant: Constant, filename: str) -> object:
         case Dots():
             return ...
         case Tuple(items):
-            return tuple(decode_constant(item, filename) for item in items)
+            return _decoded(items, filename)
         case FrozenSet(items):
-            return frozenset(decode_constant(item, filename) for item in items)
+            return frozenset(_decoded(items, filename))
         case Slice(start, stop, step):
-            return slice(*(decode_constant(part, filename) for part in (start, stop, step)))
+            return slice(*_decoded((start, stop, step), filename))
         case Code():
             return decode(constant, filename)
     return constant
+
+
+def _decoded(constants: tuple[Constant, ...], filename: str) -> tuple[object, ...]:
+    """The values of some constants; most are what they are."""
+    return tuple([one if type(one) in _PLAIN else decode_constant(one, filename) for one in constants])
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 # --- fingerprints -------------------------------------------------------------------
