@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from bcpatch.channels.protocol import Hello
 from bcpatch.cli.output import colour
 from bcpatch.diagnostics import RULES
 from bcpatch.model import (
@@ -39,8 +38,9 @@ from bcpatch.model import (
     ValueEdit,
 )
 
-if TYPE_CHECKING:  # the compiler is not needed to show what a process says
+if TYPE_CHECKING:  # neither the compiler nor the channels are needed to show what they say
     from bcpatch.audit import Commit, Summary, Verdict
+    from bcpatch.channels.protocol import Hello
 
 #: What a kind of edit changes.
 _KINDS: Final[dict[type[Edit], str]] = {
