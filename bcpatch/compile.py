@@ -87,7 +87,7 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     imports = list(_imports(old, new))
     removed = list(_unimported(old, new, policy, found))
     reimported = frozenset(edit.binding.name for edit in imports if edit.replaces is not None)
-    reimported |= {edit.name for edit in removed}
+    reimported |= {edit.name for edit in removed if not edit.stays}
     beyond = additions(old, new, reimported, optimization) if policy is Policy.LINKED else Found()
     found += beyond.diagnostics
     anew = Anew()
@@ -544,9 +544,10 @@ def _unimported(old: Unit, new: Unit, policy: Policy, found: list[Diagnostic]) -
         if name in still:
             continue
         hides = shape.has_stand_in(name, new.tree)
-        if hides and policy is Policy.LINKED:
-            yield RemovalEdit("", name)
-            continue
+        if policy is Policy.LINKED:
+            yield RemovalEdit("", name, stays=not hides)
+            if hides:
+                continue
         message = f"`{name}`, imported by line {statement.lineno} of the base, stays bound in the running module"
         said = finding("BCP215", message, new.place())
         found.append(msgspec.structs.replace(said, severity=Severity.ERROR, help=_HIDES) if hides else said)

@@ -288,6 +288,12 @@ RULES = {
             "module that took all names of another",
             "import the names that are used by name there, or restart the process",
         ),
+        Rule(
+            "BCP521",
+            "what was made before stays",
+            "make the objects anew, or bring them up to date in an update hook",
+            Severity.NOTE,
+        ),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),
@@ -307,6 +313,12 @@ RULES = {
             "BCP613",
             "module of another generation",
             "apply a patch from the text that it runs to the one that it shall run, or restart the process",
+        ),
+        Rule(
+            "BCP614",
+            "call that goes on with the old code",
+            "nothing to do if the call returns; if it never does, let its loop call a function for each turn",
+            Severity.NOTE,
         ),
     )
 }

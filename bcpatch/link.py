@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
-from typing import Literal
+from typing import Final, Literal
 
 from bcpatch import fingerprint, patchfile
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import (
     AdditionEdit,
     Code,
+    Edit,
     FunctionEdit,
     ImportEdit,
     Link,
@@ -28,6 +29,7 @@ from bcpatch.model import (
     Policy,
     PositionEdit,
     ProgramEdit,
+    RemovalEdit,
     Site,
 )
 from bcpatch.process import arrivals, branches, sources
@@ -96,7 +98,8 @@ def link(
     found += _names(patch, modules)
     for module in modules:
         found += _program(module)
-        found += obstacles(module)
+        found += _made_before(module)
+        found += obstacles(module, history)
     located = locate(modules, history, heap=scan == "heap", positions=refresh_positions)
     found += located.found
     if errors(found):
@@ -153,6 +156,34 @@ def _program(module: LinkedModule) -> Iterator[Diagnostic]:
         if isinstance(edit, ProgramEdit) and module.object.__name__ == "__main__":
             message = 'this process has run what `if __name__ == "__main__":` guards, and that is changed'
             yield finding("BCP208", message, Place(module.file, edit.line))
+
+
+_MAKES: Final = {"__init__": "instances", "__new__": "instances", "__init_subclass__": "subclasses"}
+
+
+def _made_before(module: LinkedModule) -> Iterator[Diagnostic]:
+    """What the old code of a class has made, and the new code would have made otherwise."""
+    for edit in module.part.edits:
+        owner, names, line = _methods(edit)
+        for name in names:
+            if owner and name in _MAKES:
+                message = f"{_MAKES[name]} of `{owner}` that exist stay as the `{name}` of before made them"
+                site = edit.site if isinstance(edit, FunctionEdit) else None
+                yield finding("BCP521", message, Place(module.file, line), site=site)
+
+
+def _methods(edit: Edit) -> tuple[str, tuple[str, ...], int]:
+    """The class, the names and the line of methods that an edit adds, changes or removes."""
+    match edit:
+        case FunctionEdit(site=site):
+            same = edit.replaces == edit.brings and not any(one.changed for one in (*edit.positional, *edit.keywords))
+            owner, _, name = site.qualname.rpartition(".")
+            return owner, () if same else (name,), edit.code.first_line
+        case AdditionEdit(owner=owner, names=names, line=line):
+            return owner, names, line
+        case RemovalEdit(owner=owner, name=name):
+            return owner, (name,), 0
+    return "", (), 0
 
 
 # --- modules that are not there, or not yet -------------------------------------------------

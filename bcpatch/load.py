@@ -20,6 +20,7 @@ from bcpatch.apply import rollback as back
 from bcpatch.diagnostics import Diagnostic, Refused, errors, finding
 from bcpatch.exchange import hooks
 from bcpatch.exchange.hooks import Update
+from bcpatch.exchange.standing import left_behind
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.link import Plan, link
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
@@ -105,7 +106,7 @@ def _applied(patch: Patch, history: History, pinned: Policy | None, scan: str, h
     touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
     hooks.before(update, touched)
     done = swap(plan, history, **how)
-    generation = _noted(done, hooks.after(update, touched))
+    generation = _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
     history.records[done.number] = replace(history.records[done.number], generation=generation)
     return generation
 
@@ -119,7 +120,8 @@ def _rolled_back(history: History, to: int | None) -> Generation:
     update = Update("before", number, history.current, sites, rollback=True)
     touched = _namespaces(records)
     hooks.before(update, touched)
-    return _noted(back(history, number), hooks.after(update, touched))
+    done = back(history, number)
+    return _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
 
 
 def _rehearsed(patch: Patch, history: History, pinned: Policy | None, scan: str) -> Rehearsal:

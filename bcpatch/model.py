@@ -320,10 +320,14 @@ class ValueEdit(Noun, frozen=True, tag="value"):
 
 
 class RemovalEdit(Noun, frozen=True, tag="removal"):
-    """A name that the module or a class no longer binds, and that is deleted in the swap."""
+    """A name that the module or a class no longer binds, and that is deleted in the swap.
+
+    A name of the module that ``stays`` is left bound, for those who hold on to it; a later patch may bind it anew.
+    """
 
     owner: str
     name: str
+    stays: bool = False
 
 
 class ProgramEdit(Noun, frozen=True, tag="program"):

@@ -452,6 +452,56 @@ def test_modules_that_come_after_their_patch(shop, folder, monkeypatch):
         assert (refused.returncode, "BCP613" in refused.stderr, "shop.late" in refused.stderr) == (1, True, True)
 
 
+WAITING = """
+import threading
+
+class Cart:
+    def __init__(self):
+        self.total = 0
+
+def serve(entered):
+    entered.set()
+    return threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_an_apply_leaves_as_it_was_is_said(form, shop, folder, monkeypatch):
+    """Instances that exist, and a call that never returns."""
+    (shop / "wait.py").write_text(WAITING)
+    (shop / "new").mkdir()
+    changed = WAITING.replace("total = 0", "total = 1").replace("return threading", "raise threading")
+    (shop / "new" / "wait.py").write_text(changed)
+    clean(bcpatch("build", "new/wait.py", "--base", "wait.py", "--policy", "linked", "-o", "1.patch", cwd=shop))
+    monkeypatch.chdir(shop)
+    script = """
+        import sys, threading
+        sys.path.insert(0, "")
+        import wait
+        from bcpatch import runtime
+        runtime.loop()
+        entered = threading.Event()
+        threading.Thread(target=wait.serve, args=(entered,), name="waiter", daemon=True).start()
+        entered.wait()
+        print("open", flush=True)
+        sys.stdin.read()
+    """
+    with running(script) as process:
+        assert process.hear() == "open"
+        done = clean(bcpatch("apply", "1.patch", str(process.pid), "--format", form, cwd=shop))
+    assert done.returncode == 0
+    if form == "json":
+        found = {one["code"]: (one["severity"], one["site"], one["line"]) for one in json.loads(done.stdout)}
+        assert found == {
+            "BCP521": ("note", "wait:Cart.__init__", 5),
+            "BCP614": ("note", "wait:serve", 10),
+        }
+    else:
+        assert "wait.py:5: BCP521 note" in done.stderr
+        assert "wait.py:10: BCP614 note" in done.stderr
+        assert "thread waiter is inside `serve`" in done.stderr
+
+
 def _row(status: str, name: str) -> list[str]:
     """A module, and what the table of modules says of its import."""
     line = next(one for one in status.splitlines() if one.startswith(name) and ":" not in one)

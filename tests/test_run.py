@@ -104,6 +104,16 @@ def asked(running: Started, word: str) -> str:
 
 
 class TestSaves:
+    def test_what_a_save_leaves_as_it_was_is_said(self, project):
+        with run("--policy", "linked", "app.py", cwd=project) as running:
+            running.hear(r"process (\d+) takes patches", "ready")
+            edit(project / "lib.py", "self.count = 0", "self.count = 5")
+            running.hear("BCP521", "instances of `Words` that exist stay")
+            edit(project / "app.py", 'print("over", flush=True)', 'print("end", flush=True)')
+            running.hear("BCP614", "thread MainThread is inside `main`")
+            running.say("word")
+            assert running.hear(r"^\w+ word \d+$")[0] == "old word 1"
+
     def test_an_edit_goes_live_and_keeps_the_state_and_undoing_it_brings_the_old_code_back(self, running, project):
         assert asked(running, "a") == "old a 1"
         edit(project / "lib.py", OLD, NEW)

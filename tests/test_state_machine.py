@@ -284,8 +284,6 @@ class Machine(RuleBasedStateMachine):
         allowed: set[str] = {"BCP610"}
         if held or readers or self.begun:
             allowed |= {"BCP611"}  # a first `super()` takes a new function, which nobody else may hold
-        if self.policy == "linked":
-            allowed |= {"BCP513"}  # a function that was removed stays bound, and can't be added again
         if quiet:
             allowed |= {"BCP601", "BCP611"} if readers or self.begun else set()
         self.functions = [self.live.plain, self.live.Thing.method] if held else []

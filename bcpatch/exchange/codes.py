@@ -17,7 +17,7 @@ from bcpatch.model import Code, PositionEdit, Positions, Site
 from bcpatch.process import sources
 from bcpatch.process.history import Arrival, Cache, History, SiteChange, Step, Target
 from bcpatch.process.locate import LinkedModule, LinkedSite
-from bcpatch.process.swap import Change, Kind, Row, Slot, held
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -31,7 +31,7 @@ class Prepared:
     real files behind such names, ``steps`` what becomes of what real files show. ``sole`` are objects that
     give way, and that nobody but their namespace may hold.
     ``caches`` hold results of functions that change, ``loose`` are the stores into closures.
-    ``early`` are stores into new names, made already: `undo` takes them back. ``came`` are modules
+    ``early`` are stores into names that no running text has, made already: `undo` takes them back. ``came`` are modules
     of the patch that it has imported.
     """
 
@@ -50,9 +50,12 @@ class Prepared:
     came: list[Arrival] = field(default_factory=list)
 
     def undo(self) -> None:
-        """Leave nothing behind: unbind the new names."""
+        """Leave nothing behind: unbind the new names, and give those that were left bound what they had."""
         for change in reversed(self.early):
-            change.slot.owner.pop(change.slot.name, None)
+            if change.old is ABSENT:
+                change.slot.owner.pop(change.slot.name, None)
+            elif change.old is not change.new:
+                change.slot.owner[change.slot.name] = change.old
 
 
 def change(ready: Prepared, slot: Slot, new: object) -> None:

@@ -52,12 +52,24 @@ def replacement(
 
 
 def sole_objects(old: object, new: object) -> tuple[object, ...]:
-    """What nobody but its slot may hold when ``old`` gives way to ``new`` there."""
-    if type(old) is not type(new):
-        return ()
-    before, after = parts_of(old), parts_of(new)
-    given_up = [one for one, other in zip(before, after, strict=True) if one is not other and one and other]
+    """What nobody but its slot may hold when ``old`` gives way to ``new`` there: functions that give way to twins."""
+    given_up = [one for one, _ in twins_in(old, new)]
     return tuple({id(one): one for one in (*given_up, old)}.values()) if given_up else ()
+
+
+def twins_in(old: object, new: object) -> list[tuple[FunctionType, FunctionType]]:
+    """The functions of a value that gives way to another, each with the twin that goes on in its place.
+
+    A function that gives way to something that has its name only, as when an import changes, has none.
+    """
+    if type(old) is not type(new):
+        return []
+    pairs = zip(parts_of(old), parts_of(new), strict=True)
+    return [(one, other) for one, other in pairs if one and other and one is not other and _are_twins(one, other)]
+
+
+def _are_twins(one: FunctionType, other: FunctionType) -> bool:
+    return one.__dict__ is other.__dict__
 
 
 def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:

@@ -18,12 +18,12 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
 from bcpatch.exchange import instant, lines
 from bcpatch.exchange.prepare import closure_changes
-from bcpatch.exchange.replace import sole_objects
+from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, nested
 from bcpatch.process.history import Generation, History, Record
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
-from bcpatch.process.objects import functions_in, is_module, namespace_of
+from bcpatch.process.objects import is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
@@ -99,8 +99,7 @@ def _function_and_code(change: Change) -> tuple[FunctionType | None, CodeType | 
     """The function that gives its code up, and the code that comes."""
     if change.slot.name == "__code__" and isinstance(change.new, CodeType):
         return change.slot.owner, change.new
-    old, new = (functions_in(one) for one in (change.old, change.new))
-    return next(((a, b.__code__) for a, b in zip(old, new, strict=False) if a is not b), (None, None))
+    return next(((old, new.__code__) for old, new in twins_in(change.old, change.new)), (None, None))
 
 
 def _edit(site: Site, old: CodeType, new: CodeType) -> FunctionEdit:

@@ -19,6 +19,7 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
 from bcpatch.process import classes, importers, stars
+from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule
 from bcpatch.process.objects import class_namespace, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
@@ -33,8 +34,9 @@ class Brought:
     """What additions come to.
 
     ``changes`` are stores of the swap, ``early`` stores that are made already and must be
-    undone if the patch does not go live. ``values`` are names that the swap rebinds; ``rebound``
-    tells of each in a module the old and the new value, ``reset`` of those in classes.
+    undone if the patch does not go live: of names that no text has which runs now, new or left by
+    a removal. ``values`` are names that the swap rebinds; ``rebound`` tells of each in a module the
+    old and the new value, ``reset`` of those in classes.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -59,19 +61,24 @@ class Brought:
         self.changes.append(Change(slot, held(slot), value))
         self.pending(owner)[name] = value
 
-    def bind(self, module: LinkedModule, name: str, value: object) -> None:
-        """Bind a module's name: at once where it is new, in the swap where something may read it."""
+    def bind(self, module: LinkedModule, name: str, value: object, *, is_added: bool = False) -> None:
+        """Bind a module's name: at once where it is new, in the swap where something may read it.
+
+        One that ``is_added`` is new to the text that runs, even if a removal has left it bound.
+        """
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
         old = held(slot)
         if old is value:
             return
         change = Change(slot, old, value)
-        if old is ABSENT:
+        if old is ABSENT or is_added:
             namespace_of(module.object)[name] = value
             self.early.append(change)
+        else:
+            self.changes.append(change)
+            self.pending(module.object)[name] = value
+        if old is ABSENT:
             return
-        self.changes.append(change)
-        self.pending(module.object)[name] = value
         self.rebound.append((module.object, name, old, value))
 
     def in_importers(self) -> list[Change]:
@@ -106,7 +113,7 @@ class Brought:
 # --- what can be known before anything runs ------------------------------------------------
 
 
-def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
+def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
     """Why additions, values and removals of a module can't be made in this process."""
     for edit in module.part.edits:
         if isinstance(edit, AnnotationsEdit) and edit.qualname:
@@ -118,9 +125,8 @@ def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:
-            if isinstance(edit, AdditionEdit) and not edit.extends and _there(edit, namespace_of(module.object)):
-                message = f"`{module.object.__name__}.{_there(edit, namespace_of(module.object))}` is there already"
-                yield finding("BCP513", message, Place(module.file, edit.line))
+            if isinstance(edit, AdditionEdit) and not edit.extends:
+                yield from _bound_by_others(module, edit, history)
             continue
         owner = owner_of(module, edit.owner)
         line = 0 if isinstance(edit, RemovalEdit) else edit.line
@@ -128,8 +134,7 @@ def obstacles(module: LinkedModule) -> Iterator[Diagnostic]:
         if owner is None:
             yield finding("BCP502", f"{module.object.__name__} holds no class {edit.owner}", place)
         elif isinstance(edit, AdditionEdit) and not edit.extends and _there(edit, class_namespace(owner)):
-            message = f"`{edit.owner}.{_there(edit, class_namespace(owner))}` is there already"
-            yield finding("BCP513", message, place)
+            yield finding("BCP513", f"`{edit.owner}.{_there(edit, class_namespace(owner))}` is there already", place)
         else:
             names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
             reason = classes.reader_of_methods(owner, names)
@@ -148,6 +153,17 @@ def owner_of(module: LinkedModule, qualname: str) -> type | None:
         if not isinstance(found, type):
             return None
     return found if isinstance(found, type) else None
+
+
+def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History) -> Iterator[Diagnostic]:
+    """Names to be added that hold something already, unless it is what generations bound, and a removal left."""
+    for name in edit.names:
+        slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
+        there, place = held(slot), Place(module.file, edit.line)
+        if there is not ABSENT and there is not history.bound(slot):
+            yield finding("BCP513", f"`{module.object.__name__}.{name}` is there already", place)
+        elif isinstance(there, type):
+            yield finding("BCP521", f"instances of the `{name}` that was removed before stay instances of that", place)
 
 
 def _there(edit: AdditionEdit, space: Mapping[str, object]) -> str | None:
@@ -173,7 +189,7 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
     what = f"an addition to {edit.owner or module.object.__name__}"
     place = Place(module.file, edit.line)
     if not edit.owner:
-        scratch = _ModuleNamespace(module, edit.names, brought)
+        scratch = _ModuleNamespace(module, edit, brought)
         run(what, place, None, exec, code, namespace_of(module.object), scratch)
         return
     owner = owner_of(module, edit.owner)
@@ -201,14 +217,14 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
 class _ModuleNamespace(dict[str, object]):
     """Where added statements of a module store: what they define is bound as soon as it is there."""
 
-    def __init__(self, module: LinkedModule, names: tuple[str, ...], to: Brought) -> None:
+    def __init__(self, module: LinkedModule, edit: AdditionEdit, to: Brought) -> None:
         super().__init__(to.pending(module.object))
-        self._module, self._names, self._to = module, names, to
+        self._module, self._edit, self._to = module, edit, to
 
     def __setitem__(self, name: str, value: object) -> None:
         super().__setitem__(name, value)
-        if name in self._names:
-            self._to.bind(self._module, name, value)
+        if name in self._edit.names:
+            self._to.bind(self._module, name, value, is_added=not self._edit.extends)
 
 
 class _ClassNamespace(dict[str, Any]):
@@ -312,7 +328,7 @@ def same(one: object, other: object) -> bool:
 
 
 def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
-    """Delete a name in the swap, where it still is there."""
+    """Delete a name in the swap, where it still is there, or take down what it is left with."""
     if edit.owner:
         owner = owner_of(module, edit.owner)
         assert owner is not None
@@ -320,7 +336,11 @@ def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
     else:
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
     old = held(slot)
-    if old is not ABSENT:
+    if old is ABSENT:
+        return
+    if edit.stays:
+        brought.early.append(Change(slot, old, old))
+    else:
         brought.changes.append(Change(slot, old, ABSENT))
         if not edit.owner:
             brought.deleted.add((id(module.object), edit.name))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from bcpatch.diagnostics import Diagnostic, Refused, finding
 from bcpatch.model import GenerationStatus, Module, Policy, Site, Splice
 from bcpatch.process.objects import functions_in
-from bcpatch.process.swap import Change, Kind, Row, Slot, held
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +323,14 @@ class History:
                 if all(function is not one for one in present):
                     aside[id(function)] = function
         return aside
+
+    def bound(self, slot: Slot) -> object:
+        """What the generations up to the current one last bound a name to, or left it bound to; else ABSENT."""
+        for record in reversed(self.lineage(self.current)):
+            for change in self.changes_of(record):
+                if change.slot.key == slot.key:
+                    return change.new
+        return ABSENT
 
     def named_slots(self) -> set[tuple[Kind, int, str]]:
         """Keys of the names in namespaces that any generation has set."""

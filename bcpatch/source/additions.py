@@ -431,6 +431,8 @@ def _remove(name: str, some: Sequence[Binding], at: _Place, found: Found) -> Non
     elif shape.has_stand_in(name, at.new.tree) and not rebound:
         found.edits.append(RemovalEdit("", name))
     elif not rebound:
+        if not at.is_branch:
+            found.edits.append(RemovalEdit("", name, stays=True))
         found.diagnostics.append(
             finding("BCP216", f"`{name}` stays bound in the running module", at.old.place(some[-1].statement))
         )

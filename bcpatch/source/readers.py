@@ -34,9 +34,7 @@ def stale(
     """
     if not (names or attributes or added):
         return
-    for statement, owner in _statements(new.tree.body, ""):
-        if handles(statement):
-            continue
+    for statement, owner in _statements(new.tree.body, "", handles):
         nodes = [node for node in _own(statement, new) if id(node) not in anew]
         read = _name(nodes, names) or _attribute(nodes, attributes) or _hidden(nodes, owner, added)
         if read is None and not isinstance(statement, ast.ClassDef):
@@ -48,14 +46,19 @@ def stale(
             yield finding("BCP210", message, new.place(statement))
 
 
-def _statements(body: Iterable[ast.stmt], owner: str) -> Iterator[tuple[ast.stmt, str]]:
-    """The statements that import executes, each with the class that it stands in, outer ones before inner ones."""
+def _statements(
+    body: Iterable[ast.stmt], owner: str, handles: Callable[[ast.stmt], bool]
+) -> Iterator[tuple[ast.stmt, str]]:
+    """The statements that import executed, each with the class that it stands in, outer ones before inner ones.
+
+    What is in one that changes itself, as a class that is added, is left out with it.
+    """
     for statement in body:
-        if isinstance(statement, ast.If) and shape.is_main_guard(statement.test):
+        if handles(statement) or (isinstance(statement, ast.If) and shape.is_main_guard(statement.test)):
             continue
         yield statement, owner
         if isinstance(statement, ast.ClassDef):
-            yield from _statements(statement.body, f"{owner}.{statement.name}".lstrip("."))
+            yield from _statements(statement.body, f"{owner}.{statement.name}".lstrip("."), handles)
 
 
 def _own(statement: ast.stmt, unit: Unit) -> Iterator[ast.AST]:
