@@ -8,9 +8,10 @@ it refuses, and leaves the process as it was.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from types import CodeType
 from typing import Final
 
+from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
@@ -20,7 +21,8 @@ from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
 from bcpatch.process.arrivals import imported_early
-from bcpatch.process.history import Generation, History, Record
+from bcpatch.process.history import History, Own
+from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Change
 
 _HURRY: Final = 0.02
@@ -94,9 +96,9 @@ def _swap(
     fresh = renewed(plan.sites, ready.changes, ready.targets, history, own)
     counted = set(map(id, ready.changes))
     more = {id(change): change for change in (*fresh.changes, *fresh.remembered, *fresh.verified)}
-    own += held_by(change for key, change in more.items() if key not in counted)
+    own.update(held_by(change for key, change in more.items() if key not in counted))
     own.update(map(id, fresh.sole))
-    own.update(id(row[1]) for row in fresh.along)
+    own.update(id(old) for old, _ in fresh.renewals)
     for way in (fresh, plain) if fresh.sole else (plain,):
         record = Record(
             generation,
@@ -106,17 +108,18 @@ def _swap(
             versions=plan.versions,
             steps=ready.steps,
         )
+        entry = history.remember(record, ready.codes, way.renewals)
         wanted = Swap(
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),
-            own=own,
+            own=own.with_more(map(id, entry.held)),
             caches=record.caches,
             along=(
                 *ready.texts,
                 (history.files.update, ready.files),
                 *way.along,
                 (history.arrivals.extend, ready.came),
-                *history.remember(record, ready.codes),
+                *entry.rows,
             ),
             certain=certain,
             still=plan.still if consistency == "quiescent" else (),
@@ -127,7 +130,9 @@ def _swap(
             make(wanted, timeout)
         elif not made(wanted, _HURRY):
             continue
-        history.versions.update((one, one) for one in plan.versions)
+        for change in record.changes:
+            if isinstance(change.old, CodeType):
+                fingerprint.forget(change.old)
         return generation
     raise AssertionError("the plain way returns or raises")
 
@@ -139,12 +144,12 @@ def _imports(plan: Plan, ready: Prepared) -> tuple[Change, ...]:
     return tuple(Change(slot, value, value) for slot, value in values)
 
 
-def _own_references(plan: Plan, ready: Prepared, history: History) -> Counter[int]:
-    """How often the data of this apply, and the history, refer to each object, by id.
+def _own_references(plan: Plan, ready: Prepared, history: History) -> Own:
+    """How often the history, and the data of this apply, refer to each object, by id.
 
     A proof that nobody else holds an object has to leave these out.
     """
-    own = history.own_references()
+    own = Own(history)
     for site in plan.sites:
         own.update(map(id, site.functions))
         own.update(id(closure.function) for closure in site.closures)
@@ -154,4 +159,5 @@ def _own_references(plan: Plan, ready: Prepared, history: History) -> Counter[in
     own.update(id(one.store) for one in plan.still)
     for store in ready.codes.values():
         own.update(map(id, store.values()))
-    return own + held_by((*ready.changes, *ready.loose))
+    own.update(held_by((*ready.changes, *ready.loose)))
+    return own

@@ -140,8 +140,8 @@ def decode(code: Code, filename: str) -> CodeType:
         code.names,
         code.varnames,
         filename,
-        code.name,
-        code.qualname,
+        sys.intern(code.name),
+        sys.intern(code.qualname),
         code.first_line,
         code.line_table,
         code.exception_table,
@@ -196,12 +196,24 @@ def of(code: CodeType) -> str:
     if known is not None and known[0]() is code:
         return known[1]
     found = digest(encode(code))
-    key = id(code)
-    _fingerprints[key] = weakref.ref(code, functools.partial(_forget, key)), found
+    know(code, found)
     return found
 
 
-def _forget(key: int, reference: weakref.ref[CodeType]) -> None:
+def know(code: CodeType, print_: str) -> None:
+    """Note the fingerprint of a code object that was made of fields."""
+    key = id(code)
+    _fingerprints[key] = weakref.ref(code, functools.partial(_gone, key)), print_
+
+
+def forget(code: CodeType) -> None:
+    """Note no longer the fingerprint of a code object that goes on to live and is hardly asked for again."""
+    known = _fingerprints.get(id(code))
+    if known is not None:
+        _gone(id(code), known[0])
+
+
+def _gone(key: int, reference: weakref.ref[CodeType]) -> None:
     known = _fingerprints.get(key)
     if known is not None and known[0] is reference:
         del _fingerprints[key]

@@ -34,9 +34,10 @@ from bcpatch.model import (
 )
 from bcpatch.process import arrivals, branches, sources
 from bcpatch.process.bring import obstacles
-from bcpatch.process.history import History, Version
+from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule, LinkedSite, Still, locate
 from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
 
 
@@ -83,7 +84,7 @@ def link(
     for part in patch.modules:
         linked, said = _linked(part, history, refresh_positions)
         found += said
-        version = _version(part, patch.policy, linked, history)
+        version = _version(part, patch.policy, linked)
         versions.append(version)
         half = list(_half_imported(linked))
         if half:
@@ -209,10 +210,9 @@ def _linked(
     return linked, found
 
 
-def _version(part: ModulePatch, policy: Policy, linked: Sequence[LinkedModule], history: History) -> Version:
+def _version(part: ModulePatch, policy: Policy, linked: Sequence[LinkedModule]) -> Version:
     is_on_disk = bool(linked) and all(one.on_disk or sources.is_on_disk(one.object, part.source) for one in linked)
-    version = arrivals.version(part, policy, is_on_disk=is_on_disk)
-    return history.versions.get(version, version)
+    return arrivals.version(part, policy, is_on_disk=is_on_disk)
 
 
 def _half_imported(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:

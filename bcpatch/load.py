@@ -8,7 +8,7 @@ was compiled by, the patch that came before it, the policy that the process is p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from traceback import clear_frames
@@ -24,7 +24,8 @@ from bcpatch.exchange.standing import left_behind
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.link import Plan, link
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
-from bcpatch.process.history import Generation, History, Record
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Kind
 from bcpatch.verify import verify
 
@@ -107,18 +108,17 @@ def _applied(patch: Patch, history: History, pinned: Policy | None, scan: str, h
     hooks.before(update, touched)
     done = swap(plan, history, **how)
     generation = _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
-    history.records[done.number] = replace(history.records[done.number], generation=generation)
+    if generation.notes != done.notes:
+        history.records.note(done.number, generation.notes)
     return generation
 
 
 def _rolled_back(history: History, to: int | None) -> Generation:
-    number = history.records[history.current].generation.parent if to is None and history.current else to
+    number = history.records.parent(history.current) if to is None and history.current else to
     if number is None or not 0 <= number < len(history.records):
         return back(history, to)  # it refuses, with the reason
-    records = history.between(number)
-    sites = tuple(dict.fromkeys(change.site for record in records for change in record.generation.sites))
+    sites, touched = _touched(history.way(number).records)
     update = Update("before", number, history.current, sites, rollback=True)
-    touched = _namespaces(records)
     hooks.before(update, touched)
     done = back(history, number)
     return _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
@@ -144,7 +144,7 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
         yield finding("BCP405", f"built by {built}, this process is {here}")
     elif built.optimization != here.optimization:
         yield finding("BCP406", f"built by {built}, this process is {here}")
-    last = history.generations[history.current].patch
+    last = history.records[history.current].generation.patch
     if patch.parent is not None and patch.parent != last:
         running = f"generation {history.current} came with {last}" if last else "no patch is applied here"
         yield finding("BCP407", f"it follows the patch {patch.parent}; {running}")
@@ -160,11 +160,12 @@ def _means_something(part: ModulePatch) -> bool:
     return any(not isinstance(edit, (PositionEdit, ClassPositionEdit)) for edit in part.edits)
 
 
-def _namespaces(records: Iterable[Record]) -> list[Mapping[str, Any]]:
-    """The modules that these records changed something of."""
+def _touched(records: Sequence[Record]) -> tuple[tuple[Site, ...], list[Mapping[str, Any]]]:
+    """The sites that these records changed, and the modules that they changed something of."""
+    sites = dict.fromkeys(change.site for record in records for change in record.generation.sites)
     found = [target.function.__globals__ for record in records for target in record.targets]
     found += [one.slot.owner for record in records for one in record.changes if one.slot.kind is Kind.NAMESPACE]
-    return list({id(namespace): namespace for namespace in found}.values())
+    return tuple(sites), list({id(namespace): namespace for namespace in found}.values())
 
 
 def _noted(generation: Generation, found: tuple[Diagnostic, ...]) -> Generation:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bcpatch.load import Source
     from bcpatch.loops import Loop
     from bcpatch.model import Status
-    from bcpatch.process.history import Generation
+    from bcpatch.process.records import Generation
 
 __all__ = ["apply", "at", "generations", "loop", "on_update", "rollback", "status"]
 

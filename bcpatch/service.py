@@ -34,7 +34,8 @@ from bcpatch.channels.protocol import (
 from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.model import Policy, Status
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation
 from bcpatch.process.sources import file_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def loaded() -> LoadedReply:
         for name, module in sys.modules.copy().items()
         if type(module) is ModuleType and (file := file_of(module))
     ]
-    return LoadedReply(history.current, history.generations[history.current].patch, tuple(modules))
+    return LoadedReply(history.current, history.records[history.current].generation.patch, tuple(modules))
 
 
 def apply(

@@ -16,7 +16,8 @@ from bcpatch.diagnostics import Refused
 from bcpatch.model import Module, Patch, Policy, Presence
 from bcpatch.process import arrivals
 from bcpatch.process.arrivals import Finder
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation
 from bcpatch.source.outline import Source
 
 A = """

@@ -227,7 +227,7 @@ def test_the_text_of_a_loaded_module_is_not_kept_where_its_file_has_it(world: Wo
     module = world.get("pa")
     world.write(pa=NEW_A)
     world.apply({"pa": A}, {"pa": NEW_A})
-    assert [one.source for one in world.history.versions] == [None]
+    assert [one.source for record in world.history.records for one in record.versions] == [None]
     importlib.reload(module)
     assert module.value() == 2
     world.write(pa=A)

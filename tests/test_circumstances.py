@@ -18,7 +18,7 @@ from bcpatch import load, pythons
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import flights
 from bcpatch.process.accounting import Walk, account
-from bcpatch.process.history import History
+from bcpatch.process.history import History, Own
 from bcpatch.process.objects import everything
 
 TEXT = "def f(a=1):\n    return 'old', a\n\ndef g():\n    return 'old'\n"
@@ -322,7 +322,7 @@ def test_tuples_that_other_threads_are_building_stay_theirs(look: str, tmp_path:
                 walk = Walk(frozenset(), frozenset())
                 if look == "heap":
                     walk.add(everything())
-                account([live.plain.__code__], walk, {})
+                account([live.plain.__code__], walk, Own(History()))
         finally:
             stop.set()
             sys.setswitchinterval(interval)

@@ -19,7 +19,8 @@ from bcpatch import load
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import instant, prepare
 from bcpatch.model import Policy, Presence
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation
 from bcpatch.verify import verify
 
 __all__ = ["world"]

@@ -12,7 +12,8 @@ import worlds
 
 from bcpatch import apply
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation
 
 TREE = """
 def outer(n):

@@ -114,8 +114,8 @@ def states_by_id(history: History, functions: Sequence[FunctionType]) -> set[tup
     slots = [Slot(Kind.ATTRIBUTE, function, name) for function in functions for name in ATTRIBUTES]
     found = set()
     for number in range(len(history.records)):
-        values = history.values(number)
-        found.add(tuple(id(values[one.key][1] if one.key in values else swap.held(one)) for one in slots))
+        turned = history.turned(number)
+        found.add(tuple(id(turned[one.key].new if one.key in turned else swap.held(one)) for one in slots))
     return found
 
 

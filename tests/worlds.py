@@ -19,7 +19,8 @@ from bcpatch.apply import apply
 from bcpatch.diagnostics import Refused, errors
 from bcpatch.link import Plan, link
 from bcpatch.model import Import, Module, ModulePatch, Patch, Policy
-from bcpatch.process.history import Generation, History
+from bcpatch.process.history import History
+from bcpatch.process.records import Generation
 from bcpatch.source.outline import Source, outline
 
 

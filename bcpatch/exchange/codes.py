@@ -15,8 +15,9 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.model import Code, PositionEdit, Positions, Site
 from bcpatch.process import sources
-from bcpatch.process.history import Arrival, Cache, History, SiteChange, Step, Target
+from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.records import Arrival, Cache, SiteChange, Step, Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()
@@ -39,7 +40,7 @@ class Prepared:
     targets: list[Target] = field(default_factory=list)
     sites: list[SiteChange] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
-    codes: dict[Site, dict[str, CodeType]] = field(default_factory=dict)
+    codes: dict[Site, dict[bytes, CodeType]] = field(default_factory=dict)
     texts: list[Row] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
@@ -68,28 +69,28 @@ def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> 
     """The code object of a patch: the very one that an earlier generation brought, where one did."""
     filename = filename_of(site, ready, history)
     key = _key(fields, filename)
-    stores = (history.codes.get(site.edit.site, {}), ready.codes.setdefault(site.edit.site, {}))
-    for store in stores:
-        if key in store:
-            return store[key]
-    code = fingerprint.decode(fields, filename)
-    stores[1][key] = code
+    brought = ready.codes.setdefault(site.edit.site, {})
+    code = history.code(site.edit.site, key) or brought.get(key)
+    if code is None:
+        code = brought[key] = fingerprint.decode(fields, filename)
+    fingerprint.know(code, fingerprint.digest(fields))
     return code
 
 
 def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
     """Let a code object that is replaced be found again when a later patch brings it back."""
-    _keep(site, code, fingerprint.encode(code), history, ready)
+    if not history.keeps(code):  # else a patch brought it, or another one has replaced it before
+        _keep(site, code, fingerprint.encode(code), history, ready)
 
 
 def _keep(site: Site, code: CodeType, fields: Code, history: History, ready: Prepared) -> None:
     key = _key(fields, code.co_filename)
-    if key not in history.codes.get(site, {}):
+    if history.code(site, key) is None:
         ready.codes.setdefault(site, {}).setdefault(key, code)
 
 
-def _key(fields: Code, filename: str) -> str:
-    return fingerprint.blake(_encoder.encode((fields, filename)))
+def _key(fields: Code, filename: str) -> bytes:
+    return bytes.fromhex(fingerprint.blake(_encoder.encode((fields, filename))))
 
 
 def filename_of(site: LinkedSite, ready: Prepared, history: History) -> str:
@@ -125,11 +126,11 @@ def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepa
         filename = filename_of(site, ready, history)
         key = _key(_placed(fields, edit.positions), filename)
         _keep(edit.site, running, fields, history, ready)
-        known = history.codes.get(edit.site, {})
+        known = history.code(edit.site, key)
         brought = ready.codes.setdefault(edit.site, {})
-        moved = known.get(key) or brought.get(key) or _moved(running, edit.positions, filename)
+        moved = known or brought.get(key) or _moved(running, edit.positions, filename)
         if moved is not running:
-            if key not in known:
+            if known is None:
                 brought[key] = moved
             change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
             ready.targets.append(Target(function, edit.site))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType
@@ -17,8 +16,9 @@ from typing import Any, Final
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.exchange import flights
 from bcpatch.process import classes, guards, swap
-from bcpatch.process.history import Cache
+from bcpatch.process.history import Own
 from bcpatch.process.locate import Still
+from bcpatch.process.records import Cache
 from bcpatch.process.swap import Change, Kind, Slot
 
 _FRESH_GIL: Final = 1e-5
@@ -31,9 +31,9 @@ _PAUSE: Final = 0.0005
 """Seconds between two looks at them."""
 
 
-def held_by(changes: Iterable[Change]) -> Counter[int]:
-    """How often changes refer to each object, by id."""
-    return Counter(id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
+def held_by(changes: Iterable[Change]) -> Iterator[int]:
+    """The ids of what changes refer to, each as often as they do."""
+    return (id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
 
 
 def certainty(changes: Sequence[Change], required: bool) -> bool:
@@ -63,7 +63,7 @@ class Swap:
 
     changes: tuple[Change, ...]
     sole: tuple[object, ...]
-    own: Counter[int]
+    own: Own
     caches: tuple[Cache, ...]
     along: tuple[swap.Row, ...]
     certain: bool
@@ -87,7 +87,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
-    own = wanted.own + Counter(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
+    own = wanted.own.with_more(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
     clear += classes.forgotten_answers(wanted.changes)
     while True:
@@ -123,7 +123,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         time.sleep(_PAUSE)
 
 
-def _quiet(still: Iterable[Still], own: Counter[int]) -> guards.Guard:
+def _quiet(still: Iterable[Still], own: Own) -> guards.Guard:
     """Whether no call is inside code that gives way: its references are those that it has at rest."""
     codes = [one.code() for one in still]
     counts = [one.references + own[key] for one, key in zip(still, map(id, codes), strict=True)]

@@ -16,9 +16,10 @@ from bcpatch.exchange.codes import Prepared
 from bcpatch.link import Plan
 from bcpatch.model import FunctionEdit
 from bcpatch.process import sources
-from bcpatch.process.history import History, Shown, Step, Turn
+from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule
 from bcpatch.process.objects import class_namespace, functions_in
+from bcpatch.process.records import Shown, Step, Turn
 from bcpatch.process.swap import Row
 
 
@@ -35,15 +36,12 @@ def follow(plan: Plan, history: History, ready: Prepared) -> None:
 
 def back_and_forth(history: History, to: int) -> Iterator[Row]:
     """The stores that let files show what they show in another generation: part of the swap to it."""
-    undone = set(map(id, history.lineage(history.current)))
-    records = history.between(to)
+    way = history.way(to)
     turns: list[tuple[str, Turn]] = []
-    for record in reversed(records):
-        if id(record) in undone:
-            turns += [(name, step.back) for name, step in record.steps.items()]
-    for record in records:
-        if id(record) not in undone:
-            turns += [(name, step.forward) for name, step in record.steps.items()]
+    for record in reversed(way.undone):
+        turns += [(name, step.back) for name, step in record.steps.items()]
+    for record in way.redone:
+        turns += [(name, step.forward) for name, step in record.steps.items()]
     shown: dict[str, Shown] = {}
     for name, turn in turns:
         shown[name] = _turned(shown.get(name) or history.shown[name], turn)

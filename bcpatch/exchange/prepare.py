@@ -36,8 +36,9 @@ from bcpatch.model import (
 )
 from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
-from bcpatch.process.history import History, SiteChange, Target
+from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held
 
 

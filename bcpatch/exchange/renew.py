@@ -16,10 +16,11 @@ from types import FunctionType
 from typing import Final
 
 from bcpatch import pythons
-from bcpatch.exchange.replace import husk, namespace_slot, rewrapped, twin
+from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
 from bcpatch.process import guards
-from bcpatch.process.history import History, Target
+from bcpatch.process.history import History, Own
 from bcpatch.process.locate import LinkedSite
+from bcpatch.process.records import Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _MOST_STORES: Final = 500
@@ -45,7 +46,7 @@ class Renewed:
     """Changes as they are made, and as the history remembers them: as if the twins had always been there.
 
     ``verified`` are values of the old functions that must not have changed since the twins were made,
-    ``along`` what the history remembers of them.
+    ``along`` what the history counts of them, and ``renewals`` each old function with its twin.
     """
 
     changes: tuple[Change, ...]
@@ -54,6 +55,7 @@ class Renewed:
     sole: tuple[object, ...] = ()
     verified: tuple[Change, ...] = ()
     along: tuple[Row, ...] = ()
+    renewals: tuple[tuple[FunctionType, FunctionType], ...] = ()
 
 
 def renewed(
@@ -61,9 +63,9 @@ def renewed(
     changes: Sequence[Change],
     targets: Sequence[Target],
     history: History,
-    own: Counter[int],
+    own: Own,
 ) -> Renewed:
-    """The changes, with every function renewed that has no other holder now. ``own`` are bcpatch's references."""
+    """The changes, with every function renewed that has no other holder now. ``own`` tells bcpatch's references."""
     plain = Renewed(tuple(changes), tuple(changes), tuple(targets))
     if not pythons.ASSIGNED_CODE_IS_SLOWER:
         return plain
@@ -86,11 +88,12 @@ def renewed(
         sole=tuple(one for renewal in chosen for one in renewal.sole),
         verified=tuple(change for one in chosen for change in (*one.changes, *one.copied)),
         along=tuple(_along(chosen, history)),
+        renewals=tuple((one.changes[0].slot.owner, one.twin) for one in chosen),
     )
 
 
 def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Renewal]:
-    taken = {change.slot.key for change in changes} | history.named_slots()
+    taken = {change.slot.key for change in changes} | history.named
     for site in sites:
         own = [change for change in changes if change.slot.owner is site.functions[0]]
         slot = namespace_slot(site)
@@ -126,10 +129,10 @@ def _copied(function: FunctionType, changes: Sequence[Change]) -> Iterator[Chang
             yield Change(Slot(Kind.ATTRIBUTE, function, name), value, value)
 
 
-def _unheld(renewals: list[Renewal], own: Counter[int]) -> list[Renewal]:
+def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
     """Those whose functions nobody else holds at this moment; the swap proves it again."""
     ids = [id(one) for renewal in renewals for one in renewal.sole]
-    references = own + references_of(renewals)
+    references = own.with_more(references_to(renewals))
     objects = [one for renewal in renewals for one in renewal.sole]
     counted = guards.counted(objects, [1 + references[key] for key in ids])
     free = list(map(operator.and_, counted, guards.not_weakly_held(objects)))
@@ -138,23 +141,15 @@ def _unheld(renewals: list[Renewal], own: Counter[int]) -> list[Renewal]:
     return [renewal for renewal in renewals if all(alone[id(one)] for one in renewal.sole)]
 
 
-def references_of(renewals: Iterable[Renewal]) -> Counter[int]:
-    """How often renewals refer to each object, by id, but for the changes that they are about."""
-    found: Counter[int] = Counter()
+def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
+    """The ids of what renewals refer to, but for the changes that they are about."""
     for one in renewals:
-        found.update(map(id, one.sole))
-        found[id(one.store.old)] += 1
-        found.update(id(change.slot.owner) for change in one.copied)
-    return found
+        yield from map(id, (*one.sole, one.store.old, *(change.slot.owner for change in one.copied)))
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:
     stores: Counter[int] = Counter()
     for one in chosen:
-        old = one.changes[0].slot.owner
-        if history.references[id(old)]:  # older generations keep it: its id stays its own, its code is let go
-            yield operator.setitem, history.successors, id(old), one.twin
-            yield setattr, old, "__code__", husk(old.__code__)
         stores[id(one.store.slot.owner)] += 1
     for key, count in stores.items():
         yield operator.setitem, history.stores_into, key, history.stores_into[key] + count

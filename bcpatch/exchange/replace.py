@@ -11,9 +11,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE
 from types import CellType, CodeType, FunctionType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from bcpatch.process.locate import LinkedSite
 from bcpatch.process.objects import parts_of
@@ -107,18 +106,6 @@ def made(
     maker = FunctionType(pattern.replace(co_consts=constants), namespace, closure=tuple(cells) or None)
     function: FunctionType = maker(*defaults, *keywords.values())
     return function
-
-
-_KINDS: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE
-
-
-def husk(code: CodeType) -> CodeType:
-    """Code for a function that nobody can call any more, so that it holds no other.
-
-    It says to be of the same kind: CPython warns where a function changes its kind (3.13+).
-    """
-    empty = next(one for one in _maker(0, (), len(code.co_freevars)).co_consts if type(one) is CodeType)
-    return empty.replace(co_flags=empty.co_flags | code.co_flags & _KINDS)
 
 
 @functools.cache

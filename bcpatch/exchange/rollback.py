@@ -7,7 +7,7 @@ current generation made are looked for as when a patch is applied.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -21,9 +21,10 @@ from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, nested
-from bcpatch.process.history import Generation, History, Record
+from bcpatch.process.history import History, Own
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
@@ -48,23 +49,23 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     if strangers:
         raise Refused(strangers)
     changes = _between(history, to)
-    known = history.own_references() + instant.held_by(changes)
-    records = history.between(to)
-    located = relocate(list(_switched(history, records, changes)), history, known)
+    known = Own(history, instant.held_by(changes))
+    sites, caches = _patched(history.way(to).records)
+    located = relocate(list(_switched(sites, changes)), history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
     touched = {id(change.slot.owner) for change in changes}
-    caches = {id(cache.wrapper): cache for record in records for cache in record.caches}
     certain = instant.certainty((*changes, *loose), require_instant)
-    own = known + instant.held_by(loose)
+    own = known.with_more(instant.held_by(loose))
     for site in located.sites:
         own.update(map(id, site.functions))
     own.update(id(one.store) for one in located.still)
+    own.update(id(cache.function) for cache in caches)
     wanted = instant.Swap(
         changes=(*changes, *loose),
         sole=sole,
         own=own,
-        caches=tuple(cache for cache in caches.values() if id(cache.function) in touched),
+        caches=tuple(cache for cache in caches if id(cache.function) in touched),
         along=(*lines.back_and_forth(history, to), *history.point_at(to)),
         certain=certain,
         imports=tuple(_imports(history, to)),
@@ -80,9 +81,15 @@ def _warning(found: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
-def _switched(history: History, records: Sequence[Record], changes: Sequence[Change]) -> Iterator[LinkedSite]:
+def _patched(records: Sequence[Record]) -> tuple[dict[int, Site], tuple[Cache, ...]]:
+    """The sites of the functions that some records switched, by their ids, and the caches around these."""
+    sites = {id(target.function): target.site for record in records for target in record.targets}
+    caches = {id(cache.wrapper): cache for record in records for cache in record.caches}
+    return sites, tuple(caches.values())
+
+
+def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
-    known = {id(history.now(target.function)): target.site for record in records for target in record.targets}
     modules = {id(namespace_of(one)): one for one in list(sys.modules.values()) if is_module(one)}
     for change in changes:
         function, code = _function_and_code(change)
@@ -130,19 +137,7 @@ def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
 
 def _between(history: History, to: int) -> tuple[Change, ...]:
     """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
-    undone = set(map(id, history.lineage(history.current)))
-    now: dict[tuple[object, ...], tuple[Slot, object]] = {}
-    then: dict[tuple[object, ...], object] = {}
-    for record in history.between(to):
-        for change in history.changes_of(record):
-            slot = history.present(change.slot)
-            if id(record) in undone:
-                now[slot.key] = slot, change.new
-                then.setdefault(slot.key, change.old)
-            else:
-                now.setdefault(slot.key, (slot, change.old))
-                then[slot.key] = change.new
-    changes = [Change(slot, value, then[key]) for key, (slot, value) in now.items() if value is not then[key]]
+    changes = [change for change in history.turned(to).values() if change.old is not change.new]
     return tuple(change for change in changes if not _is_hidden(change))
 
 
@@ -154,7 +149,7 @@ def _is_hidden(change: Change) -> bool:
 
 def _imports(history: History, to: int) -> Iterator[Change]:
     """What ``sys.modules`` must have meanwhile for each module whose text is another one there."""
-    names = {one.module.name for record in history.between(to) for one in record.versions}
+    names = {one.module.name for record in history.way(to).records for one in record.versions}
     for name in sorted(names):
         slot = Slot(Kind.NAMESPACE, sys.modules, name)
         yield Change(slot, held(slot), held(slot))
@@ -163,7 +158,7 @@ def _imports(history: History, to: int) -> Iterator[Change]:
 def _before(history: History) -> int:
     if not history.current:
         raise Refused([finding("BCP607", "generation 0 is the process as started: nothing was before it")])
-    return history.records[history.current].generation.parent
+    return history.records.parent(history.current)
 
 
 def _known(history: History, number: int) -> None:
@@ -183,11 +178,11 @@ def at(history: History, generation: int, function: Any) -> Any:
         return MethodType(at(history, generation, function.__func__), function.__self__)
     if not isinstance(function, FunctionType):
         raise TypeError(f"a function or bound method is needed, not {type(function).__name__}")
-    values = history.values(generation)
+    turned = history.turned(generation)
 
     def then(name: str) -> Any:
         slot = Slot(Kind.ATTRIBUTE, function, name)
-        return values[slot.key][1] if slot.key in values else getattr(function, name)
+        return turned[slot.key].new if slot.key in turned else getattr(function, name)
 
     shown = FunctionType(
         then("__code__"), function.__globals__, function.__name__, then("__defaults__"), function.__closure__

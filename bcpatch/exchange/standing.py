@@ -1,22 +1,27 @@
 """What this process runs now, told for people: each patched site, and calls on older code.
 
 Only looks. A suspended generator is searched for where the references to its code leave
-room for one, because that search stops every thread for as long as the heap is large.
+room for one, because that search stops every thread for as long as the heap is large. Of
+the records only those are read that tell of a site, or of a call under way.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from itertools import compress
 from types import CodeType, FunctionType
-from typing import Final
+from typing import Final, NamedTuple
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.exchange.flights import Call, calls_inside
 from bcpatch.model import Flight, Site, SiteStatus
+from bcpatch.process import guards
 from bcpatch.process.history import History
+from bcpatch.process.records import Record
 
 _NAMED: Final = 3  # holders of calls in one note
 _CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
@@ -24,34 +29,29 @@ _CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 def sites(history: History) -> tuple[SiteStatus, ...]:
     """Every site that was ever patched: its generation, where its code stands, calls on older code."""
-    running = _functions(history)
-    born = _generations(history)
-    older = {id(code): site for site, function in running.items() for code in _older(history, site, function)}
+    past = _Past(history)
+    running = {site: past.function(site) for site in sorted(history.touched)}
     flights: dict[Site, list[Flight]] = {site: [] for site in running}
-    for call in _calls(history, set(older)):
-        site = older[call.code]
-        flights[site].append(Flight(born.get(call.code, 0), call.holder, call.file, call.line))
-    return tuple(_status(history, site, running[site], _in_order(flights[site])) for site in sorted(running))
+    current = _current(running)
+    asleep = _perhaps_asleep(history, running, current)
+    older = {id(one.code): one for one in (*_on_stacks(history, running), *asleep) if id(one.code) not in current}
+    for call in calls_inside([one.code for one in older.values()], [one.code for one in asleep]):
+        one = older[call.code]
+        born = past.born(one.site, history.code_at(one.place))
+        flights[one.site].append(Flight(born, call.holder, call.file, call.line))
+    return tuple(_status(past, site, function, flights[site]) for site, function in running.items())
 
 
 def left_behind(history: History, changed: Iterable[Site]) -> Iterator[Diagnostic]:
-    """Notes of calls on the stacks of threads that go on with code which their sites had in other generations.
-
-    Stacks are looked at only where the references to such code leave room for a call of it.
-    """
-    wanted = set(changed)
-    running = _functions(history)
-    older: dict[int, CodeType] = {}
-    sites: dict[int, Site] = {}
-    for site in wanted & running.keys():
-        for code in _older(history, site, running[site]):
-            if _may_be_inside(code, history):
-                older[id(code)], sites[id(code)] = code, site
-    if not older:
-        return
+    """Notes of calls on the stacks of threads that go on with code which their sites had in other generations."""
+    past = _Past(history)
+    wanted = history.touched.keys() & set(changed)
+    older = {id(one.code): one for one in _on_stacks(history, wanted)}
+    for key in _current({one.site: past.function(one.site) for one in older.values()}):
+        older.pop(key, None)
     calls: dict[Site, list[Call]] = {}
-    for call in calls_inside(list(older.values()), asleep=()):
-        calls.setdefault(sites[call.code], []).append(call)
+    for call in calls_inside([one.code for one in older.values()], asleep=()) if older else ():
+        calls.setdefault(older[call.code].site, []).append(call)
     for site, some in sorted(calls.items()):
         first = some[0]
         holders = list(dict.fromkeys(call.holder for call in some))
@@ -61,81 +61,106 @@ def left_behind(history: History, changed: Iterable[Site]) -> Iterator[Diagnosti
         yield finding("BCP614", message if len(holders) == 1 else message.replace(" is ", " are ", 1), place, site=site)
 
 
-def _status(history: History, site: Site, function: FunctionType, flights: tuple[Flight, ...]) -> SiteStatus:
+def _current(running: Mapping[Site, FunctionType]) -> set[int]:
+    """The ids of the code that sites have now, nested code too."""
+    return {id(code) for one in running.values() for code in (one.__code__, *_inside(one.__code__))}
+
+
+def _status(past: _Past, site: Site, function: FunctionType, flights: list[Flight]) -> SiteStatus:
     code = function.__code__
-    generation = _current_generation(history, code)
-    return SiteStatus(site, generation, fingerprint.of(code), code.co_filename, code.co_firstlineno, flights)
+    calls = tuple(sorted(flights, key=lambda one: (one.generation, one.holder, one.file, one.line)))
+    return SiteStatus(
+        site, past.generation(site, code), fingerprint.of(code), code.co_filename, code.co_firstlineno, calls
+    )
 
 
-def _functions(history: History) -> dict[Site, FunctionType]:
-    """The function of every site that was ever patched."""
-    running: dict[Site, FunctionType] = {}
-    for record in history.lineage(history.current):
-        running.update((target.site, history.now(target.function)) for target in record.targets)
-    for record in history.records:
-        for target in record.targets:
-            running.setdefault(target.site, history.now(target.function))
-    return running
+# --- what the records say of a site -------------------------------------------------------
 
 
-def _in_order(flights: list[Flight]) -> tuple[Flight, ...]:
-    return tuple(sorted(flights, key=lambda one: (one.generation, one.holder, one.file, one.line)))
+@dataclass(slots=True, eq=False)
+class _Past:
+    """The records that tell of some sites, each read once."""
+
+    history: History
+    read: dict[int, Record] = field(default_factory=dict)
+
+    def record(self, number: int) -> Record:
+        if number not in self.read:
+            self.read[number] = self.history.records[number]
+        return self.read[number]
+
+    def _back(self, site: Site) -> Iterator[Record]:
+        """The records that changed a site and led to the current generation, newest first."""
+        line = self.history.lineage(self.history.current)
+        at = next(line, 0)
+        for number in reversed(self.history.touched[site]):
+            while at > number:
+                at = next(line, 0)
+            if at == number:
+                yield self.record(number)
+
+    def function(self, site: Site) -> FunctionType:
+        """The function that stands for a site now."""
+        record = next(self._back(site), None) or self.record(self.history.touched[site][0])
+        return next(target.function for target in reversed(record.targets) if target.site == site)
+
+    def generation(self, site: Site, code: CodeType) -> int:
+        """The newest generation, up to the current one, that brought this code to its site."""
+        return next((one.generation.number for one in self._back(site) if _brings(one, code)), 0)
+
+    def born(self, site: Site, code: CodeType) -> int:
+        """The generation that first brought a code object to a site, 0 where the process had it at its start."""
+        return next((number for number in self.history.touched[site] if _brings(self.record(number), code)), 0)
 
 
-def _current_generation(history: History, code: CodeType) -> int:
-    """The newest generation, up to the current one, that brought this code to its site."""
-    for record in reversed(history.lineage(history.current)):
-        if any(_brings(change.new, code) for change in record.changes):
-            return record.generation.number
-    return 0
+def _brings(record: Record, code: CodeType) -> bool:
+    news = (change.new for change in record.changes)
+    return any(new is code or (isinstance(new, FunctionType) and new.__code__ is code) for new in news)
 
 
-def _brings(value: object, code: CodeType) -> bool:
-    return value is code or (isinstance(value, FunctionType) and value.__code__ is code)
+# --- older code ------------------------------------------------------------------------------
 
 
-def _generations(history: History) -> dict[int, int]:
-    """By id of a code object, nested ones included: the generation that first brought it."""
-    found: dict[int, int] = {}
-    for record in history.records:
-        for change in record.changes:
-            value = change.new.__code__ if isinstance(change.new, FunctionType) else change.new
-            if isinstance(value, CodeType):
-                for code in _with_nested(value):
-                    found.setdefault(id(code), record.generation.number)
-    return found
+class _Older(NamedTuple):
+    """Code that a site has had, or code nested in that: ``place`` is where the history keeps the outer one."""
+
+    code: CodeType
+    place: int
+    site: Site
 
 
-def _older(history: History, site: Site, function: FunctionType) -> Iterator[CodeType]:
-    """Code that the site ran in other generations than the current one."""
-    current = {id(code) for code in _with_nested(function.__code__)}
-    for code in history.codes.get(site, {}).values():
-        yield from (one for one in _with_nested(code) if id(one) not in current)
+def _on_stacks(history: History, sites: Collection[Site]) -> Iterator[_Older]:
+    """What sites have had that is on the stack of a thread."""
+    codes = {id(code): code for code in map(operator.attrgetter("f_code"), guards.stacks())}
+    for key, code in codes.items():
+        place = history.records.places.get(key)
+        if place is not None:
+            had = (site for site in sites if place in history.codes.get(site, {}).values())
+            yield from (_Older(code, place, site) for site in had)
+    yield from (one for one in _nested(history, sites) if id(one.code) in codes)
 
 
-def _with_nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
+def _nested(history: History, sites: Iterable[Site]) -> Iterator[_Older]:
+    """All code nested in what sites have had."""
+    for site in sites:
+        for place in history.makers.get(site, ()):
+            yield from (_Older(code, place, site) for code in _inside(history.code_at(place)))
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if type(constant) is CodeType:
-            yield from _with_nested(constant)
+            yield constant
+            yield from _inside(constant)
 
 
-def _calls(history: History, wanted: set[int]) -> Iterator[Call]:
-    codes = [
-        code
-        for store in history.codes.values()
-        for outer in store.values()
-        for code in _with_nested(outer)
-        if id(code) in wanted
+def _perhaps_asleep(history: History, sites: Iterable[Site], current: Set[int]) -> list[_Older]:
+    """Code of generators and their like that sites have had, and that others hold too: maybe a suspended call."""
+    able = [
+        _Older(history.code_at(place), place, site) for site in sites for place in history.codes.get(site, {}).values()
     ]
-    return calls_inside(codes, asleep=[code for code in codes if _may_be_asleep(code, history)])
-
-
-def _may_be_asleep(code: CodeType, history: History) -> bool:
-    """Whether a suspended call could be among its holders."""
-    return bool(code.co_flags & _CAN_BE_SUSPENDED) and _may_be_inside(code, history)
-
-
-def _may_be_inside(code: CodeType, history: History) -> bool:
-    """Whether a call could be among its holders: an older generation's functions, and code around it, may too."""
-    return sys.getrefcount(code) > history.references.get(id(code), 0) + 2
+    able += _nested(history, sites)
+    able = [one for one in able if one.code.co_flags & _CAN_BE_SUSPENDED and id(one.code) not in current]
+    codes = [one.code for one in able]
+    # the history holds each, or the code around it does, and so does what is told of it here
+    return list(compress(able, map(operator.not_, guards.counted(codes, [2] * len(codes)))))

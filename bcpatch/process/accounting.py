@@ -13,7 +13,7 @@ import functools
 import gc
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import (
@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
+from bcpatch.process.history import Own
 from bcpatch.process.objects import called, class_namespace, is_module, namespace_of, picking_young
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
@@ -197,12 +198,10 @@ class Account(NamedTuple):
         return self.references - self.functions - self.calls - self.constants - self.others
 
 
-def account(
-    codes: Sequence[CodeType], walk: Walk, records: Mapping[int, int], *, more: Iterable[CodeType] = ()
-) -> list[Account]:
+def account(codes: Sequence[CodeType], walk: Walk, records: Own, *, more: Iterable[CodeType] = ()) -> list[Account]:
     """Explain the references to each code object.
 
-    ``codes`` must be the caller's only reference to each of them; ``records`` are the
+    ``codes`` must be the caller's only reference to each of them; ``records`` tells the
     references that bcpatch keeps, by id; ``more`` code objects are alive whose constants
     may be among ``codes``.
     """
@@ -215,7 +214,7 @@ def account(
 
 
 def _explained(
-    codes: Sequence[CodeType], taken: Snapshot, walk: Walk, records: Mapping[int, int], more: Iterable[CodeType]
+    codes: Sequence[CodeType], taken: Snapshot, walk: Walk, records: Own, more: Iterable[CodeType]
 ) -> list[Account]:
     wanted = frozenset(map(id, codes))
     functions: Counter[int] = Counter(map(id, taken.running))
@@ -232,7 +231,7 @@ def _explained(
             functions=functions[id(code)],
             calls=calls[id(code)],
             constants=constants[id(code)],
-            others=others[id(code)] + records.get(id(code), 0),
+            others=others[id(code)] + records[id(code)],
         )
         for code, count in zip(codes, taken.counts, strict=True)
     ]

@@ -40,8 +40,9 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding, text
 from bcpatch.model import Module, ModulePatch, ModuleStatus, Policy, Presence
 from bcpatch.process import sources
-from bcpatch.process.history import Arrival, History, Version
+from bcpatch.process.history import History
 from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.records import Arrival, Version
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 from bcpatch.source.fidelity import brought, strays
 from bcpatch.source.outline import Source, Unit, outline
@@ -65,7 +66,7 @@ def version(part: ModulePatch, policy: Policy, *, is_on_disk: bool) -> Version:
 def lines(history: History, number: int) -> dict[str, Line]:
     """The texts that a generation has, by the names of their modules."""
     found: dict[str, list[tuple[int, Version]]] = {}
-    for record in history.lineage(number):
+    for record in history.line(number):
         for one in record.versions:
             found.setdefault(one.module.name, []).append((record.generation.number, one))
     return {name: tuple(line) for name, line in found.items()}
@@ -206,12 +207,14 @@ class Finder:
 
     def line(self, name: str) -> Line:
         """The texts of a module: those of the current generation, and of the patch that this thread prepares."""
+        coming = self._coming(name)
+        if coming is None and name not in self.history.texts:
+            return ()
         number = self.history.current
         known = self._known
         if known[0] != number:
             known = self._known = (number, lines(self.history, number))
         found = known[1].get(name, ())
-        coming = self._coming(name)
         return found if coming is None else (*found, (coming.number, coming.versions[name]))
 
     def _coming(self, name: str) -> Coming | None:
@@ -419,10 +422,7 @@ def settle(history: History) -> None:
 
 
 def _has_texts(history: History) -> bool:
-    number = history.current
-    while number and not history.records[number].versions:
-        number = history.records[number].generation.parent
-    return bool(number)
+    return any(history.records[number].versions for number in history.lineage(history.current))
 
 
 def _install(finder: Finder) -> None:
@@ -445,13 +445,13 @@ def arrival_of(history: History, name: str, module: object) -> Arrival | None:
 
 def strangers(history: History, to: int) -> Iterator[Diagnostic]:
     """Modules that don't run the text of a generation, and no swap leads there: each was imported in another one."""
-    line = history.lineage(to)
-    if not history.arrivals and not any(record.generation.pending for record in line):
+    if not history.arrivals and not history.late:
         return
-    values = history.values(to)
-    for name in {one.module.name for record in history.records for one in record.versions}:
+    line = history.line(to)
+    turned = history.turned(to)
+    for name in list(history.texts):
         slot = Slot(Kind.NAMESPACE, sys.modules, name)
-        module = values[slot.key][1] if slot.key in values else held(slot)
+        module = turned[slot.key].new if slot.key in turned else held(slot)
         if not is_module(module):
             continue
         arrival = arrival_of(history, name, module)
@@ -474,7 +474,9 @@ def strangers(history: History, to: int) -> Iterator[Diagnostic]:
 
 def modules(history: History) -> Iterator[ModuleStatus]:
     """The modules that were not imported when the current generation got a text for them, and what became of them."""
-    pending = {name for record in history.lineage(history.current) for name in record.generation.pending}
+    if not history.arrivals and not history.late:
+        return
+    pending = {name for record in history.line(history.current) for name in record.generation.pending}
     for name, line in sorted(lines(history, history.current).items()):
         module = sys.modules.get(name)
         arrival = arrival_of(history, name, module) if is_module(module) else None

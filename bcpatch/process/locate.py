@@ -24,11 +24,13 @@ from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
 from bcpatch.process.guards import stacks
-from bcpatch.process.history import Cache, History
+from bcpatch.process.history import History, Own
 from bcpatch.process.objects import everything, is_module, namespace_of
+from bcpatch.process.records import Cache
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
-Store: TypeAlias = FunctionType | dict[str, CodeType]
+Store: TypeAlias = FunctionType | Sequence[object]
+"""What code is of: a function, or what the records of the history speak of."""
 
 _NEAR: Final = 5_000
 _MODULE: Final = 200_000
@@ -79,37 +81,42 @@ class LinkedSite:
 class OldCode:
     """Code to be replaced: says where it is, and holds no reference to it.
 
-    It is the code of a function, or one that the history keeps under a key, or nested in
+    It is the code of a function, or one that the history keeps at a place, or nested in
     either; ``pair`` says where, and what continues it.
     """
 
     site: LinkedSite
     store: Store
-    key: str
+    place: int
     pair: nested.Pair
 
     def code(self) -> CodeType:
-        return _stored(self.store, self.key, self.pair.old)
+        return nested.at(self.outer(), self.pair.old)
+
+    def outer(self) -> CodeType:
+        return _stored(self.store, self.place)
 
 
-def _stored(store: Store, key: str, path: nested.Path) -> CodeType:
-    return nested.at(store.__code__ if isinstance(store, FunctionType) else store[key], path)
+def _stored(store: Store, place: int) -> CodeType:
+    found = store.__code__ if isinstance(store, FunctionType) else store[place]
+    assert isinstance(found, CodeType)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Still:
     """Old code, and how many references it has while no call is inside it, those of bcpatch aside.
 
-    The code is that of a function, or one that the history keeps under a key, or at a path in it.
+    The code is that of a function, or one that the history keeps at a place, or at a path in it.
     """
 
     store: Store
-    key: str
+    place: int
     path: nested.Path
     references: int
 
     def code(self) -> CodeType:
-        return _stored(self.store, self.key, self.path)
+        return nested.at(_stored(self.store, self.place), self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +182,10 @@ def _did_not_run(module: LinkedModule, edit: SiteEdit) -> Diagnostic:
     return finding("BCP514", message, Place(module.file, edit.replaced_line), site=edit.site)
 
 
-def relocate(sites: Sequence[LinkedSite], history: History, own: Mapping[int, int]) -> Located:
+def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located:
     """Find what else runs the code of known functions: closures that it made, and copies.
 
-    ``own`` are the references of the history and of the caller, by id.
+    ``own`` tells the references of the history and of the caller, by id.
     """
     spaces = {id(site.module.namespace): site.module.namespace for site in sites}
     near = [function for site in sites for function in site.functions]
@@ -274,7 +281,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
             satisfied.append(edit.site)
     if errors(found):
         return Located(tuple(sites), tuple(satisfied), tuple(found))
-    accounted = _accounted(sites, tuple(satisfied), walk, history, aside, history.references)
+    accounted = _accounted(sites, tuple(satisfied), walk, history, aside, Own(history))
     return replace(accounted, found=(*found, *accounted.found))
 
 
@@ -363,8 +370,8 @@ def _twin(
     A line alone tells nothing: the base may stand some lines off what the process loaded.
     Their order does, where the patch knows as many of them as there are.
     """
-    brought = set(map(id, history.codes.get(edit.site, {}).values()))
-    known = [one for one in matching if id(one.__code__) in brought]
+    brought = history.codes.get(edit.site, {}).values()
+    known = [one for one in matching if history.records.places.get(id(one.__code__)) in brought]
     if len({id(one.__code__) for one in known}) == 1:
         return known
     if len(alike) != len(places):
@@ -398,18 +405,19 @@ def _olds(site: LinkedSite, history: History) -> Iterator[OldCode]:
     """The code that runs at a site, and all changed code nested in what its generations had."""
     edit = site.edit
     for function in _first_of_each_code(site.functions):
-        yield OldCode(site, function, "", _ITSELF)
+        yield OldCode(site, function, 0, _ITSELF)
         if isinstance(edit, FunctionEdit):
             for pair in nested.pairs(function.__code__, edit.code):
                 if pair.changed:
-                    yield OldCode(site, function, "", pair)
+                    yield OldCode(site, function, 0, pair)
     running = {id(function.__code__) for function in site.functions}
-    store = history.codes.get(edit.site, {})
-    for key in store:
-        if isinstance(edit, FunctionEdit) and id(store[key]) not in running:
-            for pair in nested.pairs(store[key], edit.code):
-                if pair.changed:
-                    yield OldCode(site, store, key, pair)
+    if not isinstance(edit, FunctionEdit):
+        return
+    for place in history.makers.get(edit.site, ()):
+        code = history.code_at(place)
+        if id(code) not in running:
+            pairs = nested.pairs(code, edit.code)
+            yield from (OldCode(site, history.records.objects, place, pair) for pair in pairs if pair.changed)
 
 
 def _first_of_each_code(functions: Iterable[FunctionType]) -> Iterable[FunctionType]:
@@ -422,11 +430,11 @@ def _accounted(
     walk: Walk,
     history: History,
     aside: Mapping[int, FunctionType],
-    own: Mapping[int, int],
+    own: Own,
 ) -> Located:
     """The sites with their live closures, once all references to their code are explained."""
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
-    accounts = _balanced(list(olds.values()), walk, history, aside, own)
+    accounts = _balanced(list(olds.values()), walk, aside, own)
     found = [
         finding(
             "BCP506",
@@ -465,9 +473,9 @@ def _accounted(
     still = tuple(
         Still(
             old.store,
-            old.key,
+            old.place,
             old.pair.old,
-            one.functions + one.constants + one.others - own.get(key, 0),
+            one.functions + one.constants + one.others - own[key],
         )
         for (key, old), one in zip(olds.items(), accounts, strict=True)
     )
@@ -497,9 +505,8 @@ def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
 def _balanced(
     olds: Sequence[OldCode],
     walk: Walk,
-    history: History,
     aside: Mapping[int, FunctionType],
-    own: Mapping[int, int],
+    own: Own,
 ) -> list[Account]:
     for key, function in aside.items():
         if key not in walk.seen:
@@ -511,7 +518,7 @@ def _balanced(
             [old.code() for old in olds],
             walk,
             own,
-            more=(code for store in history.codes.values() for code in store.values()),
+            more=(old.outer() for old in olds),
         )
         if not any(one.unexplained for one in accounts):
             break
@@ -555,8 +562,7 @@ def _parameters_of(code: Code) -> tuple[object, ...]:
 def _same_maker(old: OldCode, edit: FunctionEdit) -> bool:
     """Whether the code around nested code is the old one's but for the code nested in it."""
     assert old.pair.new is not None
-    outer = OldCode(old.site, old.store, old.key, nested.Pair(old.pair.old[:-1], (), True)).code()
-    before = nested.shell(fingerprint.encode(outer))
+    before = nested.shell(fingerprint.encode(nested.at(old.outer(), old.pair.old[:-1])))
     return before == nested.shell(nested.fields_at(edit.code, old.pair.new[:-1]))
 
 

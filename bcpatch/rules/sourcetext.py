@@ -12,9 +12,10 @@ import symtable
 import sys
 import tokenize
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import chain
 from typing import Final, NamedTuple
 
 from bcpatch import sections
@@ -71,15 +72,33 @@ class Text:
         return Place(self.module.path, code.first_line, text=self.line(code.first_line))
 
     @cached_property
-    def _sections(self) -> tuple[str, ...]:
+    def _known(self) -> dict[str, _Bindings | None]:
+        """The sections of the text, and what each binds: found out anew where the module's last text had it not."""
         text = self._decoded
+        if text is None:
+            return {}
+        before = _latest.get(self.module, {})
+        found: dict[str, _Bindings | None] = {}
+
+        def bindings(section: str) -> _Bindings | None:
+            if section not in found:
+                found[section] = before[section] if section in before else _bindings(section)
+            return found[section]
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the application's own import says them
-            return () if text is None else tuple(one.text for one in _SPLITTER.split(self.module, text, _stands_alone))
+            parts = _SPLITTER.split(self.module, text, lambda section: bindings(section) is not None)
+            known = {part.text: bindings(part.text) for part in parts}
+        _remember(self.module, known)
+        return known
 
-    @cached_property
-    def _bindings(self) -> tuple[_Bindings | None, ...]:
-        return tuple(map(_bindings, self._sections)) or (None,)
+    @property
+    def _sections(self) -> Iterable[str]:
+        return self._known
+
+    @property
+    def _bindings(self) -> Iterable[_Bindings | None]:
+        return self._known.values() or (None,)
 
     def _tables(self, name: str) -> Iterator[symtable.SymbolTable]:
         """The symbol tables of the sections that may define a class or function of this name."""
@@ -132,8 +151,8 @@ class Text:
 _DECORATORS = 50
 """Lines of decorators in which a function's name is looked for."""
 
-_KEPT = 20_000
-"""Sections of which it is remembered what they bind."""
+_KEPT = 16 << 20
+"""Characters of sections of which it is remembered what they bind."""
 
 _SPLITTER: Final = sections.Splitter(16)
 
@@ -165,7 +184,20 @@ class _Bindings(NamedTuple):
     certain: tuple[str, ...]
 
 
-@lru_cache(maxsize=_KEPT)
+_latest: dict[Module, dict[str, _Bindings | None]] = {}
+
+
+def _remember(module: Module, known: dict[str, _Bindings | None]) -> None:
+    """Keep what the last text of each module binds: of older ones nothing is kept, nor of modules long ago."""
+    _latest.pop(module, None)
+    _latest[module] = known
+    size = sum(map(len, chain.from_iterable(_latest.values())))
+    for other in list(_latest)[:-1]:
+        if size <= _KEPT:
+            break
+        size -= sum(map(len, _latest.pop(other, ())))
+
+
 def _bindings(section: str) -> _Bindings | None:
     """What a section binds; None where it is not Python."""
     try:
@@ -192,10 +224,6 @@ def _sorted(names: Set[str]) -> tuple[str, ...]:
 
 def _only_defines(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-
-
-def _stands_alone(section: str) -> bool:
-    return _bindings(section) is not None
 
 
 def _table(section: str) -> symtable.SymbolTable | None:
