@@ -98,6 +98,7 @@ def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterat
     if malformed:
         return
     examined = known or _examine(part, policy, text)
+    links = examined.links  # first of all: what is known of a value in a loop may depend on what was asked before
     for unit in examined.units:
         yield from unit.faults
         if unit.flow:
@@ -105,7 +106,7 @@ def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterat
     if policy is Policy.STRICT:
         yield from _outside_of_code(part, text)
         yield from _beyond_functions(part)
-    if all(unit.flow for unit in examined.units) and examined.links != part.links:
+    if all(unit.flow for unit in examined.units) and links != part.links:
         yield finding(
             "BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path)
         )

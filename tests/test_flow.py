@@ -25,27 +25,29 @@ from bcpatch.flow.graph import weigh
 from bcpatch.flow.origins import (
     WEIGHT,
     Attribute,
-    AttributeUse,
     Called,
-    CallUse,
     Computed,
     Constant,
     Display,
     Either,
     Free,
-    FreeUse,
     Global,
-    GlobalUse,
     Imported,
-    ImportUse,
     Item,
     Made,
-    MakeUse,
     Origin,
     Parameter,
-    SubscriptUse,
     Super,
     Unknown,
+)
+from bcpatch.flow.uses import (
+    AttributeUse,
+    CallUse,
+    FreeUse,
+    GlobalUse,
+    ImportUse,
+    MakeUse,
+    SubscriptUse,
     Use,
 )
 from bcpatch.model import Code
@@ -247,17 +249,17 @@ def brief(origin: Origin | None) -> str:  # noqa: C901  one line a kind of origi
 def said(use: Use) -> str:
     """A use in few words."""
     match use:
-        case GlobalUse(_, action, name, _):
+        case GlobalUse(action=action, name=name):
             return f"{action} G {name}"
-        case AttributeUse(_, action, owner, name):
+        case AttributeUse(action=action, owner=owner, name=name):
             return f"{action} {brief(owner)}.{name}"
-        case ImportUse(_, module, level, names):
+        case ImportUse(module=module, level=level, names=names):
             return f"import {'.' * level}{module} {','.join(names)}".rstrip()
-        case CallUse(_, callee, arguments, keywords, unpacked):
+        case CallUse(call=Called(_, callee, arguments, keywords, unpacked)):
             return f"call {brief(callee)}{'*' * unpacked}{call(arguments, keywords)}"
-        case SubscriptUse(_, action, owner, index):
+        case SubscriptUse(action=action, owner=owner, index=index):
             return f"{action} {brief(owner)}[{brief(index)}]"
-        case FreeUse(_, action, name, value):
+        case FreeUse(action=action, name=name, value=value):
             return f"{action} F {name}" + (f" = {brief(value)}" if value else "")
         case MakeUse(captured=captured):
             return f"make({', '.join(f'{name}={brief(one)}' for name, one in captured)})"
@@ -333,10 +335,18 @@ def test_a_value_that_is_made_of_itself_is_cut() -> None:
 
 def test_origins_are_bounded() -> None:
     body = "".join("  a = g(a, a, a)\n" for _ in range(200))
-    found = uses(f"def f(a, g):\n{body}  a._x\n", "f")
-    assert all(
-        weigh(one.callee) + sum(map(weigh, one.arguments)) <= 2 * WEIGHT for one in found if isinstance(one, CallUse)
-    )
+    calls = [one.call for one in uses(f"def f(a, g):\n{body}  a._x\n", "f") if isinstance(one, CallUse)]
+    assert len(calls) == 200
+    assert all(weigh(one) <= 2 * WEIGHT for one in calls)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_origins_far_back_are_found_or_unknown(last: bool) -> None:
+    body = "".join(f"  a = a.n{number}\n" for number in range(300))
+    found = [one for one in uses(f"def f(a):\n{body}", "f") if isinstance(one, AttributeUse)]
+    owners = [one.owner for one in (reversed(found) if last else found)]
+    assert max(map(weigh, owners)) <= WEIGHT
+    assert brief(found[3].owner) == "P a.n0.n1.n2"
 
 
 def test_every_use_in_real_code_has_its_place(features: CodeType) -> None:
@@ -367,7 +377,7 @@ def test_operands_are_known_for_every_reached_instruction() -> None:
 def test_analysing_twice_gives_the_same(features: CodeType) -> None:
     encoded = fingerprint.encode(features)
     one, two = (list(flows(flow.analyze(encoded))) for _ in range(2))
-    assert [each.uses for each in one] == [each.uses for each in two]
+    assert [list(map(said, each.uses)) for each in one] == [list(map(said, each.uses)) for each in two]
 
 
 def test_random_arguments_of_real_code_are_handled(features: CodeType) -> None:
@@ -381,5 +391,5 @@ def test_random_arguments_of_real_code_are_handled(features: CodeType) -> None:
                 found = flow.analyze(msgspec.structs.replace(encoded, bytecode=bytes(changed)))
             except flow.Malformed:
                 continue
-            assert isinstance(found.uses, tuple)
+            assert all(said(use) for use in found.uses)
             assert all(isinstance(found.operands(one.offset), tuple) for one in found.instructions)

@@ -19,7 +19,7 @@ from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, names, reach, sight
+from bcpatch.rules import byname, reach, references, sight
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -764,7 +764,8 @@ class Everything(frozenset[object]):
 def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     """Undo what spares the rules a look where they would say nothing."""
     everything = Everything()
-    patch.setattr(names, "HARMLESS", frozenset())
+    for kind, rule in references._RULES.items():
+        patch.setitem(references._RULES, kind, rule._replace(concerns=lambda use, frame: True))
     patch.setattr(reach.Scope, "telling", everything)
     patch.setattr(byname, "_CALLED", everything)
     patch.setattr(sight, "_CALLED", everything)

@@ -18,7 +18,7 @@ from bcpatch.flow.decode import Broken, Instruction, Position
 from bcpatch.flow.graph import Graph
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.kinds import Kinds
-from bcpatch.flow.origins import Origin, Use
+from bcpatch.flow.origins import Origin
 from bcpatch.flow.values import slots
 from bcpatch.model import Code
 
@@ -69,7 +69,7 @@ class Flow:
         return tuple(self.trace.decoded)
 
     @cached_property
-    def uses(self) -> tuple[Use, ...]:
+    def uses(self) -> tuple[uses.Use, ...]:
         """What the reachable instructions do with names, in their order."""
         return uses.uses(self.graph)
 

@@ -28,7 +28,6 @@ from bcpatch.flow.origins import (
     Imported,
     Item,
     Made,
-    MakeUse,
     Origin,
     Parameter,
     Super,
@@ -51,15 +50,27 @@ _GATHERING: Final = {
     "DICT_UPDATE": 0,
     "DICT_MERGE": pythons.DICT_MERGE_PLACE,
 }
-_CLOSURE: Final = 8
-
-
-#: Origins that are made of no others.
-_LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
+#: The flag of what a function captures, among those of what it is given.
+CLOSURE: Final = 8
 
 
 def _numbers(*names: str) -> frozenset[int]:
     return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
+
+
+#: Instructions that load a value by its name.
+_NAMING: Final = _numbers(
+    "LOAD_GLOBAL",
+    "LOAD_NAME",
+    "LOAD_FROM_DICT_OR_GLOBALS",
+    "LOAD_ATTR",
+    "LOAD_METHOD",
+    "LOAD_SUPER_ATTR",
+    "IMPORT_FROM",
+)
+
+#: Origins that are made of no others.
+_LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
 
 
 #: Instructions that give something to a container, a cell or a function.
@@ -231,9 +242,11 @@ class Graph:
             found.append(Unknown(offset))
         return self.either(found, offset)
 
-    def captured(self, closure: int | None, constant: int, depth: int, budget: int) -> tuple[tuple[str, Origin], ...]:
-        """For each free variable of the code ``constants[constant]``, what its cell may hold."""
-        code = self.code.constants[constant]
+    def captured(self, at: int, constant: int, depth: int, budget: int) -> tuple[tuple[str, Origin], ...]:
+        """What the function that is made at ``at`` captures: for each free variable of its code, the code
+        ``constants[constant]``, what the cell may hold. Beyond a weight of ``budget`` they are `Unknown`.
+        """
+        code, closure = self.code.constants[constant], self.given(at).get(CLOSURE)
         if closure is None or not isinstance(code, Code):
             return ()
         found: list[tuple[str, Origin]] = []
@@ -262,45 +275,50 @@ class Graph:
 
     def call(self, at: int, depth: int) -> tuple[Origin, tuple[Origin, ...], tuple[str, ...], bool]:
         """Callee, arguments, their keywords, and whether there is ``*`` or ``**``."""
-        work = self.operands(at)
-        if self.name(at) == "CALL_FUNCTION_EX":
-            callee = work[0] if self.values.kinds[work[1]] == NULL else work[1]
-            kinds = self.values.kinds
-            found = self.origins([callee, *(one for one in work[2:] if kinds[one] != NULL)], depth)
-            return found[0], found[1:], (), True
+        work, kinds = self.operands(at), self.values.kinds
+        unpacks = self.name(at) == "CALL_FUNCTION_EX"
         rest = work[2:-1] if self.name(at) == "CALL_KW" else work[2:]
-        first, second = work[0], work[1]
+        if unpacks:
+            rest = [one for one in rest if kinds[one] != NULL]
+        elif not self._is_pair(work[0], work[1]):
+            rest = [work[1], *rest]
+        found = self.origins([self.callee(at), *rest], depth)
+        return found[0], found[1:], () if unpacks else self.keywords(at), unpacks
+
+    def callee(self, at: int) -> int:
+        """The value that a call calls; with a method, what was loaded of its receiver."""
+        first, second = self.operands(at)[:2]
+        return second if self.values.kinds[first] == NULL else first
+
+    def _is_pair(self, first: int, second: int) -> bool:
+        """Whether the first two operands of a call are a callee and what was left for the receiver of a method."""
+        if NULL in (self.values.kinds[first], self.values.kinds[second]):
+            return True
         makers = {min(self.values.members(one)) // RESULTS for one in (first, second)}
-        loaded = self.name(makers.pop()) if len(makers) == 1 and first < self.values.entry else ""
-        if loaded in _METHOD_LOADS or self.values.kinds[second] == NULL:
-            values = [first, *rest]
-        elif self.values.kinds[first] == NULL:
-            values = [second, *rest]
-        else:
-            values = [first, second, *rest]
-        found = self.origins(values, depth)
-        return found[0], found[1:], self.keywords(at), False
+        return len(makers) == 1 and first < self.values.entry and self.name(makers.pop()) in _METHOD_LOADS
 
-    def made(self, at: int, depth: int, budget: int) -> MakeUse:
-        """The function that MAKE_FUNCTION at ``at`` makes, with all that it is given.
+    def loaded(self, value: int) -> str | None:
+        """The name of the global or the attribute that a value is; None where it may be something else."""
+        at = self.maker(value)
+        return name_of(self, at) if at is not None and self.trace.decoded.opcodes[at] in _NAMING else None
 
-        ``budget`` is the weight of the captured origins beyond which they are `Unknown`.
-        """
+    def maker(self, value: int) -> int | None:
+        """The one instruction that made a value; None where there is no such."""
+        if value >= self.values.single:
+            members = self.values.members(value)
+            value = next(iter(members)) if len(members) == 1 else self.values.entry
+        return value // RESULTS if value < self.values.entry else None
+
+    def made_of(self, at: int) -> int:
+        """Which constant the code of the function that MAKE_FUNCTION at ``at`` makes is."""
+        return self.argument(min(self.values.members(self.operands(at)[-1])) // RESULTS)
+
+    def given(self, at: int) -> dict[int, int]:
+        """What this function is given, by the flag that says so: defaults, annotations, closure."""
         flags, work = self.argument(at), self.operands(at)
-        constant = self.argument(min(self.values.members(work[-1])) // RESULTS)
-        given = dict(self.attributes.get(at, {}))
-        if self.name(at) == "MAKE_FUNCTION" and len(work) > 1:
-            present = [flag for flag in (1, 2, 4, 8) if flags & flag]
-            given = dict(zip(present, work, strict=False))
-        extra = {flag: self.origin(value, depth + 1) for flag, value in given.items() if flag != _CLOSURE}
-        return MakeUse(
-            self.offset(at),
-            constant,
-            self.captured(given.get(_CLOSURE), constant, depth, budget),
-            extra.get(1),
-            extra.get(2),
-            extra.get(4, extra.get(16)),
-        )
+        if len(work) == 1:
+            return self.attributes.get(at, {})
+        return dict(zip((flag for flag in (1, 2, 4, CLOSURE) if flags & flag), work, strict=False))
 
 
 # --- how results come from operands --------------------------------------------------
@@ -403,8 +421,8 @@ def _called(graph: Graph, at: int, result: int, depth: int) -> Origin:
 def _function(graph: Graph, at: int, result: int, depth: int) -> Origin:
     if graph.name(at) == "SET_FUNCTION_ATTRIBUTE":
         return graph.origin(graph.operands(at)[1], depth + 1)
-    use = graph.made(at, depth, WEIGHT // 2)
-    return Made(use.offset, use.constant, use.captured)
+    constant = graph.made_of(at)
+    return Made(graph.offset(at), constant, graph.captured(at, constant, depth, WEIGHT // 2))
 
 
 def _deref(graph: Graph, at: int, result: int, depth: int) -> Origin:

@@ -1,4 +1,4 @@
-"""Where values come from and what instructions do with names: the nouns of `bcpatch.flow`.
+"""Where values come from: the nouns of `bcpatch.flow`.
 
 Every origin carries the offset of the instruction at which it arose (`ENTRY` for what
 a call brings), so that a chain of places can be printed from any of them. Origins
@@ -152,79 +152,3 @@ Origin: TypeAlias = (
 )
 
 Action: TypeAlias = Literal["load", "store", "delete"]
-
-
-# --- uses ----------------------------------------------------------------------------
-
-
-class GlobalUse(_Node, frozen=True):
-    """A name of the module. ``namespace`` where the local namespace (a class body's) is asked first."""
-
-    offset: int
-    action: Action
-    name: str
-    namespace: bool
-
-
-class AttributeUse(_Node, frozen=True):
-    """An attribute by constant name. ``method`` is a load that is called next, ``match`` a keyword of a class
-    pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``.
-    """
-
-    offset: int
-    action: Literal["load", "store", "delete", "method", "match", "super", "import"]
-    owner: Origin
-    name: str
-
-
-class ImportUse(_Node, frozen=True):
-    """An import statement. ``names`` are those of ``from``; empty for ``import module``. Star is ``("*",)``."""
-
-    offset: int
-    module: str
-    level: int
-    names: tuple[str, ...]
-
-
-class CallUse(_Node, frozen=True):
-    """A call; the fields as in `Called`. A method's receiver is the owner in ``callee``, not an argument."""
-
-    offset: int
-    callee: Origin
-    arguments: tuple[Origin, ...]
-    keywords: tuple[str, ...]
-    unpacked: bool
-
-
-class SubscriptUse(_Node, frozen=True):
-    """``owner[index]``."""
-
-    offset: int
-    action: Action
-    owner: Origin
-    index: Origin
-
-
-class FreeUse(_Node, frozen=True):
-    """A variable of an enclosing code, or one that nested code captures; ``value`` is what is stored."""
-
-    offset: int
-    action: Action
-    name: str
-    value: Origin | None
-
-
-class MakeUse(_Node, frozen=True):
-    """A function made of ``constants[constant]``. ``captured`` says, for each free variable of its
-    code, what the cell may hold at any time.
-    """
-
-    offset: int
-    constant: int
-    captured: tuple[tuple[str, Origin], ...]
-    defaults: Origin | None
-    keyword_defaults: Origin | None
-    annotations: Origin | None
-
-
-Use: TypeAlias = GlobalUse | AttributeUse | ImportUse | CallUse | SubscriptUse | FreeUse | MakeUse

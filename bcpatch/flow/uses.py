@@ -1,124 +1,266 @@
 """What instructions do with names, and with values of which origins.
 
-Knows each instruction that does something with a name, not which use a policy allows.
+Knows each instruction that does something with a name, not which use a policy allows. The
+origins that a use tells of are looked for when they are asked for: most are of no interest to anyone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal, cast
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias, cast
+
+import msgspec
 
 from bcpatch import pythons
 from bcpatch.flow.decode import pattern, places
 from bcpatch.flow.graph import Graph, imported, name_of, texts_of
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import NUMBERS
-from bcpatch.flow.origins import (
-    WEIGHT,
-    Action,
-    AttributeUse,
-    CallUse,
-    Display,
-    FreeUse,
-    GlobalUse,
-    ImportUse,
-    SubscriptUse,
-    Super,
-    Use,
-)
+from bcpatch.flow.origins import WEIGHT, Called, Display, Origin, Super
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code
+
+Action: TypeAlias = Literal["load", "store", "delete"]
 
 #: The weight of what a use tells of captured variables: a closure is no part of another origin.
 _UNBOUNDED: Final = 1 << 30
 
 
-def _found(names: str) -> frozenset[int]:
-    return frozenset(NUMBERS[name] for name in names.split() if name in NUMBERS)
+class _Use(msgspec.Struct, frozen=True, gc=False):
+    """One of the nouns below. It refers to the graph, which never refers to a use: no garbage that goes in circles."""
 
 
-_USING: Final = pattern(
-    _found(
-        """
-        LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME STORE_NAME DELETE_NAME LOAD_FROM_DICT_OR_GLOBALS
-        LOAD_ATTR STORE_ATTR DELETE_ATTR LOAD_METHOD IMPORT_FROM LOAD_SUPER_ATTR MATCH_CLASS IMPORT_NAME
-        CALL CALL_KW CALL_FUNCTION_EX BINARY_SUBSCR STORE_SUBSCR DELETE_SUBSCR BINARY_OP BINARY_SLICE STORE_SLICE
-        LOAD_DEREF STORE_DEREF DELETE_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF MAKE_FUNCTION
-        """
-    )
-)
-_CAPTURED_STORES: Final = pattern(_found("STORE_DEREF DELETE_DEREF"))
+class GlobalUse(_Use, frozen=True):
+    """A name of the module. ``namespace`` where the local namespace (a class body's) is asked first."""
+
+    offset: int
+    action: Action
+    name: str
+    namespace: bool
+
+
+class AttributeUse(_Use, frozen=True):
+    """An attribute by constant name. ``method`` is a load that is called next, ``match`` a keyword of a class
+    pattern, ``super`` a load by ``super().name``, ``import`` one by ``from owner import name``.
+    """
+
+    offset: int
+    action: Literal["load", "store", "delete", "method", "match", "super", "import"]
+    name: str
+    graph: Graph
+    at: int
+
+    @property
+    def value(self) -> int:
+        """The value whose attribute it is; with ``super``, the receiver."""
+        work = self.graph.operands(self.at)
+        return work[-1] if self.action in ("store", "super") else work[0]
+
+    @property
+    def owner(self) -> Origin:
+        """Whose attribute it is."""
+        if self.action != "super":
+            return self.graph.origin(self.value)
+        klass, receiver = self.graph.origins(self.graph.operands(self.at)[1:3], 0, WEIGHT - 2)
+        return Super(self.offset, klass, receiver)
+
+
+class ImportUse(_Use, frozen=True):
+    """An import statement. ``names`` are those of ``from``; empty for ``import module``. Star is ``("*",)``."""
+
+    offset: int
+    module: str
+    level: int
+    names: tuple[str, ...]
+
+
+class CallUse(_Use, frozen=True):
+    """A call. A method's receiver is the owner in what is called, not an argument."""
+
+    offset: int
+    graph: Graph
+    at: int
+
+    @property
+    def called(self) -> str | None:
+        """The name by which the callee was just loaded, of a global or an attribute; None where that is not known."""
+        return self.graph.loaded(self.graph.callee(self.at))
+
+    @property
+    def call(self) -> Called:
+        """What is called, and with which arguments."""
+        return Called(self.offset, *self.graph.call(self.at, 0))
+
+
+class SubscriptUse(_Use, frozen=True):
+    """``owner[index]``."""
+
+    offset: int
+    action: Action
+    graph: Graph
+    at: int
+
+    @property
+    def owner(self) -> Origin:
+        return self._parts()[0]
+
+    @property
+    def index(self) -> Origin:
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[Origin, ...]:
+        work = self.graph.operands(self.at)
+        if self.graph.name(self.at).endswith("_SLICE"):
+            return self.graph.origin(work[-3]), Display(self.offset, self.graph.origins(work[-2:]))
+        return self.graph.origins(work[-2:])
+
+
+class FreeUse(_Use, frozen=True):
+    """A variable of an enclosing code, or one that nested code captures."""
+
+    offset: int
+    action: Action
+    name: str
+    graph: Graph
+    at: int
+
+    @property
+    def value(self) -> Origin | None:
+        """What is stored."""
+        return self.graph.origin(self.graph.operands(self.at)[0]) if self.action == "store" else None
+
+
+class MakeUse(_Use, frozen=True):
+    """A function made of ``constants[constant]``."""
+
+    offset: int
+    constant: int
+    graph: Graph
+    at: int
+
+    @property
+    def captured(self) -> tuple[tuple[str, Origin], ...]:
+        """For each free variable of its code, what the cell may hold at any time."""
+        return self.graph.captured(self.at, self.constant, 0, _UNBOUNDED)
+
+    @property
+    def defaults(self) -> Origin | None:
+        return self._given(1)
+
+    @property
+    def keyword_defaults(self) -> Origin | None:
+        return self._given(2)
+
+    @property
+    def annotations(self) -> Origin | None:
+        """A tuple of names and values, or a function that gives them (3.14+)."""
+        return self._given(4) or self._given(16)
+
+    def _given(self, flag: int) -> Origin | None:
+        value = self.graph.given(self.at).get(flag)
+        return None if value is None else self.graph.origin(value, 1)
+
+
+Use: TypeAlias = GlobalUse | AttributeUse | ImportUse | CallUse | SubscriptUse | FreeUse | MakeUse
+
+
+# --- one function a kind of instruction ---------------------------------------------------
+
+
+def _global(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [GlobalUse(graph.offset(at), action, name_of(graph, at), False)]
+
+
+def _namespace(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [GlobalUse(graph.offset(at), action, name_of(graph, at), True)]
+
+
+def _attribute(graph: Graph, at: int, action: Action) -> list[Use]:
+    called = action == "load" and len(graph.trace.effects[at].gives) == 2
+    return [AttributeUse(graph.offset(at), "method" if called else action, name_of(graph, at), graph, at)]
+
+
+def _from(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [AttributeUse(graph.offset(at), "import", name_of(graph, at), graph, at)]
+
+
+def _super(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [AttributeUse(graph.offset(at), "super", name_of(graph, at), graph, at)]
+
+
+def _match(graph: Graph, at: int, action: Action) -> list[Use]:
+    loaded = (member // RESULTS for member in graph.values.members(graph.operands(at)[-1]))
+    return [
+        AttributeUse(graph.offset(at), "match", name, graph, at)
+        for one in loaded
+        for name in texts_of(graph.code.constants[graph.argument(one)])
+    ]
+
+
+def _import(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [ImportUse(graph.offset(at), *imported(graph, at))]
+
+
+def _call(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [CallUse(graph.offset(at), graph, at)]
+
+
+def _subscript(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [SubscriptUse(graph.offset(at), action, graph, at)]
+
+
+def _operator(graph: Graph, at: int, action: Action) -> list[Use]:
+    return _subscript(graph, at, "load") if graph.argument(at) == pythons.SUBSCRIPT_OPERATOR else []
+
+
+def _free(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [FreeUse(graph.offset(at), action, graph.trace.slots.names[graph.argument(at)], graph, at)]
+
+
+def _make(graph: Graph, at: int, action: Action) -> list[Use]:
+    return [MakeUse(graph.offset(at), graph.made_of(at), graph, at)]
+
+
+_Find = Callable[[Graph, int, Action], list[Use]]
 
 
 def _action(name: str) -> Action:
-    return cast("Action", name.split("_")[0].lower())
+    """What the first word of an instruction's name says; it is of no account where it says nothing."""
+    first = name.split("_")[0].lower()
+    return cast("Action", first) if first in ("store", "delete") else "load"
 
 
-def _uses(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
-    instruction = graph.trace.decoded[at]
-    name, offset = instruction.name, instruction.offset
-    match name:
-        case "LOAD_GLOBAL" | "STORE_GLOBAL" | "DELETE_GLOBAL":
-            yield GlobalUse(offset, _action(name), name_of(graph, at), False)
-        case "LOAD_NAME" | "STORE_NAME" | "DELETE_NAME" | "LOAD_FROM_DICT_OR_GLOBALS":
-            yield GlobalUse(offset, _action(name), name_of(graph, at), True)
-        case "LOAD_ATTR" | "STORE_ATTR" | "DELETE_ATTR" | "LOAD_METHOD" | "IMPORT_FROM":
-            owner = graph.origin(work[-1] if name == "STORE_ATTR" else work[0])
-            yield AttributeUse(offset, _attribute_action(graph, at), owner, name_of(graph, at))
-        case "LOAD_SUPER_ATTR":
-            klass, receiver = graph.origins(work[1:3], 0, WEIGHT - 2)
-            yield AttributeUse(offset, "super", Super(offset, klass, receiver), name_of(graph, at))
-        case "MATCH_CLASS":
-            for loaded in graph.values.members(work[-1]):
-                constant = graph.code.constants[graph.argument(loaded // RESULTS)]
-                for attribute in texts_of(constant):
-                    yield AttributeUse(offset, "match", graph.origin(work[0]), attribute)
-        case "IMPORT_NAME":
-            yield ImportUse(offset, *imported(graph, at))
-        case "CALL" | "CALL_KW" | "CALL_FUNCTION_EX":
-            yield CallUse(offset, *graph.call(at, 0))
-        case "BINARY_SUBSCR" | "STORE_SUBSCR" | "DELETE_SUBSCR" | "BINARY_OP" | "BINARY_SLICE" | "STORE_SLICE":
-            yield from _subscript(graph, at, work)
-        case "LOAD_DEREF" | "STORE_DEREF" | "DELETE_DEREF" | "LOAD_CLASSDEREF" | "LOAD_FROM_DICT_OR_DEREF":
-            value = graph.origin(work[0]) if name == "STORE_DEREF" else None
-            yield FreeUse(offset, _action(name), graph.trace.slots.names[instruction.argument], value)
-        case "MAKE_FUNCTION":
-            yield graph.made(at, 0, _UNBOUNDED)
-
-
-def _subscript(graph: Graph, at: int, work: list[int]) -> Iterator[Use]:
-    instruction = graph.trace.decoded[at]
-    name, offset = instruction.name, instruction.offset
-    match name:
-        case "BINARY_SUBSCR" | "STORE_SUBSCR" | "DELETE_SUBSCR":
-            owner, index = graph.origins(work[-2:])
-            yield SubscriptUse(offset, "load" if name == "BINARY_SUBSCR" else _action(name), owner, index)
-        case "BINARY_OP" if instruction.argument == pythons.SUBSCRIPT_OPERATOR:
-            yield SubscriptUse(offset, "load", *graph.origins(work[-2:]))
-        case "BINARY_SLICE" | "STORE_SLICE":
-            container = work[0] if name == "BINARY_SLICE" else work[1]
-            action: Action = "load" if name == "BINARY_SLICE" else "store"
-            yield SubscriptUse(offset, action, graph.origin(container), Display(offset, graph.origins(work[-2:])))
-
-
-def _attribute_action(graph: Graph, at: int) -> Literal["load", "store", "delete", "method", "import"]:
-    instruction = graph.trace.decoded[at]
-    if instruction.name == "IMPORT_FROM":
-        return "import"
-    if instruction.name == "LOAD_METHOD" or (
-        instruction.name == "LOAD_ATTR" and len(graph.trace.effects[at].gives) == 2
-    ):
-        return "method"
-    return _action(instruction.name)
+_FINDERS: Final[dict[int, tuple[_Find, Action]]] = {
+    NUMBERS[name]: (find, _action(name))
+    for find, names in (
+        (_global, "LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL"),
+        (_namespace, "LOAD_NAME STORE_NAME DELETE_NAME LOAD_FROM_DICT_OR_GLOBALS"),
+        (_attribute, "LOAD_ATTR STORE_ATTR DELETE_ATTR LOAD_METHOD"),
+        (_from, "IMPORT_FROM"),
+        (_super, "LOAD_SUPER_ATTR"),
+        (_match, "MATCH_CLASS"),
+        (_import, "IMPORT_NAME"),
+        (_call, "CALL CALL_KW CALL_FUNCTION_EX"),
+        (_subscript, "BINARY_SUBSCR STORE_SUBSCR DELETE_SUBSCR BINARY_SLICE STORE_SLICE"),
+        (_operator, "BINARY_OP"),
+        (_free, "LOAD_DEREF STORE_DEREF DELETE_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF"),
+        (_make, "MAKE_FUNCTION"),
+    )
+    for name in names.split()
+    if name in NUMBERS
+}
+_USING: Final = pattern(_FINDERS)
+_CAPTURED_STORES: Final = pattern(NUMBERS[name] for name in ("STORE_DEREF", "DELETE_DEREF"))
 
 
 def uses(graph: Graph) -> tuple[Use, ...]:
     """Of all reachable instructions, in their order."""
     found: list[Use] = []
-    for at in places(_USING, graph.trace.decoded.opcodes):
-        work = graph.trace.operands[at]
-        if work is not None:
-            found += _uses(graph, at, work)
+    opcodes, operands = graph.trace.decoded.opcodes, graph.trace.operands
+    for at in places(_USING, opcodes):
+        if operands[at] is not None:
+            find, action = _FINDERS[opcodes[at]]
+            found += find(graph, at, action)
     return tuple(found)
 
 

@@ -40,8 +40,6 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         message = f"`{name}` is a name of the class around it, and so of its own module"
         yield report(OWN_NAME[scope.role], message, offset, frame)
         return
-    if name in names.HARMLESS and name not in scope.imports and name not in scope.text.bound:
-        return
     reached = global_paths(name, scope)
     for path in reached:
         yield from dotted(path, offset, frame)
@@ -58,6 +56,16 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP110", message, offset, frame)
     else:
         yield report(OWN_NAME[scope.role], _own_name(name, scope), offset, frame)
+
+
+def is_harmless(name: str, scope: Scope) -> bool:
+    """Whether it is a builtin of which `name` says nothing."""
+    return (
+        name in names.HARMLESS
+        and name not in scope.imports
+        and name not in scope.text.bound
+        and name not in scope.class_names
+    )
 
 
 def _own_name(name: str, scope: Scope) -> str:
@@ -133,6 +141,11 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
         yield from _of_unknown(owner, name, offset, frame)
+
+
+def is_telling(name: str, scope: Scope) -> bool:
+    """Whether `attribute` may say something of an attribute that is called so."""
+    return name in scope.telling or name in names.INSIDE or names.is_private(name)
 
 
 def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:

@@ -11,33 +11,39 @@ from collections.abc import Iterator, Sequence
 
 from bcpatch import formats
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.flow.origins import ENTRY, Attribute, Called, CallUse, Display, Global, Origin, Unknown
+from bcpatch.flow.origins import ENTRY, Attribute, Called, Display, Global, Origin, Unknown
+from bcpatch.flow.uses import CallUse
 from bcpatch.rules import access, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, absolute, is_plain, is_text, named, options, paths, receiver, texts
 
 
+def is_telling(use: CallUse, frame: Frame) -> bool:
+    """Whether `call` may say something of a call, as far as the name shows by which the callee was loaded."""
+    name = use.called
+    return name is None or name in _CALLED or name in frame.scope.imports
+
+
 def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     """A call: what the callee may be decides which arguments are names."""
-    for one, where in options(use.callee, frame):
+    call = use.call
+    for one, where in options(call.callee, frame):
         if isinstance(one, Attribute) and one.name not in _CALLED:
-            continue
-        if isinstance(one, Global) and one.name not in _CALLED and one.name not in where.scope.imports:
             continue
         for path in sorted(paths(one, where)):
             row = named(path, names.BY_NAME)
             if row:
-                yield from _by_name(row, names.BY_NAME[row], use, frame)
+                yield from _by_name(row, names.BY_NAME[row], call, frame)
             if named(path, ("builtins.str.format", "builtins.str.format_map")):
-                yield from _format(use.arguments[:1], use.arguments[1:], True, use, frame)
+                yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
         if isinstance(one, Attribute):
             if one.name in names.BY_NAME_METHODS:
-                yield from _method(one, use, frame)
+                yield from _method(one, call, frame)
             elif one.name in ("format", "format_map") and not paths(one, where):
-                yield from _format((one.owner,), use.arguments, is_text(one.owner, where), use, frame)
+                yield from _format((one.owner,), call.arguments, is_text(one.owner, where), call, frame)
             elif one.name in _FORMATTING and _is_formatter(one.owner, where):
                 message = f"what the fields of a format text take from the arguments of `{one.name}` can't be proved"
-                yield report("BCP106", message, use.offset, frame, help="write an f-string, or a constant format text")
+                yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
 
 
 def _is_formatter(owner: Origin, frame: Frame) -> bool:
@@ -52,67 +58,67 @@ _FORMATTING = ("vformat", "get_field")
 _CALLED = names.last_parts(names.BY_NAME, names.BY_NAME_METHODS, ("format", "format_map"), _FORMATTING)
 
 
-def _unproved(what: str, use: CallUse, frame: Frame) -> Diagnostic:
-    return report("BCP106", f"the name that `{what}` is called with is not a constant", use.offset, frame)
+def _unproved(what: str, call: Called, frame: Frame) -> Diagnostic:
+    return report("BCP106", f"the name that `{what}` is called with is not a constant", call.offset, frame)
 
 
-def _by_name(row: str, rule: names.ByName, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
+def _by_name(row: str, rule: names.ByName, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     what = row.removeprefix("builtins.")
-    given = use.arguments[: len(use.arguments) - len(use.keywords)]
+    given = call.arguments[: len(call.arguments) - len(call.keywords)]
     wanted = given[rule.name :] if rule.all else given[rule.name : rule.name + 1]
-    if use.unpacked or not wanted:
-        yield _unproved(what, use, frame)
+    if call.unpacked or not wanted:
+        yield _unproved(what, call, frame)
         return
     for argument in wanted:
         known = texts(argument, frame)
         if known is None:
-            yield _unproved(what, use, frame)
+            yield _unproved(what, call, frame)
             continue
         for text in known:
             if rule.module:
-                yield from _module(text, what, use, frame)
+                yield from _module(text, what, call, frame)
             else:
                 owner = None if rule.owner is None else given[rule.owner]
-                yield from _parts(text.split(".") if rule.dotted else [text], owner, use, frame)
+                yield from _parts(text.split(".") if rule.dotted else [text], owner, call, frame)
 
 
-def _parts(parts: Sequence[str | None], owner: Origin | None, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
+def _parts(parts: Sequence[str | None], owner: Origin | None, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """Attributes taken one of the other (None: an item), from a value that is known where ``owner`` is."""
     for part in parts:
         if part is not None:
-            yield from access.attribute(owner or Unknown(ENTRY), part, use.offset, frame)
+            yield from access.attribute(owner or Unknown(ENTRY), part, call.offset, frame)
         for path in sorted(paths(owner, frame)) if owner else ():
             row = named(f"{path}.{part}", names.BY_NAME)
             if row:
-                yield report("BCP106", f"`{row}` is reached by name", use.offset, frame, help=f"write `{row}`")
+                yield report("BCP106", f"`{row}` is reached by name", call.offset, frame, help=f"write `{row}`")
         owner = None
 
 
-def _module(text: str, what: str, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
+def _module(text: str, what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """A module by name. A relative name starts from the package that is the second argument."""
     name = text.replace(":", ".")  # pkgutil.resolve_name("package.module:name")
     level = len(name) - len(name.lstrip("."))
     if level:
-        anchor = _anchor(use, frame)
+        anchor = _anchor(call, frame)
         found = None if anchor is None else absolute(name[level:], level, anchor)
         if found is None:
-            yield _unproved(what, use, frame)
+            yield _unproved(what, call, frame)
             return
         name = found
-    yield from access.dotted(name, use.offset, frame)
+    yield from access.dotted(name, call.offset, frame)
     if name in names.WATCHED_MODULES:
         message = f"`{name}` is imported by name, and has functions that access by name"
-        yield report("BCP106", message, use.offset, frame, help=f"import `{name}` by a statement")
+        yield report("BCP106", message, call.offset, frame, help=f"import `{name}` by a statement")
     parts = name.split(".")
     for end in range(1, len(parts)):
-        yield from access.reached(".".join(parts[:end]), use.offset, frame)
+        yield from access.reached(".".join(parts[:end]), call.offset, frame)
 
 
-def _anchor(use: CallUse, frame: Frame) -> str | None:
+def _anchor(call: Called, frame: Frame) -> str | None:
     """The constant package that a relative name starts from."""
-    given = use.arguments[1:2]
-    if "package" in use.keywords:
-        given = use.arguments[len(use.arguments) - len(use.keywords) + use.keywords.index("package") :][:1]
+    given = call.arguments[1:2]
+    if "package" in call.keywords:
+        given = call.arguments[len(call.arguments) - len(call.keywords) + call.keywords.index("package") :][:1]
     for one, _ in options(given[0], frame) if given else ():
         if isinstance(one, Global):
             return {"__package__": frame.scope.module.package, "__name__": frame.scope.module.name}.get(one.name)
@@ -120,24 +126,24 @@ def _anchor(use: CallUse, frame: Frame) -> str | None:
     return known[0] if known and len(known) == 1 else None
 
 
-def _method(callee: Attribute, use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
+def _method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """``owner.__setattr__(name, value)``, or ``klass.__setattr__(object, name, value)``."""
     bound = names.BY_NAME_METHODS[callee.name]
-    unbound = len(use.arguments) > bound
-    named_by = use.arguments[1:2] if unbound else use.arguments[:1]
+    unbound = len(call.arguments) > bound
+    named_by = call.arguments[1:2] if unbound else call.arguments[:1]
     known = texts(named_by[0], frame) if named_by else None
-    if known is None or use.unpacked or use.keywords or len(use.arguments) not in (bound, bound + 1):
-        yield _unproved(callee.name, use, frame)
+    if known is None or call.unpacked or call.keywords or len(call.arguments) not in (bound, bound + 1):
+        yield _unproved(callee.name, call, frame)
         return
     for text in known:
-        yield from _parts([text], use.arguments[0] if unbound else callee.owner, use, frame)
+        yield from _parts([text], call.arguments[0] if unbound else callee.owner, call, frame)
 
 
 # --- format texts ------------------------------------------------------------------------
 
 
 def _format(
-    text: tuple[Origin, ...], given: tuple[Origin, ...], certain: bool, use: CallUse, frame: Frame
+    text: tuple[Origin, ...], given: tuple[Origin, ...], certain: bool, call: Called, frame: Frame
 ) -> Iterator[Diagnostic]:
     """``text.format(*given)``: a constant text says what it takes from its arguments.
 
@@ -148,12 +154,12 @@ def _format(
     known = texts(text[0], frame) if text else None
     if known is not None:
         for one in known:
-            yield from _fields(one, given, use, frame)
+            yield from _fields(one, given, call, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
     if risky and (certain or any(receiver(one, frame) is not None for one in _spread(risky))):
         message = "what the fields of the format text take from the arguments can't be proved"
-        yield report("BCP106", message, use.offset, frame, help="write an f-string, or a constant format text")
+        yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
 
 
 def _spread(given: Sequence[Origin]) -> Iterator[Origin]:
@@ -162,9 +168,9 @@ def _spread(given: Sequence[Origin]) -> Iterator[Origin]:
         yield from one.items if isinstance(one, Display) else (one,)
 
 
-def _fields(text: str, given: tuple[Origin, ...], use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
-    positional = len(given) - len(use.keywords)
-    by_name = dict(zip(use.keywords, given[positional:], strict=False))
+def _fields(text: str, given: tuple[Origin, ...], call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    positional = len(given) - len(call.keywords)
+    by_name = dict(zip(call.keywords, given[positional:], strict=False))
     following = 0
     for field in formats.fields(text) or ():
         if not field.argument:
@@ -172,4 +178,4 @@ def _fields(text: str, given: tuple[Origin, ...], use: CallUse, frame: Frame) ->
         owner = by_name.get(field.argument)
         if owner is None and field.argument.isdecimal() and int(field.argument) < positional:
             owner = given[int(field.argument)]
-        yield from _parts(field.steps, owner, use, frame)
+        yield from _parts(field.steps, owner, call, frame)

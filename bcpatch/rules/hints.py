@@ -22,11 +22,10 @@ from bcpatch.flow.origins import (
     Global,
     Item,
     Made,
-    MakeUse,
     Origin,
-    SubscriptUse,
     Unknown,
 )
+from bcpatch.flow.uses import MakeUse, SubscriptUse
 from bcpatch.model import Tuple
 from bcpatch.rules import access
 from bcpatch.rules.reach import Frame, options, paths
@@ -45,8 +44,11 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 
 def _texts(frame: Frame) -> Iterator[tuple[str, int]]:
+    annotations = list(_annotations(frame))
+    if not annotations:
+        return
     subscripts = {use.offset: use for use in frame.flow.uses if isinstance(use, SubscriptUse)}
-    found = [one for origin in _annotations(frame) for one in _within(origin, subscripts, frame)]
+    found = [one for origin in annotations for one in _within(origin, subscripts, frame)]
     yield from (one for one in found if one is not None)
     if None in found:  # too large for its parts to be told apart
         keys = {origin.offset for origin in _alternating(frame, 0)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bcpatch.flow.origins import AttributeUse, GlobalUse
+from bcpatch.flow.uses import AttributeUse, GlobalUse
 from bcpatch.model import Link
 from bcpatch.rules import names
 from bcpatch.rules.reach import Frame, Scope, inner_frames, paths

@@ -19,22 +19,19 @@ from bcpatch.flow import Flow
 from bcpatch.flow.origins import (
     ENTRY,
     Attribute,
-    AttributeUse,
     Called,
-    CallUse,
     Computed,
     Constant,
     Display,
     Either,
     Free,
     Global,
-    GlobalUse,
     Imported,
-    MakeUse,
     Origin,
     Parameter,
     Super,
 )
+from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse, MakeUse
 from bcpatch.model import Code, Import, Module, Policy, Site
 from bcpatch.rules import names
 from bcpatch.rules.sourcetext import Text
@@ -161,9 +158,11 @@ class Frame:
     def _super_classes(self) -> Iterator[Origin]:
         for use in self.flow.uses:
             match use:
-                case AttributeUse(owner=Super(klass=klass)):
+                case AttributeUse(action="super", owner=Super(klass=klass)):
                     yield klass
-                case CallUse(callee=callee, arguments=(klass, _)) if "builtins.super" in paths(callee, self):
+                case CallUse(call=Called(callee=callee, arguments=(klass, _))) if "builtins.super" in paths(
+                    callee, self
+                ):
                     yield klass
 
 
@@ -184,13 +183,13 @@ def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
 
 def inner_frames(frame: Frame) -> Iterator[Frame]:
     """The frames of nested code. What its free variables hold is joined over all functions made of it."""
+    held: dict[int, dict[str, list[Origin]]] = {index: {} for index in frame.flow.nested}
+    for use in frame.flow.uses if held else ():
+        if isinstance(use, MakeUse):
+            for name, origin in use.captured:
+                held[use.constant].setdefault(name, []).append(origin)
     for index, nested in frame.flow.nested.items():
-        held: dict[str, list[Origin]] = {}
-        for use in frame.flow.uses:
-            if isinstance(use, MakeUse) and use.constant == index:
-                for name, origin in use.captured:
-                    held.setdefault(name, []).append(origin)
-        captured = {name: either(origins) for name, origins in held.items()}
+        captured = {name: either(origins) for name, origins in held[index].items()}
         yield Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
 
 

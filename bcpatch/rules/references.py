@@ -7,22 +7,13 @@ name is allowed never rests on a value being recognised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Flow
-from bcpatch.flow.origins import (
-    AttributeUse,
-    CallUse,
-    Constant,
-    FreeUse,
-    GlobalUse,
-    Imported,
-    ImportUse,
-    MakeUse,
-    Origin,
-    Use,
-)
+from bcpatch.flow.origins import Constant, Imported, Origin
+from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, Use
 from bcpatch.model import Policy
 from bcpatch.rules import access, byname, hints, names, sight
 from bcpatch.rules.access import report
@@ -46,7 +37,9 @@ def _where(found: Diagnostic) -> tuple[int, int, int, int]:
 
 def _check(frame: Frame) -> Iterator[Diagnostic]:
     for use in frame.flow.uses:
-        yield from _use(use, frame)
+        rule = _RULES.get(type(use))
+        if rule and rule.concerns(use, frame):
+            yield from rule.check(use, frame)
     yield from _patterns(frame)
     yield from _classes(frame)
     yield from hints.check(frame)
@@ -55,21 +48,20 @@ def _check(frame: Frame) -> Iterator[Diagnostic]:
         yield from _check(inner)
 
 
-def _use(use: Use, frame: Frame) -> Iterator[Diagnostic]:
-    match use:
-        case GlobalUse():
-            yield from _global(use, frame)
-        case ImportUse():
-            yield from _import(use, frame)
-        case AttributeUse():
-            yield from _attribute(use, frame)
-        case CallUse():
-            yield from byname.call(use, frame)
-        case FreeUse():
-            yield from _free(use, frame)
-
-
 # --- one rule a kind of use --------------------------------------------------------------
+
+
+class Rule(NamedTuple):
+    """What is said of a kind of use. ``concerns`` may spare it the look at a use, by its name alone, where it would
+    say nothing.
+    """
+
+    check: Callable[[Any, Frame], Iterator[Diagnostic]]
+    concerns: Callable[[Any, Frame], bool]
+
+
+def _every(use: Use, frame: Frame) -> bool:
+    return True
 
 
 def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
@@ -79,6 +71,10 @@ def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
     elif not use.namespace:
         message = f"a strict patch stores and deletes no global of its module (`{use.name}`)"
         yield report("BCP102", message, use.offset, frame)
+
+
+def _is_global_telling(use: GlobalUse, frame: Frame) -> bool:
+    return use.action != "load" or not access.is_harmless(use.name, frame.scope)
 
 
 def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
@@ -106,6 +102,10 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
     yield from access.attribute(owner, use.name, use.offset, frame)
 
 
+def _is_attribute_telling(use: AttributeUse, frame: Frame) -> bool:
+    return use.action == "import" or access.is_telling(use.name, frame.scope)
+
+
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
     if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
@@ -113,6 +113,19 @@ def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
     elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
         yield from access.name(use.name, use.offset, frame)
+
+
+def _is_free_telling(use: FreeUse, frame: Frame) -> bool:
+    return use.name == "__class__" or use.name in frame.scope.class_names
+
+
+_RULES: Final = {
+    GlobalUse: Rule(_global, _is_global_telling),
+    ImportUse: Rule(_import, _every),
+    AttributeUse: Rule(_attribute, _is_attribute_telling),
+    CallUse: Rule(byname.call, byname.is_telling),
+    FreeUse: Rule(_free, _is_free_telling),
+}
 
 
 def _classes(frame: Frame) -> Iterator[Diagnostic]:

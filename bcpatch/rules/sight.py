@@ -16,21 +16,15 @@ from bcpatch.flow import Instruction
 from bcpatch.flow.opcodes import NULL
 from bcpatch.flow.origins import (
     Attribute,
-    AttributeUse,
-    CallUse,
+    Called,
     Free,
-    FreeUse,
     Global,
-    GlobalUse,
     Imported,
-    ImportUse,
     Made,
-    MakeUse,
     Origin,
-    SubscriptUse,
     Unknown,
-    Use,
 )
+from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code
 from bcpatch.rules import names
@@ -102,18 +96,19 @@ def _may_give(use: Use, frame: Frame) -> bool:
 
 def _result(use: Use, at: int, frame: Frame) -> Origin:
     """The origin of what a use gives, said by the use itself: origins of values far back may be lost."""
+    offset = use.offset
     match use:
-        case GlobalUse(offset, "load", name):
+        case GlobalUse(action="load", name=name):
             return Global(offset, name)
-        case AttributeUse(offset, "load" | "method" | "super" | "import", owner, name):
+        case AttributeUse(action="load" | "method" | "super" | "import", owner=owner, name=name):
             return Attribute(offset, owner, name)
-        case ImportUse(offset, module, level, imported):
+        case ImportUse(module=module, level=level, names=imported):
             return Imported(offset, module, level, imported)
-        case MakeUse(offset, constant, captured):
-            return Made(offset, constant, captured)
-        case FreeUse(offset, "load"):
+        case MakeUse(constant=constant):
+            return Made(offset, constant, ())  # what it captures is of no account here
+        case FreeUse(action="load"):
             return frame.flow.graph.content(frame.flow.graph.argument(at), offset, 0)
-    return Unknown(use.offset)
+    return Unknown(offset)
 
 
 def _what(origin: Origin, frame: Frame) -> frozenset[str]:
@@ -157,7 +152,7 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
         case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
             return _modules(_what(owner, frame), frame)
         case CallUse():
-            return _seen_by_call(at, position, use, frame)
+            return _seen_by_call(at, position, use.call, frame)
     if instruction.name == "STORE_DEREF":
         return _modules(_kept_in_cell(instruction.argument, frame), frame)
     if instruction.name.startswith("LOAD_FROM_DICT_OR_"):
@@ -167,7 +162,7 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
     return frozenset()
 
 
-def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozenset[str]:
+def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozenset[str]:
     trace = frame.flow.trace
     first, second = (trace.operands[at] or [])[:2]
     kinds, members = trace.values.kinds, trace.values.members
@@ -177,13 +172,13 @@ def _seen_by_call(at: int, position: int, use: CallUse, frame: Frame) -> frozens
     if NULL not in (kinds[first], kinds[second]) and not paired:
         return frozenset()  # which of the two is called depends on the path
     if position < 2:
-        return _what(use.callee, frame) - {"the body of a class"}  # what is called like a module is none
-    if position == 2 and use.arguments and _builds_class(min(members(first)), min(members(second)), frame):
+        return _what(call.callee, frame) - {"the body of a class"}  # what is called like a module is none
+    if position == 2 and call.arguments and _builds_class(min(members(first)), min(members(second)), frame):
         return frozenset({"the body of a class"})
-    rows = {named(path, names.BY_NAME) for path in paths(use.callee, frame)}
+    rows = {named(path, names.BY_NAME) for path in paths(call.callee, frame)}
     owners = {names.BY_NAME[row].owner for row in rows if row}
-    if position - 2 in owners and not use.unpacked:
-        return _modules(_what(use.arguments[position - 2], frame), frame)
+    if position - 2 in owners and not call.unpacked:
+        return _modules(_what(call.arguments[position - 2], frame), frame)
     return frozenset()
 
 

@@ -100,10 +100,9 @@ class Text:
     def _bindings(self) -> Iterable[_Bindings | None]:
         return self._known.values() or (None,)
 
-    def _tables(self, name: str) -> Iterator[symtable.SymbolTable]:
-        """The symbol tables of the sections that may define a class or function of this name."""
-        tables = (_table(section) for section in self._sections if name in section or not section.isascii())
-        return (table for table in tables if table is not None)
+    def _defining(self, name: str) -> Iterator[str]:
+        """The sections that may define a class or function of this name."""
+        return (section for section in self._sections if name in section or not section.isascii())
 
     @property
     def is_python(self) -> bool:
@@ -127,25 +126,13 @@ class Text:
 
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
-        parts = qualname.split(".") if qualname else []
-        tables = list(self._tables(parts[0] if parts else ""))
-        for part in parts:
-            tables = [child for table in tables for child in _classes(table) if child.get_name() == part]
-        return frozenset(
-            symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned()
-        )
+        sections = self._defining(qualname.partition(".")[0])
+        return frozenset().union(*(_bound_in_class(section, qualname) for section in sections))
 
     def type_parameters(self, qualname: str) -> frozenset[str]:
         """Names of the type parameters (PEP 695) of a function and of the classes around it."""
-        found: set[str] = set()
-        scopes = list(self._tables(qualname.partition(".")[0]))
-        for part in qualname.split("."):
-            generic = [child for table in scopes for child in table.get_children() if child.get_type() in _GENERIC]
-            generic = [child for child in generic if child.get_name() == part]
-            found.update(symbol.get_name() for table in generic for symbol in table.get_symbols())
-            inside = [child for table in (*scopes, *generic) for child in table.get_children()]
-            scopes = [child for child in inside if child.get_type() == "class" and child.get_name() == part]
-        return frozenset(found)
+        sections = self._defining(qualname.partition(".")[0])
+        return frozenset().union(*(_type_parameters(section, qualname) for section in sections))
 
 
 _DECORATORS = 50
@@ -252,6 +239,29 @@ def _globals(table: symtable.SymbolTable) -> Iterator[str]:
     for child in table.get_children():
         yield from (symbol.get_name() for symbol in child.get_symbols() if symbol.is_declared_global())
         yield from _globals(child)
+
+
+@lru_cache(maxsize=_KEPT)
+def _bound_in_class(section: str, qualname: str) -> frozenset[str]:
+    """Names that the bodies of a class bind which a section defines."""
+    tables = [table for table in (_table(section),) if table is not None]
+    for part in qualname.split("."):
+        tables = [child for table in tables for child in _classes(table) if child.get_name() == part]
+    return frozenset(symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned())
+
+
+@lru_cache(maxsize=_KEPT)
+def _type_parameters(section: str, qualname: str) -> frozenset[str]:
+    """Names of the type parameters of a function that a section defines, and of the classes around it."""
+    found: set[str] = set()
+    scopes = [table for table in (_table(section),) if table is not None]
+    for part in qualname.split("."):
+        generic = [child for table in scopes for child in table.get_children() if child.get_type() in _GENERIC]
+        generic = [child for child in generic if child.get_name() == part]
+        found.update(symbol.get_name() for table in generic for symbol in table.get_symbols())
+        inside = [child for table in (*scopes, *generic) for child in table.get_children()]
+        scopes = [child for child in inside if child.get_type() == "class" and child.get_name() == part]
+    return frozenset(found)
 
 
 def _classes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
