@@ -19,7 +19,7 @@ from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, reach, references, sight
+from bcpatch.rules import byname, needs, reach, references, sight
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -770,6 +770,8 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(byname, "_CALLED", everything)
     patch.setattr(sight, "_CALLED", everything)
     patch.setattr(sight, "_may_give", lambda use, frame: True)
+    patch.setattr(needs, "_may_be_of_module", lambda use, frame: True)
+    patch.setattr(needs, "_ASKED", everything)
     patch.setattr(Values, "holding", lambda values, wanted: everything)
 
 

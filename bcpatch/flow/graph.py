@@ -58,16 +58,9 @@ def _numbers(*names: str) -> frozenset[int]:
     return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
 
 
-#: Instructions that load a value by its name.
-_NAMING: Final = _numbers(
-    "LOAD_GLOBAL",
-    "LOAD_NAME",
-    "LOAD_FROM_DICT_OR_GLOBALS",
-    "LOAD_ATTR",
-    "LOAD_METHOD",
-    "LOAD_SUPER_ATTR",
-    "IMPORT_FROM",
-)
+#: Instructions that load a value by its name; those among them that take it out of another one.
+_ATTRIBUTES: Final = _numbers("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+_NAMING: Final = _ATTRIBUTES | _numbers("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_SUPER_ATTR")
 
 #: Origins that are made of no others.
 _LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
@@ -301,6 +294,14 @@ class Graph:
         """The name of the global or the attribute that a value is; None where it may be something else."""
         at = self.maker(value)
         return name_of(self, at) if at is not None and self.trace.decoded.opcodes[at] in _NAMING else None
+
+    def bottom(self, value: int) -> int:
+        """The value at the bottom of a chain of attributes: that of ``a`` in ``a.b.c``."""
+        at = self.maker(value)
+        while at is not None and self.trace.decoded.opcodes[at] in _ATTRIBUTES:
+            value = self.operands(at)[0]
+            at = self.maker(value)
+        return value
 
     def maker(self, value: int) -> int | None:
         """The one instruction that made a value; None where there is no such."""

@@ -25,6 +25,10 @@ _QUESTIONS = frozenset(
 )
 
 
+#: What an attribute must be called to be one of these.
+_ASKED = names.last_parts(_QUESTIONS)
+
+
 def links(frames: Iterable[Frame], text: Text) -> tuple[Link, ...]:
     """The names that some code objects, and the code nested in them, need to find."""
     certain = text.certain
@@ -38,8 +42,8 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
         match use:
             case GlobalUse(action="load", name=name) if not frame.binds(use) and not _is_of_class(name, frame):
                 yield from _global(name, frame.scope, certain)
-            case AttributeUse(action="load" | "method", owner=owner, name=name) if not asks:
-                module = _module(paths(owner, frame), frame.scope, certain)
+            case AttributeUse(action="load" | "method", name=name) if not asks and _may_be_of_module(use, frame):
+                module = _module(paths(use.owner, frame), frame.scope, certain)
                 if module:
                     yield Link(module, name)
     for inner in inner_frames(frame):
@@ -65,6 +69,16 @@ def _global(name: str, scope: Scope, certain: frozenset[str]) -> Iterator[Link]:
         yield Link(imports[0].module, imports[0].attribute or "")
 
 
+def _may_be_of_module(use: AttributeUse, frame: Frame) -> bool:
+    """Whether it is an attribute of what may be a module, as far as what the chain of attributes begins with shows."""
+    graph = frame.flow.graph
+    bottom = graph.bottom(use.value)
+    if graph.values.entry <= bottom < graph.values.single:
+        return False  # an argument
+    name = graph.loaded(bottom)
+    return name is None or name in frame.scope.imports
+
+
 def _module(found: frozenset[str], scope: Scope, certain: frozenset[str]) -> str | None:
     """The one module that ``import`` statements of the module surely bind to what a value is."""
     if len(found) != 1:
@@ -86,7 +100,7 @@ def _asks(frame: Frame) -> bool:
         match use:
             case GlobalUse(action="load", name=name) if f"builtins.{name}" in _QUESTIONS:
                 return True
-            case AttributeUse(owner=owner, name=name):
-                if any(f"{path}.{name}" in _QUESTIONS for path in paths(owner, frame)):
+            case AttributeUse(name=name) if name in _ASKED:
+                if any(f"{path}.{name}" in _QUESTIONS for path in paths(use.owner, frame)):
                     return True
     return False
