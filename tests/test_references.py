@@ -800,6 +800,6 @@ def test_nothing_is_said_of_real_code_that_the_rules_pass_over(name: str, monkey
     text = Path(origin.origin).read_text("utf-8")
     one = patched(text, module=Module(name, name.replace(".", "/") + ".py"))
     found = verify.verify(one)
-    assert {"BCP101", "BCP104"} <= {each.code for each in found}
+    assert "BCP101" in {each.code for each in found}
     look_at_everything(monkeypatch)
     assert found == verify.verify(one)
