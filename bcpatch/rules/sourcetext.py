@@ -14,7 +14,7 @@ import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -141,6 +141,9 @@ _DECORATORS = 50
 _KEPT = 16 << 20
 """Characters of sections of which it is remembered what they bind."""
 
+_DEFINITIONS = 256
+"""Classes and functions of which it is remembered what the table of their section says."""
+
 _SPLITTER: Final = sections.Splitter(16)
 
 _GENERIC = ("type parameter", "type parameters")
@@ -241,7 +244,7 @@ def _globals(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _globals(child)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_DEFINITIONS)
 def _bound_in_class(section: str, qualname: str) -> frozenset[str]:
     """Names that the bodies of a class bind which a section defines."""
     tables = [table for table in (_table(section),) if table is not None]
@@ -250,7 +253,7 @@ def _bound_in_class(section: str, qualname: str) -> frozenset[str]:
     return frozenset(symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned())
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_DEFINITIONS)
 def _type_parameters(section: str, qualname: str) -> frozenset[str]:
     """Names of the type parameters of a function that a section defines, and of the classes around it."""
     found: set[str] = set()
