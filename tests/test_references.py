@@ -19,7 +19,7 @@ from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, needs, reach, references, sight
+from bcpatch.rules import byname, names, needs, reach, references, sight
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -146,6 +146,55 @@ NAMES = [
     refused("BCP113", "the namespace of builtins", "return «__builtins__»"),
 ]
 
+LIBRARY = [
+    accepted("the names of the fields of a data class", "import dataclasses\nreturn dataclasses.fields(me)"),
+    accepted("a copy of a data class", "import copy, dataclasses\nreturn dataclasses.replace(me, x=1), copy.copy(me)"),
+    refused("BCP111", "all fields of a data class", "import dataclasses\nreturn «dataclasses.asdict»(me)"),
+    refused("BCP111", "all values of a data class", "«from dataclasses import astuple»\nreturn astuple(me)"),
+    accepted("a mock", "from unittest import mock\nreturn mock.Mock(me)"),
+    refused("BCP111", "a patched name", "from unittest import mock\nwith «mock.patch»('shop.cart.RATE', 4):\n    pass"),
+    refused("BCP111", "a patched attribute", "import unittest.mock\n«unittest.mock.patch».object(me, '_rate', 4)"),
+    refused("BCP111", "a patched name by an unknown package", "return «other.mock.patch»('shop.cart.RATE', 4)"),
+    refused(
+        "BCP111", "a patched name by an unknown value's packages", "«name[0].unittest.mock.patch»('shop.cart.RATE')"
+    ),
+    accepted("a method that is called patch", "return other.patch(name), prices.patch(me)"),
+    refused("BCP111", "a module made of a specification", "return «importlib.util.module_from_spec»(other)"),
+    refused("BCP111", "a loader", "from importlib import machinery\nreturn «machinery.SourceFileLoader»(name, name)"),
+    refused("BCP111", "a loader of an unknown value's module", "return «other.machinery.SourceFileLoader»(name, name)"),
+    accepted("the suffixes of modules", "from importlib import machinery\nreturn machinery.SOURCE_SUFFIXES"),
+    refused(
+        "BCP111", "an entry point", "«from importlib.metadata import EntryPoint»\nreturn EntryPoint(name, name, name)"
+    ),
+    accepted("entry points", "from importlib import metadata\nreturn metadata.entry_points(group='shop')"),
+    refused("BCP111", "all packages", "return «pkgutil.walk_packages»(other)"),
+    accepted("the names of packages", "return pkgutil.iter_modules(other)"),
+    refused(
+        "BCP111", "tests by their names", "import unittest\nreturn «unittest.TestLoader»().loadTestsFromName(name)"
+    ),
+    refused("BCP111", "a configuration that names objects", "from logging import config\n«config.dictConfig»(other)"),
+    accepted("a configuration that doesn't", "logging.basicConfig(level=other)"),
+    refused("BCP111", "types of annotations", "return «typing.get_type_hints»(me)"),
+    accepted("what annotations are made of", "return typing.get_args(other), typing.get_origin(other)"),
+    refused("BCP111", "a forward reference", "return «typing.ForwardRef»('RATE')"),
+    refused("BCP111", "annotations", "return «inspect.get_annotations»(me, eval_str=True)"),
+    refused("BCP106", "annotations of a signature", "return «inspect.signature(me, eval_str=True)»"),
+    refused("BCP106", "a signature, unpacked", "return «inspect.signature(me, **other)»"),
+    refused("BCP106", "a signature as a value", "return «map(inspect.signature, other)»"),
+    refused("BCP111", "bases", "return «inspect.getmro»(other)"),
+    refused("BCP111", "attributes of a class", "return «inspect.classify_class_attrs»(other)"),
+    refused("BCP111", "arguments of a call", "return «inspect.getargvalues»(other)"),
+    accepted("what something is", "return inspect.isclass(other), inspect.signature(other), inspect.getdoc(me)"),
+    refused("BCP111", "measured text", "import timeit\nreturn «timeit.timeit»(name)"),
+    accepted("a clock", "import timeit\nreturn timeit.default_timer()"),
+    refused("BCP111", "completed text", "import rlcompleter\nreturn «rlcompleter.Completer»({'me': me})"),
+    refused("BCP111", "unmarshalled code", "import marshal\nreturn «marshal.loads»(other)"),
+    accepted("marshalled values", "import marshal\nreturn marshal.dumps(other)"),
+    refused("BCP111", "the interpreter's own functions", "import ctypes\nreturn «ctypes.PyDLL»(None)"),
+    accepted("a library's functions", "import ctypes\nreturn ctypes.CDLL(name)"),
+    refused("BCP106", "a module of such functions, as a value", "import dataclasses\nreturn «[dataclasses]»"),
+]
+
 OWN_MODULE = [
     accepted("another module of the package", "import shop.prices\nreturn shop.prices.low"),
     accepted("the package above", "return shop.prices"),
@@ -159,6 +208,7 @@ OWN_MODULE = [
     refused("BCP112", "sys.modules", "return «sys.modules»['shop.cart']"),
     refused("BCP112", "sys.modules of another module's sys", "return «os.sys.modules»"),
     refused("BCP112", "sys.modules of an unknown value's sys", "return «other.sys.modules»"),
+    refused("BCP112", "of an unknown value's package", "return «other.shop.cart».RATE"),
     refused("BCP106", "its package as a value", "return «[shop]»"),
     refused("BCP112", "its package, captured", "import shop\nreturn lambda: «shop.cart».RATE"),
     refused("BCP112", "sys.modules imported", "«from sys import modules»\nreturn modules"),
@@ -172,6 +222,20 @@ OWN_MODULE = [
     refused("BCP106", "an unknown module imported by a function", "return «importlib.import_module(name)»"),
     refused("BCP106", "from an unknown package", "return «importlib.import_module('.cart', name)»"),
     refused("BCP112", "by the finder of documentation", "import pydoc\nreturn «pydoc.locate('shop.cart.RATE')»"),
+    accepted(
+        "whether another module can be found", "from importlib.util import find_spec\nreturn find_spec('shop.prices')"
+    ),
+    refused("BCP112", "found by its name", "from importlib.util import find_spec\nreturn «find_spec('shop.cart')»"),
+    refused("BCP106", "an unknown one found", "import importlib.util\nreturn «importlib.util.find_spec(name)»"),
+    refused(
+        "BCP112", "found from its package", "from importlib.util import find_spec\nreturn «find_spec('.cart', 'shop')»"
+    ),
+    accepted("data of another package", "return pkgutil.get_data('shop.prices', 'low.txt')"),
+    refused("BCP112", "its data", "return «pkgutil.get_data('shop.cart', 'low.txt')»"),
+    refused("BCP113", "by its loader", "return «prices.__loader__».load_module('shop.cart')"),
+    refused("BCP113", "by its specification", "return «prices.__spec__».loader.load_module('shop.cart')"),
+    refused("BCP112", "names stored in it", "import enum\n«enum.global_enum»(other)"),
+    accepted("names stored in the class itself", "import enum\nreturn enum.unique(other)"),
     refused("BCP112", "by a resolver of names", "return «pkgutil.resolve_name('shop.cart:RATE')»"),
     refused("BCP112", "by a function that finds modules", "return «inspect.getmodule»(me)"),
     refused("BCP112", "the module that was started", "«import __main__»\nreturn __main__"),
@@ -680,6 +744,7 @@ DEEPER = [
 
 TABLES = {
     "names": NAMES,
+    "library": LIBRARY,
     "own module": OWN_MODULE,
     "shadowed": SHADOWED,
     "modules": MODULES,
@@ -725,6 +790,13 @@ def check(case: Case, module: Module) -> None:
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.about) for case in FUTURE])
 def test_annotations_that_are_all_text_are_read(case: Case) -> None:
     assert {one.code for one in findings(case.text)} == ({case.rule} if case.rule else set())
+
+
+def test_all_that_reaches_around_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs/diagnostics/bcp1xx.md").read_text("utf-8")
+    assert {path for path in names.REACHING if f"`{path.removeprefix('builtins.')}`" not in page} <= {
+        "builtins.__lazy_import__"
+    }
 
 
 def test_the_chain_from_the_receiver_is_told() -> None:

@@ -115,7 +115,7 @@ def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
     if row:
         yield "BCP112", f"`{row}` {names.OWN_MODULE[row]}"
     row = named(path, names.REACHING)
-    if row:
+    if row and not (row in names.IN_ANNOTATIONS and scope.role in ("annotation", "type parameters")):
         yield "BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}"
 
 
@@ -149,14 +149,19 @@ def is_telling(name: str, scope: Scope) -> bool:
 
 
 def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
-    """``anything.sys.modules``: the attribute of an unknown value may well be that module."""
+    """``anything.sys.modules``: the attribute of an unknown value may well be that module.
+
+    So may ``anything.mock.patch`` be `unittest.mock.patch`.
+    """
     for one, where in options(owner, frame):
         if isinstance(one, Attribute) and not paths(one, where):
             path = f"{one.name}.{name}"
-            yield from reached(path, offset, frame)
-            if path in names.BY_NAME:
-                message = f"`{path}` of an unknown value: what it is called with can't be proved"
-                yield report("BCP106", message, offset, frame, help=f"import `{one.name}` by a statement")
+            for row in (*names.BY_TAIL.get(path, ()), *({path} & frame.scope.own_paths)):
+                yield from reached(row, offset, frame)
+                if row in names.BY_NAME:
+                    message = f"`{path}` of an unknown value: what it is called with can't be proved"
+                    help = f"import `{row.rpartition('.')[0]}` by a statement"
+                    yield report("BCP106", message, offset, frame, help=help)
 
 
 def _private(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:

@@ -36,6 +36,9 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
                 yield from _by_name(row, names.BY_NAME[row], call, frame)
             if named(path, ("builtins.str.format", "builtins.str.format_map")):
                 yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
+            if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
+                message = "`eval_str` evaluates texts as code, with the names of a module"
+                yield report("BCP106", message, call.offset, frame)
         if isinstance(one, Attribute):
             if one.name in names.BY_NAME_METHODS:
                 yield from _method(one, call, frame)
@@ -55,7 +58,9 @@ def _is_formatter(owner: Origin, frame: Frame) -> bool:
 #: Methods of `string.Formatter` that are given the arguments of a text as containers.
 _FORMATTING = ("vformat", "get_field")
 #: What a method or a function of a module must be called to be looked at.
-_CALLED = names.last_parts(names.BY_NAME, names.BY_NAME_METHODS, ("format", "format_map"), _FORMATTING)
+_CALLED = names.last_parts(
+    names.BY_NAME, names.BY_NAME_METHODS, names.EVALUATING, ("format", "format_map"), _FORMATTING
+)
 
 
 def _unproved(what: str, call: Called, frame: Frame) -> Diagnostic:

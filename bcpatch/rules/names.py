@@ -63,28 +63,115 @@ REACHING: Final = MappingProxyType(
         "builtins.compile": "makes code that is not in the patch",
         "builtins.__import__": "imports a module that no instruction names",
         "builtins.__lazy_import__": "imports a module that no instruction names",
-        "runpy.run_module": "runs code that is not in the patch",
-        "runpy.run_path": "runs code that is not in the patch",
-        "codeop.compile_command": "makes code that is not in the patch",
-        "ctypes.pythonapi": "reaches every object of the process",
-        "importlib.__import__": "imports a module that no instruction names",
-        "inspect.getmembers": "hands out an object's private attributes",
-        "inspect.getmembers_static": "hands out an object's private attributes",
+        **dict.fromkeys(
+            (
+                "runpy.run_module",
+                "runpy.run_path",
+                "cProfile.run",
+                "cProfile.runctx",
+                "doctest.debug",
+                "doctest.debug_src",
+                "doctest.run_docstring_examples",
+                "doctest.testfile",
+                "doctest.testmod",
+                "pdb.run",
+                "pdb.runeval",
+                "rlcompleter.Completer",
+                "timeit.Timer",
+                "timeit.repeat",
+                "timeit.timeit",
+            ),
+            "runs code that is not in the patch",
+        ),
+        **dict.fromkeys(
+            ("codeop.CommandCompiler", "codeop.Compile", "codeop.compile_command", "marshal.load", "marshal.loads"),
+            "makes code that is not in the patch",
+        ),
+        **dict.fromkeys(("ctypes.PyDLL", "ctypes.pydll", "ctypes.pythonapi"), "reaches every object of the process"),
+        **dict.fromkeys(
+            (
+                "importlib.__import__",
+                "importlib.find_loader",
+                "importlib.machinery.BuiltinImporter",
+                "importlib.machinery.ExtensionFileLoader",
+                "importlib.machinery.FileFinder",
+                "importlib.machinery.FrozenImporter",
+                "importlib.machinery.PathFinder",
+                "importlib.machinery.SourceFileLoader",
+                "importlib.machinery.SourcelessFileLoader",
+                "importlib.metadata.EntryPoint",
+                "importlib.util.module_from_spec",
+                "importlib.util.spec_from_file_location",
+                "importlib.util.spec_from_loader",
+                "pkgutil.find_loader",
+                "pkgutil.get_importer",
+                "pkgutil.get_loader",
+                "pkgutil.iter_importers",
+                "pkgutil.walk_packages",
+                "pydoc.importfile",
+                "pydoc.resolve",
+                "pydoc.safeimport",
+                "unittest.TestLoader",
+                "unittest.defaultTestLoader",
+                "unittest.main",
+                "zipimport.zipimporter",
+            ),
+            "imports a module that no instruction names",
+        ),
+        **dict.fromkeys(
+            ("logging.config.dictConfig", "logging.config.fileConfig", "logging.config.listen"),
+            "finds objects of any module by texts in the configuration",
+        ),
+        "unittest.mock.patch": "replaces names of modules and attributes of objects, private ones too",
+        **dict.fromkeys(
+            (
+                "annotationlib.ForwardRef",
+                "annotationlib.call_annotate_function",
+                "annotationlib.call_evaluate_function",
+                "annotationlib.get_annotations",
+                "inspect.get_annotations",
+                "typing.ForwardRef",
+                "typing.evaluate_forward_ref",
+                "typing.get_type_hints",
+            ),
+            "evaluates texts as code, with the names of a module",
+        ),
+        **dict.fromkeys(
+            (
+                "dataclasses.asdict",
+                "dataclasses.astuple",
+                "inspect.classify_class_attrs",
+                "inspect.getmembers",
+                "inspect.getmembers_static",
+            ),
+            "hands out an object's private attributes",
+        ),
         "inspect.getclosurevars": "hands out what a function reaches",
-        "inspect.getgeneratorlocals": "hands out the variables of a running call",
-        "inspect.getcoroutinelocals": "hands out the variables of a running call",
-        "inspect.getasyncgenlocals": "hands out the variables of a running call",
+        **dict.fromkeys(
+            (
+                "inspect.getargvalues",
+                "inspect.getasyncgenlocals",
+                "inspect.getcoroutinelocals",
+                "inspect.getgeneratorlocals",
+            ),
+            "hands out the variables of a running call",
+        ),
         "inspect.unwrap": "hands out the function behind a decorator",
+        **dict.fromkeys(("inspect.getmro", "types.get_original_bases"), "gives classes of the same module"),
         "gc.get_objects": "hands out every object of the process",
         "gc.get_referents": "hands out an object's private attributes",
         "gc.get_referrers": "hands out the namespaces that hold an object",
     }
 )
 
+#: Of these, what code that computes annotations may use: the texts that it gives them are read there.
+IN_ANNOTATIONS: Final = frozenset({"annotationlib.ForwardRef", "typing.ForwardRef"})
+
 #: Through these a module gets at itself.
 OWN_MODULE: Final = MappingProxyType(
     {
         "sys.modules": "holds every loaded module, this one included",
+        "enum.global_enum": "stores names in the module that a class was defined in",
         "inspect.getmodule": "gives the module that an object was defined in",
     }
 )
@@ -99,6 +186,8 @@ INSIDE: Final = MappingProxyType(
         "__getstate__": "gives the private attributes of the object",
         "__reduce__": "gives the private attributes of the object",
         "__reduce_ex__": "gives the private attributes of the object",
+        "__loader__": "gives modules by their names",
+        "__spec__": "leads to a loader, which gives modules by their names",
         "__globals__": "is the namespace of the function's module",
         "__builtins__": "is the namespace of all builtins, those that rule 1 refuses too",
         "__code__": "is the function's code",
@@ -111,6 +200,7 @@ INSIDE: Final = MappingProxyType(
         "__subclasses__": "gives classes of the same module",
         "__mro__": "gives classes of the same module",
         "__bases__": "gives classes of the same module",
+        "__orig_bases__": "gives classes of the same module",
         "__base__": "gives classes of the same module",
         "__thisclass__": "is a class of the same module",
         "cell_contents": "is the value of a captured variable",
@@ -235,10 +325,15 @@ BY_NAME: Final = MappingProxyType(
         "operator.attrgetter": ByName(0, all=True, dotted=True),
         "operator.methodcaller": ByName(0),
         "importlib.import_module": ByName(0, module=True),
+        "importlib.util.find_spec": ByName(0, module=True),
+        "pkgutil.get_data": ByName(0, module=True),
         "pkgutil.resolve_name": ByName(0, module=True),
         "pydoc.locate": ByName(0, module=True),
     }
 )
+
+#: Callables that evaluate texts where ``eval_str`` says so.
+EVALUATING: Final = ("inspect.signature", "inspect.Signature.from_callable")
 
 #: Protocol methods that access by name, with the number of arguments that a bound call has: an
 #: unbound one (``object.__setattr__(self, "total", 0)``) has the object in front.
@@ -257,6 +352,17 @@ TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ("__main__",))
 WATCHED_MODULES: Final = frozenset(
     path.rpartition(".")[0] for table in (REACHING, OWN_MODULE, BY_NAME) for path in table
 )
+
+
+def _by_tail(*tables: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in (path for table in tables for path in table):
+        found.setdefault(".".join(path.split(".")[-2:]), []).append(path)
+    return found
+
+
+#: The same rows by their last two parts, which is all that shows where the value before them is unknown.
+BY_TAIL: Final = MappingProxyType(_by_tail(REACHING, OWN_MODULE, BY_NAME))
 
 
 def is_protocol(name: str) -> bool:

@@ -31,7 +31,9 @@ from bcpatch.rules import names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, named, options, paths
 
-_WATCHED: Final = frozenset({*names.BY_NAME, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"})
+_WATCHED: Final = frozenset(
+    {*names.BY_NAME, *names.EVALUATING, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"}
+)
 
 #: What an attribute must be called to be watched, or to be a package of the module.
 _CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS)
