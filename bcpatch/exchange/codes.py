@@ -125,13 +125,15 @@ def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepa
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
         filename = filename_of(site, ready, history)
         key = _key(_placed(fields, edit.positions), filename)
-        _keep(edit.site, running, fields, history, ready)
+        if not history.keeps(running):
+            _keep(edit.site, running, fields, history, ready)
         known = history.code(edit.site, key)
         brought = ready.codes.setdefault(edit.site, {})
         moved = known or brought.get(key) or _moved(running, edit.positions, filename)
         if moved is not running:
             if known is None:
                 brought[key] = moved
+                fingerprint.know(moved, edit.replaces)
             change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
             ready.targets.append(Target(function, edit.site))
 

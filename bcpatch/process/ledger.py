@@ -196,5 +196,8 @@ def _readable(note: Diagnostic) -> Diagnostic:
 
 def _deflated(plain: bytes, pattern: bytes) -> bytes:
     """Compressed as what follows a pattern: what all patches of a file say costs next to nothing."""
-    packing = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, pattern)
+    level = 9 if len(plain) <= _WINDOW else 1
+    packing = zlib.compressobj(
+        level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, pattern
+    )
     return packing.compress(plain) + packing.flush()
