@@ -208,3 +208,20 @@ def test_type_parameters(old: str, new: str, tmp_path: Path) -> None:
         assert outcome.patch is not None, outcome.diagnostics
         load.apply(outcome.patch, History())
         assert shown(live) == wanted
+
+
+@pytest.mark.parametrize("name", ["f", "A", ""])
+@pytest.mark.parametrize("asked", [False, True], ids=["not asked before", "asked before"])
+def test_annotations_that_go_are_gone(name: str, asked: bool, tmp_path: Path) -> None:
+    old = "def f(a: int): pass\nclass A:\n  x: int\ny: int\n"
+    new = old.replace(*{"f": ("a: int", "a"), "A": ("  x: int", "  pass"), "": ("y: int\n", "")}[name])
+    outcome = builder.compare([source(old, WORLD)], [source(new, WORLD)], policy="linked")
+    assert outcome.patch is not None, outcome.diagnostics
+    history = History()
+    with worlds.world(old, tmp_path) as live:
+        owner = getattr(live, name) if name else live
+        before = inspect.get_annotations(owner) if asked else None
+        load.apply(outcome.patch, history)
+        assert not inspect.get_annotations(owner)
+        load.rollback(history, 0)
+        assert inspect.get_annotations(owner) == (before or inspect.get_annotations(owner)) != {}

@@ -96,15 +96,15 @@ def test_every_generation_equals_a_fresh_start(name: str, tmp_path: Path) -> Non
     history = History()
     left = {"NameError", *wanted}  # a name that is gone from the text may stay bound
     with worlds.world(texts[0], tmp_path) as live:
-        portraits = [worlds.portrait(live)]
+        portraits = [worlds.portrait(live, renewed=True)]
         for old, new in pairwise(texts):
             step(old, new, history)
-            portraits.append(worlds.portrait(live))
+            portraits.append(worlds.portrait(live, renewed=True))
             is_there = wanted[history.current] not in ("NameError", "AttributeError")
             assert shown(expression, vars(live)) in ({wanted[history.current]} if is_there else left)
         for number in (0, len(texts) - 1, 1, 0, 2, len(texts) - 1, 0):
             load.rollback(history, number)
-            assert {key: value for key, value in worlds.portrait(live).items() if key != "linecache"} == {
+            assert {key: value for key, value in worlds.portrait(live, renewed=True).items() if key != "linecache"} == {
                 key: value for key, value in portraits[number].items() if key != "linecache"
             }
 

@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.exchange import flights
+from bcpatch.exchange import flights, wrappers
 from bcpatch.process import classes, guards, swap
 from bcpatch.process.history import Own
 from bcpatch.process.locate import Still
@@ -90,6 +90,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     own = wanted.own.with_more(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
     clear += classes.forgotten_answers(wanted.changes)
+    clear += wrappers.forgotten(wanted.changes)
     while True:
         if not wanted.certain:
             time.sleep(_FRESH_GIL)

@@ -14,9 +14,9 @@ from typing import Any
 
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import NOWHERE, Place, Refused, finding
-from bcpatch.exchange import codes, lines
+from bcpatch.exchange import codes, lines, wrappers
 from bcpatch.exchange.codes import Prepared
-from bcpatch.exchange.replace import replacement
+from bcpatch.exchange.replace import namespace_slot, replacement
 from bcpatch.link import Plan
 from bcpatch.model import (
     AdditionEdit,
@@ -38,6 +38,7 @@ from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.objects import class_namespace
 from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -267,6 +268,9 @@ def _function(
         if function.__code__.co_freevars == code.co_freevars:
             for name, value in values.items():
                 codes.change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
+            slot = namespace_slot(site)
+            if slot is not None:
+                ready.changes += wrappers.changes(held(slot), function, values)
             ready.targets.append(Target(function, edit.site))
         else:
             _replace(site, function, values, ready)
@@ -342,7 +346,9 @@ def _new_types(
     if not new.changed:
         return {}
     if new.lazy:
-        return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function)}
+        slot = namespace_slot(site)
+        cls = slot.owner if slot is not None and slot.kind is Kind.CLASS else None
+        return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function, cls)}
     value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around, pending)
     return {"__annotations__": value}
 
@@ -387,12 +393,12 @@ def _docstring_in(code: CodeType) -> str | None:
 # --- annotations, docstrings, positions of classes -----------------------------------
 
 
-def _annotate(module: LinkedModule, code: Code, owner: object) -> FunctionType:
-    """The function that computes annotations when they are asked for (PEP 649)."""
+def _annotate(module: LinkedModule, code: Code, owner: object, cls: type | None) -> FunctionType:
+    """The function that computes annotations when they are asked for (PEP 649). ``cls`` is the class around."""
     old = getattr(owner, "__annotate__", None)
-    known = {}
+    known = {} if cls is None else {"__classdict__": CellType(class_namespace(cls)), "__class__": CellType(cls)}
     if type(old) is FunctionType:
-        known = dict(zip(old.__code__.co_freevars, old.__closure__ or (), strict=True))
+        known.update(zip(old.__code__.co_freevars, old.__closure__ or (), strict=True))
     if type(owner) is FunctionType:
         known.update(zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True))
     missing = [name for name in code.freevars if name not in known]
@@ -433,9 +439,9 @@ def _annotations_of_owner(
     new = edit.annotations
     owner = _owner(module, edit.qualname)
     if new.lazy:
-        kind, target = (Kind.ATTRIBUTE, owner)
-        annotate = None if new.code is None else _annotate(module, new.code, owner)
-        codes.change(ready, Slot(kind, target, "__annotate__"), annotate)
+        cls = owner if isinstance(owner, type) else None
+        annotate = None if new.code is None else _annotate(module, new.code, owner, cls)
+        codes.change(ready, Slot(Kind.ATTRIBUTE, owner, "__annotate__"), annotate)
         return
     value = {} if new.code is None else _value(new.code, module, "an annotation", None, "", pending)
     codes.change(ready, _slot(owner, "__annotations__"), value)

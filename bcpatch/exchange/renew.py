@@ -17,6 +17,7 @@ from typing import Final
 
 from bcpatch import pythons
 from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
+from bcpatch.exchange.wrappers import COPIED
 from bcpatch.process import guards
 from bcpatch.process.history import History, Own
 from bcpatch.process.locate import LinkedSite
@@ -100,6 +101,8 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
         code = next((change.new for change in own if change.slot.name == "__code__"), None)
         if len(site.functions) > 1 or slot is None or code is None or slot.key in taken:
             continue
+        if held(slot) is not site.functions[0] and any(change.slot.name in COPIED for change in own):
+            continue  # what wraps it has copied that, and is to change with it
         if slot.kind is Kind.CLASS and history.stores_into[id(slot.owner)] >= _MOST_STORES:
             continue
         renewal = _renewal(site.functions[0], slot, own)

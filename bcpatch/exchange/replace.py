@@ -15,7 +15,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, cast
 
 from bcpatch.process.locate import LinkedSite
-from bcpatch.process.objects import parts_of
+from bcpatch.process.objects import class_namespace, parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
@@ -81,10 +81,12 @@ def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[Cell
         if hasattr(function, name):
             setattr(new, name, values.get(name, getattr(function, name)))
     annotate = values.get("__annotate__", getattr(function, "__annotate__", None))
-    if "__annotations__" in values or annotate is None:
-        new.__annotations__ = values.get("__annotations__", function.__annotations__)
-    else:
+    if "__annotations__" in values:
+        new.__annotations__ = values["__annotations__"]
+    elif annotate is not None:
         new.__annotate__ = annotate
+    elif "__annotate__" not in values:
+        new.__annotations__ = function.__annotations__
     new.__dict__ = function.__dict__
     return cast(FunctionType, new)
 
@@ -131,15 +133,20 @@ def _maker(defaults: int, keywords: tuple[str, ...], cells: int) -> CodeType:
 
 def namespace_slot(site: LinkedSite) -> Slot | None:
     """Where a site's function stands by its qualified name, if every part but the last names a class."""
-    owner: object = site.module.object
-    *path, name = site.edit.site.qualname.split(".")
+    return slot_of(site.module.namespace, site.edit.site.qualname)
+
+
+def slot_of(namespace: dict[str, Any], qualname: str) -> Slot | None:
+    """Where a function of a module stands by its qualified name, if every part but the last names a class."""
+    *path, name = qualname.split(".")
+    space: Mapping[str, Any] = namespace
+    owner: type | None = None
     for part in path:
-        owner = vars(owner).get(part)
+        owner = space.get(part)
         if not isinstance(owner, type):
             return None
-    if isinstance(owner, type):
-        return Slot(Kind.CLASS, owner, _mangled(owner, name))
-    return Slot(Kind.NAMESPACE, vars(owner), name)
+        space = class_namespace(owner)
+    return Slot(Kind.NAMESPACE, namespace, name) if owner is None else Slot(Kind.CLASS, owner, _mangled(owner, name))
 
 
 def _mangled(owner: type, name: str) -> str:
@@ -177,5 +184,6 @@ def rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None
             setter: Any
             deleter: Any
             getter, setter, deleter = (new if part is old else part for part in parts)
-            return property(getter, setter, deleter, value.__doc__)
+            taken = value.fget is old and value.__doc__ == old.__doc__  # and is taken from the getter again
+            return property(getter, setter, deleter, None if taken else value.__doc__)
     return None

@@ -11,13 +11,14 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, compress, repeat, starmap
-from types import FunctionType, ModuleType
+from types import FunctionType, GetSetDescriptorType, ModuleType
 from typing import Any, TypeGuard
 
 from bcpatch import pythons
 
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
+_mro_of = vars(type)["__mro__"].__get__
 
 
 def namespace_of(module: ModuleType) -> dict[str, Any]:
@@ -30,6 +31,16 @@ def class_namespace(cls: type) -> Mapping[str, Any]:
     """A class's own dictionary, read-only, whatever its metaclass says."""
     namespace: Mapping[str, Any] = _namespace_of_class(cls)
     return namespace
+
+
+def instance_namespace(one: object) -> dict[str, Any]:
+    """An object's own dictionary, whatever its class says of its attributes; empty where it has none."""
+    for cls in _mro_of(type(one)):
+        found = class_namespace(cls).get("__dict__")
+        if isinstance(found, GetSetDescriptorType):
+            namespace: dict[str, Any] = found.__get__(one)
+            return namespace
+    return {}
 
 
 def is_module(candidate: object) -> TypeGuard[ModuleType]:

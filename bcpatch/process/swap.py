@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import starmap
+from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
@@ -97,8 +98,14 @@ def reading(slot: Slot) -> Row:
 
 
 def writing(slot: Slot, value: object) -> Row:
-    """The call that stores a value into a slot, or empties it."""
+    """The call that stores a value into a slot, or empties it.
+
+    To have no ``__annotate__`` is to have no annotations (3.14+). Storing None there would leave those that were
+    computed when somebody asked for them (``function___annotate___set_impl`` in ``Objects/funcobject.c``).
+    """
     verbs = _VERBS[slot.kind]
+    if slot.kind is Kind.ATTRIBUTE and slot.name == "__annotate__" and value is None:
+        return setattr, slot.owner, "__annotations__", None if isinstance(slot.owner, FunctionType) else {}
     return verbs.delete(slot) if value is ABSENT else verbs.write(slot, value)
 
 

@@ -1,0 +1,99 @@
+"""What wrappers of a function have copied of it: documentation, annotations, type parameters.
+
+A property, ``functools.wraps`` and their like copy these when they are made, so the copies
+have to change with the function. A copy that holds something else by now is its owner's own.
+This module finds them, by what objects hold, and stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, Final
+
+from bcpatch.exchange.replace import slot_of
+from bcpatch.process.objects import instance_namespace
+from bcpatch.process.swap import Change, Kind, Row, Slot, held
+
+COPIED: Final = frozenset({"__doc__", "__annotations__", "__annotate__", "__type_params__"})
+"""Attributes that ``functools.WRAPPER_ASSIGNMENTS`` names and that a patch may change."""
+
+_HOLDERS: Final = ("__wrapped__", "func", "fget")
+_DEEPEST: Final = 50
+
+
+def changes(value: object, function: FunctionType, new: Mapping[str, object]) -> Iterator[Change]:
+    """The stores into the copies that the wrappers between ``value`` and ``function`` have.
+
+    ``value`` is what a namespace holds for the function, ``new`` are the attributes of it that change.
+    """
+    names = [name for name in sorted(COPIED) if name in new]
+    if value is function or not names:
+        return
+    old = {name: getattr(function, name, None) for name in names}
+    for wrapper in reversed(_between(value, function, _DEEPEST) or []):
+        for name in list(old):
+            if name == "__annotate__" and _asks(wrapper):
+                continue
+            slot = _slot(wrapper, name)
+            if slot is None or not _is_copy(slot, old[name]):
+                del old[name]  # who wraps this one copied what it has
+            else:
+                yield Change(slot, held(slot), new[name])
+
+
+def forgotten(changes: Iterable[Change]) -> Iterator[Row]:
+    """The calls that make static and class methods forget what they keep of annotations once asked for them (3.14+)."""
+    for change in changes:
+        function = change.slot.owner
+        if change.slot.name != "__annotate__" or type(function) is not FunctionType:
+            continue
+        slot = slot_of(function.__globals__, function.__qualname__)
+        for wrapper in (slot and _between(held(slot), function, _DEEPEST)) or ():
+            if _asks(wrapper):
+                space = instance_namespace(wrapper)
+                yield from ((space.pop, name, None) for name in ("__annotations__", "__annotate__"))
+
+
+def _asks(wrapper: object) -> bool:
+    """Whether it has no copies of annotations, but asks what it wraps (``Objects/funcobject.c``, "staticmethod")."""
+    return issubclass(type(wrapper), staticmethod | classmethod)
+
+
+def _between(value: object, function: FunctionType, depth: int) -> list[object] | None:
+    """The wrappers that lead from a value to a function, outermost first; None where none do."""
+    if value is function:
+        return []
+    for inner in _inner(value, function) if depth else ():
+        rest = _between(inner, function, depth - 1)
+        if rest is not None:
+            return [value, *rest]
+    return None
+
+
+def _inner(value: Any, function: FunctionType) -> Iterator[object]:
+    kind = type(value)
+    if issubclass(kind, property):
+        yield value.fget
+    elif issubclass(kind, staticmethod | classmethod):
+        yield value.__func__
+    elif not issubclass(kind, type):
+        space = instance_namespace(value)
+        yield from (space[name] for name in _HOLDERS if name in space)
+        yield from (one for one in list(space.values()) if one is function)
+
+
+def _slot(wrapper: object, name: str) -> Slot | None:
+    if type(wrapper) is FunctionType or (type(wrapper) is property and name == "__doc__"):
+        return Slot(Kind.ATTRIBUTE, wrapper, name)
+    space = instance_namespace(wrapper)
+    return Slot(Kind.NAMESPACE, space, name) if name in space else None
+
+
+def _is_copy(slot: Slot, original: object) -> bool:
+    value = held(slot)
+    if value is None and slot.name == "__annotate__" and slot.kind is Kind.ATTRIBUTE:
+        return (
+            original is None and not slot.owner.__annotations__
+        )  # it may have been given some, which need no function
+    return value is original or (isinstance(value, str) and value == original)
