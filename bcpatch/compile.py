@@ -345,14 +345,15 @@ def _decorator_findings(before: Function, after: Function, new: Unit) -> Iterato
 
 def _shape_findings(before: Function, after: Function, new: Unit, policy: Policy) -> Iterator[Diagnostic]:
     """What forbids a changed function by its shape: kind and signature."""
-    place, site = new.place(after.node), before.site
+    site = before.site
     kinds = [function.code.co_flags & _KIND_FLAGS for function in (before, after)]
     if kinds[0] != kinds[1]:
         was, now = (_KINDS.get(kind, "another kind of function") for kind in kinds)
-        yield finding("BCP204", f"`{site.qualname}` was {was} and is now {now}", place, site=site)
+        yield finding("BCP204", f"`{site.qualname}` was {was} and is now {now}", new.place(after.node), site=site)
     lost = rejected_call(signature(before.node.args), signature(after.node.args))
     if lost:
-        fewer = finding("BCP203", f"calls of `{site.qualname}` that were valid may fail: {lost}", place, site=site)
+        message = f"calls of `{site.qualname}` that were valid may fail: {lost}"
+        fewer = finding("BCP203", message, new.place(after.node), site=site)
         yield fewer if policy is Policy.STRICT else as_warning(fewer)
 
 

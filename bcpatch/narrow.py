@@ -60,10 +60,12 @@ class _Version:
     @cached_property
     def homes(self) -> dict[str, list[int]]:
         """By name: the numbers of the sections that define it, or may."""
-        found: dict[str, list[int]] = {}
-        for number, names in enumerate(self.names):
-            for name in names.defined:
-                found.setdefault(name, []).append(number)
+        places = [(name, number) for number, names in enumerate(self.names) for name in names.defined]
+        found = {name: [number] for name, number in places}
+        if len(found) < len(places):
+            found = {name: [] for name in found}
+            for name, number in places:
+                found[name].append(number)
         return found
 
     @cached_property
@@ -244,8 +246,7 @@ def _in_order(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _gaps(kept: Sequence[tuple[int, int]], old: int, new: int) -> list[_Gap]:
     """What stands between the sections that are kept."""
     edges = [(-1, -1), *kept, (old, new)]
-    gaps = (_Gap(range(one[0] + 1, two[0]), range(one[1] + 1, two[1])) for one, two in pairwise(edges))
-    return [gap for gap in gaps if gap.old or gap.new]
+    return [_Gap(range(a + 1, b), range(c + 1, d)) for (a, c), (b, d) in pairwise(edges) if b - a > 1 or d - c > 1]
 
 
 def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
