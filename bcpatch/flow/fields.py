@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Decoded, pattern, places
@@ -49,7 +49,7 @@ def check(code: Code) -> Iterator[Broken]:
         yield Broken("BCP310", f"{len(code.constants)} constants: beyond any source", 0)
         return
     numbers = (code.argcount, code.posonlyargcount, code.kwonlyargcount, code.flags, code.first_line)
-    if not all(-1 <= number < _NUMBERS_END for number in numbers) or min(numbers[:4]) < 0:
+    if code.first_line < -1 or min(numbers[:4]) < 0 or max(numbers) >= _NUMBERS_END:
         yield Broken("BCP314", f"a negative or huge number among {numbers}", 0)
         return
     if code.posonlyargcount > code.argcount or parameters(code) > len(code.varnames):
@@ -137,10 +137,29 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
     return f"argument {argument}, allowed: {meaning}"
 
 
+class _Index(NamedTuple):
+    """An argument that is an index ``of`` something, with ``shift`` bits of other meaning below it."""
+
+    of: str
+    shift: int
+
+
+_INDICES: Final = {
+    number: _Index(of, int(shift or 0))
+    for number, facts in FACTS.items()
+    for of, _, shift in (facts.row.argument.partition(">>"),)
+    if of in ("local", "constant", "name")
+}
+
+
 def arguments(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
     """Every argument out of its range (BCP307)."""
+    sizes = {"local": len(slots.names), "constant": len(code.constants), "name": len(code.names)}
     wrong = {}
     for number, argument in set(zip(decoded.opcodes, decoded.arguments, strict=True)):
+        index = _INDICES.get(number)
+        if index and argument >> index.shift < sizes[index.of]:
+            continue  # so it is with most, and there is nothing more to ask
         fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
         if fault:
             wrong[number, argument] = fault

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import cache, lru_cache
 from heapq import heappop, heappush
+from itertools import chain
 from typing import Final, NamedTuple
 
 from bcpatch import pythons
@@ -198,21 +199,20 @@ class Trace:
         kinds = self.values.kinds
         keys = list(zip(self.decoded.opcodes, self.decoded.arguments, strict=True))
         known = dict.fromkeys(keys, _TOO_WIDE)
-        room = BUDGET
+        room, widest = BUDGET, 0
         for key in known:
             step = known[key] = self._step(*key)
             room -= step.wanted + step.gives
+            widest = max(widest, step.wanted + step.gives)
             if room < 0 or step.gives > self.code.stacksize + 1:
                 wide = self.decoded[keys.index(key)]
                 message = f"{wide.name} {wide.argument} needs more than the stack of {self.code.stacksize}"
                 raise Broken("BCP305", message, wide.offset)
         self._steps = list(map(known.__getitem__, keys))
-        if sum(step.wanted + step.gives for step in self._steps) > BUDGET:
+        if widest * len(keys) > BUDGET and sum(step.wanted + step.gives for step in self._steps) > BUDGET:
             raise self._fault("BCP310", "the code is too wide to follow", 0)
         self.effects = [step.effect for step in self._steps]
-        for result in range(RESULTS):
-            if any(step.results[result] != OBJECT for step in known.values()):
-                kinds[result : self.values.entry : RESULTS] = [step.results[result] for step in self._steps]
+        kinds[: self.values.entry] = chain.from_iterable([step.results for step in self._steps])
         for number in range(len(self.table)):
             kinds[self.values.first_handler + 2 * number] = LASTI
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION

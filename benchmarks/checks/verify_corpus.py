@@ -1,9 +1,10 @@
 """Does the verifier refuse anything that the compiler made?
 
-    python -m benchmarks.checks.verify_corpus [FOLDER...] [--step N]
+    python -m benchmarks.checks.verify_corpus [FOLDER...] [--also FOLDER]... [--step N]
 
 Compiles every source below the standard library and the installed packages (or FOLDERs)
-and asks for the structure of every code object, nested ones too. No false refusal means 0 faults. --step N takes
+and asks for the structure of every code object, nested ones too. No false refusal means 0 faults. --also adds a
+folder, such as the ``test`` of another Python's standard library: its sources are compiled by this one. --step N takes
 every Nth file.
 
 Prints the faults on standard error and one line of JSON; exit status 1 where there is a fault.
@@ -60,12 +61,13 @@ def count(found: flow.Flow) -> tuple[int, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--also", action="append", default=[], type=Path, metavar="FOLDER")
     parser.add_argument("--step", type=int, default=1)
     options = parser.parse_args()
     files = objects = instructions = 0
     faults: Counter[str] = Counter()
     began = time.monotonic()
-    for path, code in compiled(sources(options.folders or folders(), options.step)):
+    for path, code in compiled(sources([*(options.folders or folders()), *options.also], options.step)):
         files += 1
         try:
             more_objects, more_instructions = count(flow.analyze(code))
