@@ -9,7 +9,7 @@ import bytecode
 import pytest
 
 from bcpatch import pythons
-from bcpatch.flow import opcodes
+from bcpatch.flow import effects, opcodes
 
 #: Where the table rightly differs from `dis.stack_effect`, and by how much.
 DIFFERENT = {
@@ -34,9 +34,9 @@ def arguments(row: opcodes.Row) -> list[int]:
     if row.argument == "free variables":
         return [1]
     if row.argument == "intrinsic 1":
-        return list(opcodes.INTRINSICS_1)
+        return list(effects.INTRINSICS_1)
     if row.argument == "intrinsic 2":
-        return list(opcodes.INTRINSICS_2)
+        return list(effects.INTRINSICS_2)
     low, _, high = row.argument.partition("-")
     if low.isdigit():
         return list(range(int(low), min(int(high or 300), 300) + 1))
@@ -55,7 +55,7 @@ def test_the_stack_effect_is_that_of_dis(facts: opcodes.Facts) -> None:
         pytest.skip("looked at as a pair")
     off = DIFFERENT.get((row.name, pythons.INSTRUCTION_SET), 0)
     for argument in arguments(row):
-        effect = opcodes.effect(number, argument)
+        effect = effects.effect(number, argument)
         assert effect is not None
         theirs = argument if takes_argument(number) else None
         assert len(effect.gives) - effect.removes == dis.stack_effect(number, theirs, jump=False) + off
@@ -68,7 +68,7 @@ def test_the_pair_of_a_call_has_the_stack_effect_of_dis() -> None:
     for argument in range(20):
         ours = sum(
             len(one.gives) - one.removes
-            for one in (opcodes.effect(opcodes.NUMBERS[name], argument) for name in PAIR)
+            for one in (effects.effect(opcodes.NUMBERS[name], argument) for name in PAIR)
             if one is not None
         )
         assert ours == sum(dis.stack_effect(opcodes.NUMBERS[name], argument) for name in PAIR)
@@ -111,7 +111,7 @@ def test_the_bytecode_library_says_the_same(facts: opcodes.Facts) -> None:
 
 
 def test_an_argument_beyond_any_stack_has_no_effect() -> None:
-    assert opcodes.effect(opcodes.NUMBERS["BUILD_LIST"], 1 << 20) is None
+    assert effects.effect(opcodes.NUMBERS["BUILD_LIST"], 1 << 20) is None
 
 
 def test_kinds_have_names() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from bcpatch.flow import decode, fields, uses
+from bcpatch.flow import decode, fields, loops, uses
 from bcpatch.flow.decode import Broken, Instruction, Position
 from bcpatch.flow.graph import Graph
 from bcpatch.flow.interpret import Trace
@@ -160,7 +160,7 @@ def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | N
         if trace and len(faults) == before:
             trace.follow()
             kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
-            found = [*kinds.narrow(), *kinds.check(), *kinds.loops()]
+            found = [*kinds.narrow(), *kinds.check(), *loops.check(trace)]
             broken = sorted(found, key=lambda one: one.offset)[:1]
     except Broken as found:
         broken = [found]

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Decoded, pattern, places
-from bcpatch.flow.opcodes import FACTS, INTRINSICS_1, INTRINSICS_2, NUMBERS
+from bcpatch.flow.effects import INTRINSICS_1, INTRINSICS_2
+from bcpatch.flow.opcodes import FACTS, NUMBERS
 from bcpatch.flow.values import Slots
 from bcpatch.model import Code, FrozenSet, Slice, Text, Tuple
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Decoded, Handler, pattern, places
+from bcpatch.flow.effects import Effect, effect
 from bcpatch.flow.opcodes import (
     BORROWED,
     CELL,
@@ -28,8 +29,6 @@ from bcpatch.flow.opcodes import (
     OBJECT,
     SPENT,
     UNBOUND,
-    Effect,
-    effect,
 )
 from bcpatch.flow.values import PRESENT, RESULTS, Slots, Values, constant_kind
 from bcpatch.model import Code

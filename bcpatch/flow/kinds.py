@@ -1,7 +1,7 @@
 """Whether every operand is of the kind that its instruction needs, on every path.
 
 Asks of a finished `interpret.Trace`: kinds of operands, what constants they are where that
-matters, functions and their cells, and that loops can be interrupted. Knows nothing of names.
+matters, functions and their cells. Knows nothing of names.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Instruction, pattern, places
+from bcpatch.flow.effects import INTRINSICS_1, INTRINSICS_2
 from bcpatch.flow.fields import ASYNC_GENERATOR, GENERATOR, OPTIMIZED
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import (
@@ -24,8 +25,6 @@ from bcpatch.flow.opcodes import (
     EXCEPTIONS,
     FACTS,
     FUNCTION,
-    INTRINSICS_1,
-    INTRINSICS_2,
     ITERATOR,
     KIND_NAMES,
     NULL,
@@ -65,18 +64,6 @@ _CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
 _PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
 _PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
 _NARROWED: Final = pattern({_MAKE, _CALL, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1}))
-#: Instructions that run no other code, so that a loop of them alone never ends and can't be ended.
-_IDLE: Final = frozenset(
-    number
-    for number, facts in FACTS.items()
-    if facts.row.move or facts.row.flow.jumps
-    or facts.row.name in ("NOP", "POP_TOP", "PUSH_NULL", "LOAD_CONST", "RERAISE")
-    or facts.row.name in ("LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT", "POP_EXCEPT", "TO_BOOL", "IS_OP", "NOT_TAKEN")
-) - _numbers("FOR_ITER", "SEND")  # fmt: skip
-_UNINTERRUPTED: Final = NUMBERS["JUMP_BACKWARD_NO_INTERRUPT"]
-_INTERRUPTIBLE: Final = frozenset(
-    number for number, facts in FACTS.items() if facts.backward and number != _UNINTERRUPTED
-)
 
 
 class Kinds:
@@ -305,46 +292,6 @@ class Kinds:
         if extra == BORROWED:
             return self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
         return self._broken("BCP306", f"{name} can't take {words(extra)}", at)
-
-    def loops(self) -> Iterator[Broken]:
-        """A cycle in which nothing ever asks whether the thread was interrupted (BCP317)."""
-        trace = self.trace
-        if not any(one.target < one.end for one in trace.table):
-            if _UNINTERRUPTED not in trace.decoded.opcodes:
-                return  # every way back asks
-        edges = {
-            number: [one for one in self._uninterrupted(number) if one in trace.entered] for number in trace.entered
-        }
-        state = dict.fromkeys(edges, 0)
-        for root in edges:
-            path = [(root, iter(edges[root]))] if not state[root] else []
-            state[root] = state[root] or 1
-            while path:
-                number, rest = path[-1]
-                for follower in rest:
-                    if state[follower] == 1:
-                        yield self._broken("BCP317", "a loop that nothing can interrupt", trace.blocks[follower].start)
-                        return
-                    if not state[follower]:
-                        state[follower] = 1
-                        path.append((follower, iter(edges[follower])))
-                        break
-                else:
-                    state[number] = 2
-                    path.pop()
-
-    def _uninterrupted(self, number: int) -> Iterator[int]:
-        trace, block = self.trace, self.trace.blocks[number]
-        if block.handler:
-            yield trace.block_at[block.handler.target]
-        if not all(opcode in _IDLE for opcode in trace.decoded.opcodes[block.start : block.end]):
-            return
-        last = trace.decoded[block.end - 1]
-        flow = FACTS[last.opcode].row.flow
-        if flow.falls:
-            yield trace.block_at[block.end]
-        if flow.jumps and last.opcode not in _INTERRUPTIBLE:
-            yield trace.block_at[last.target]
 
 
 # --- what single instructions ask ------------------------------------------------------
