@@ -99,6 +99,7 @@ def _swap(
     own.update(held_by(change for key, change in more.items() if key not in counted))
     own.update(map(id, fresh.sole))
     own.update(id(old) for old, _ in fresh.renewals)
+    patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
     for way in (fresh, plain) if fresh.sole else (plain,):
         record = Record(
             generation,
@@ -120,6 +121,7 @@ def _swap(
                 *way.along,
                 (history.arrivals.extend, ready.came),
                 *entry.rows,
+                *history.giving_way(way.changes, patched, entry.places),
             ),
             certain=certain,
             still=plan.still if consistency == "quiescent" else (),

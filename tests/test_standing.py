@@ -63,7 +63,7 @@ def test_calls_on_older_code_are_told(tmp_path: Path) -> None:
         generator = module.numbers()
         next(generator)
         entered, event = threading.Event(), threading.Event()
-        thread = threading.Thread(target=module.blocked, args=(entered, event), name="worker")
+        thread = threading.Thread(target=module.blocked, args=(entered, event), name="worker", daemon=True)
         thread.start()
         entered.wait()
         worlds.applied(TEXT, NEW, history)

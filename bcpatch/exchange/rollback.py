@@ -66,7 +66,11 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         sole=sole,
         own=own,
         caches=tuple(cache for cache in caches if id(cache.function) in touched),
-        along=(*lines.back_and_forth(history, to), *history.point_at(to)),
+        along=(
+            *lines.back_and_forth(history, to),
+            *history.giving_way(changes, sites),
+            *history.point_at(to),
+        ),
         certain=certain,
         imports=tuple(_imports(history, to)),
     )
@@ -191,5 +195,5 @@ def at(history: History, generation: int, function: Any) -> Any:
     shown.__doc__ = then("__doc__")
     shown.__qualname__, shown.__module__ = function.__qualname__, function.__module__
     shown.__dict__.update(function.__dict__)
-    history.exhibits.add(shown)
+    history.exhibited(shown)
     return shown

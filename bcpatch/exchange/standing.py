@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from itertools import compress
 from types import CodeType, FunctionType
 from typing import Final, NamedTuple
@@ -21,10 +20,10 @@ from bcpatch.exchange.flights import Call, calls_inside
 from bcpatch.model import Flight, Site, SiteStatus
 from bcpatch.process import guards
 from bcpatch.process.history import History
+from bcpatch.process.objects import CAN_BE_SUSPENDED
 from bcpatch.process.records import Record
 
 _NAMED: Final = 3  # holders of calls in one note
-_CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 def sites(history: History) -> tuple[SiteStatus, ...]:
@@ -135,15 +134,15 @@ def _on_stacks(history: History, sites: Collection[Site]) -> Iterator[_Older]:
     for key, code in codes.items():
         place = history.records.places.get(key)
         if place is not None:
-            had = (site for site in sites if place in history.codes.get(site, {}).values())
-            yield from (_Older(code, place, site) for site in had)
-    yield from (one for one in _nested(history, sites) if id(one.code) in codes)
+            yield from (_Older(code, place, site) for site in history.sites_of(place) if site in sites)
+    yield from (one for one in _lingering(history, sites) if id(one.code) in codes)
 
 
-def _nested(history: History, sites: Iterable[Site]) -> Iterator[_Older]:
-    """All code nested in what sites have had."""
+def _lingering(history: History, sites: Iterable[Site]) -> Iterator[_Older]:
+    """Code of sites that gave way and may live on, and all code nested in such."""
     for site in sites:
-        for place in history.makers.get(site, ()):
+        for place in history.lingering.get(site, ()):
+            yield _Older(history.code_at(place), place, site)
             yield from (_Older(code, place, site) for code in _inside(history.code_at(place)))
 
 
@@ -156,11 +155,8 @@ def _inside(code: CodeType) -> Iterator[CodeType]:
 
 def _perhaps_asleep(history: History, sites: Iterable[Site], current: Set[int]) -> list[_Older]:
     """Code of generators and their like that sites have had, and that others hold too: maybe a suspended call."""
-    able = [
-        _Older(history.code_at(place), place, site) for site in sites for place in history.codes.get(site, {}).values()
-    ]
-    able += _nested(history, sites)
-    able = [one for one in able if one.code.co_flags & _CAN_BE_SUSPENDED and id(one.code) not in current]
+    able = [one for one in _lingering(history, sites) if one.code.co_flags & CAN_BE_SUSPENDED]
+    able = [one for one in able if id(one.code) not in current]
     codes = [one.code for one in able]
     # the history holds each, or the code around it does, and so does what is told of it here
     return list(compress(able, map(operator.not_, guards.counted(codes, [2] * len(codes)))))

@@ -17,15 +17,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType
-from typing import NamedTuple, TypeAlias
+from itertools import chain
+from types import CodeType, FunctionType, MappingProxyType
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.model import Site
+from bcpatch.process.guards import counted
 from bcpatch.process.ledger import Entry, Ledger, Renewal, Store
-from bcpatch.process.objects import functions_in
+from bcpatch.process.objects import CAN_BE_SUSPENDED, functions_in
 from bcpatch.process.records import Arrival, Generation, Record, Shown
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 SlotKey: TypeAlias = tuple[Kind, int, str]
 """What `Slot.key` gives."""
@@ -46,15 +51,15 @@ class Way(NamedTuple):
 class History:
     """The generations of this process. There is one of it in a process, and one writer at a time.
 
-    ``codes`` tells the place of each code object that a site has had, by a digest of it; ``makers`` those that have
-    code of their own to make functions of. ``touched`` are the numbers of the generations that changed a site,
-    ``named`` keys of the names in namespaces that were ever set.
+    ``codes`` tells the place of each code object that a site has had, by a digest of it; ``lingering`` the places
+    of those that gave way and may live on, in functions that they made or as suspended generators. ``touched`` are the
+    numbers of the generations that changed a site, ``named`` keys of the names in namespaces that were ever set.
     """
 
     records: Ledger = field(default_factory=Ledger)
     pointer: dict[str, int] = field(default_factory=lambda: {"current": 0, "serial": 0})
     codes: dict[Site, dict[bytes, int]] = field(default_factory=dict)
-    makers: dict[Site, list[int]] = field(default_factory=dict)
+    lingering: dict[Site, dict[int, None]] = field(default_factory=dict)
     touched: dict[Site, array[int]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)  # modules that came late, in their order
@@ -133,12 +138,7 @@ class History:
         rows = entry.rows
         for site, store in codes.items():
             places = {key: self._place(code, entry) for key, code in store.items()}
-            makers = [self._place(code, entry) for code in store.values() if CodeType in map(type, code.co_consts)]
-            for known, found, add in ((self.codes, places, dict.update), (self.makers, makers, list.extend)):
-                if found and site in known:
-                    rows.append((add, known[site], found))
-                elif found:
-                    rows.append((operator.setitem, known, site, found))
+            rows += _added(self.codes, site, places)
         number = record.generation.number
         for site in dict.fromkeys(target.site for target in record.targets):
             if site in self.touched:
@@ -158,6 +158,47 @@ class History:
     def _place(self, one: object, entry: Entry) -> int:
         found = entry.places.get(id(one))
         return self.records.places[id(one)] if found is None else found
+
+    def giving_way(
+        self, changes: Iterable[Change], sites: Mapping[int, Site], places: Mapping[int, int] = MappingProxyType({})
+    ) -> list[Row]:
+        """The stores that note which code gives way, as part of a swap: what it made may live on.
+
+        ``sites`` are those of functions, by their ids; ``places`` where code comes to stand that the records don't
+        have yet. Code that nobody runs or can run any more, and of whose functions none lives, is forgotten.
+        """
+        rows: list[Row] = []
+        given: dict[Site, dict[int, None]] = {}
+        for function, code in chain.from_iterable(map(_codes_given_up, changes)):
+            place = places.get(id(code), self.records.places.get(id(code)))
+            if place is not None and (code.co_flags & CAN_BE_SUSPENDED or CodeType in map(type, code.co_consts)):
+                known = sites.get(id(function))
+                for site in self.sites_of(place) if known is None else (known,):
+                    given.setdefault(site, {})[place] = None
+        for site, more in given.items():
+            resting = [place for place in self.lingering.get(site, ()) if place not in more and self._rests(place)]
+            rows += [(self.lingering[site].pop, place, None) for place in resting]
+            rows += _added(self.lingering, site, more)
+        return rows
+
+    def sites_of(self, place: int) -> Iterator[Site]:
+        """The sites that have had the code object at a place."""
+        return (site for site, places in self.codes.items() if place in places.values())
+
+    def exhibited(self, function: FunctionType) -> None:
+        """Note that a function has code of some generation, and may be called and make functions of its own."""
+        self.exhibits.add(function)
+        rows = self.giving_way([Change(Slot(Kind.ATTRIBUTE, function, "__code__"), function.__code__, None)], {})
+        for call, *arguments in rows:
+            call(*arguments)
+
+    def _rests(self, place: int) -> bool:
+        """Whether nobody else holds a code object or any code nested in it."""
+        codes = [self.code_at(place)]
+        for code in codes:  # it grows meanwhile
+            codes += [one for one in code.co_consts if type(one) is CodeType]
+        del code
+        return all(counted(codes, [1] * len(codes)))
 
     def point_at(self, number: int) -> list[Row]:
         """The stores that make a generation current: part of the swap to it."""
@@ -234,6 +275,20 @@ class History:
     def _after_fork(self) -> None:
         if self._owner != threading.get_ident():
             self._lock, self._owner = threading.Lock(), None
+
+
+def _codes_given_up(change: Change) -> Iterator[tuple[FunctionType, CodeType]]:
+    """The functions that lose their code by a change, or their place, and that code."""
+    if isinstance(change.old, CodeType) and isinstance(change.slot.owner, FunctionType):
+        yield change.slot.owner, change.old
+    for function in functions_in(change.old):
+        yield function, function.__code__
+
+
+def _added(known: dict[Site, dict[K, V]], site: Site, more: dict[K, V]) -> list[Row]:
+    if site in known:
+        return [(known[site].update, more)]
+    return [(operator.setitem, known, site, more)] if more else []
 
 
 class Own:

@@ -10,11 +10,15 @@ import gc
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from itertools import chain, compress, repeat, starmap
 from types import FunctionType, GetSetDescriptorType, ModuleType
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from bcpatch import pythons
+
+CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+"""Flags of code whose calls are generators and their like."""
 
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__

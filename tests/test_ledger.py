@@ -1,0 +1,184 @@
+"""What a process keeps of its generations, and that old ones cost nothing when new ones come."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import msgspec
+import pytest
+import worlds
+
+from bcpatch import apply, load
+from bcpatch.diagnostics import Severity, finding
+from bcpatch.model import Patch
+from bcpatch.process.history import History
+from bcpatch.process.ledger import Ledger
+
+TEXT = '''
+def f(a, b=1):
+    """Text number 0."""
+    return a + b, 0
+
+def g():
+    return lambda: 0
+
+def numbers():
+    yield 0
+'''
+
+
+def numbered(number: int) -> str:
+    return TEXT.replace("number 0", f"number {number}").replace("lambda: 0", f"lambda: {number}")
+
+
+def patches(*numbers: int) -> list[Patch]:
+    return [worlds.patch(worlds.module_patch(old, new, imports=())) for old, new in pairwise(map(numbered, numbers))]
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often records and kept code objects are looked at meanwhile."""
+    looks: Counter[str] = Counter()
+    record, code_at = Ledger.__getitem__, History.code_at
+
+    def read(self: Ledger, number: int) -> Any:
+        looks["records"] += 1
+        return record(self, number)
+
+    def code(self: History, place: int) -> CodeType:
+        looks["codes"] += 1
+        return code_at(self, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "__getitem__", read)
+        patched.setattr(History, "code_at", code)
+        yield looks
+
+
+# --- work -------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(300)
+def test_the_work_does_not_grow_with_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an apply and of a rollback; and of a status, but for the table of all generations."""
+    history = History()
+    looks = []
+    number = 0
+    with worlds.world(TEXT, tmp_path) as module:
+        for rounds in (20, 500):
+            for one in patches(*range(number, number + rounds)):
+                load.apply(one, history)
+            number += rounds - 1
+            there, back = patches(number, number - 1, number)
+            for _ in range(rounds // 2):
+                load.apply(there, history)
+                load.apply(back, history)
+            (new,) = patches(number, number + 1)
+            with counted(monkeypatch) as found:
+                load.apply(new, history)
+                assert module.g()() == number + 1
+                load.rollback(history)
+                load.rollback(history, history.current + 1)
+                apply.sites(history)
+            looks.append(found)
+            number += 1
+    assert looks[0]["records"] > 0
+    assert looks[0] == looks[1]
+    assert max(map(len, history.lingering.values())) < 5
+
+
+@pytest.mark.timeout(120)
+def test_closures_of_any_generation_are_found_in_any_later_one(tmp_path: Path) -> None:
+    history = History()
+    kept = []
+    with worlds.world(TEXT, tmp_path) as module:
+        for number, one in enumerate(patches(*range(8), 3, 8), 1):
+            if number in (1, 4, 5):
+                kept.append(module.g())
+            load.apply(one, history)
+            wanted = module.g()()
+            assert [closure() for closure in kept] == [wanted] * len(kept)
+        for number in (2, 0, 7):
+            load.rollback(history, number)
+            assert [closure() for closure in kept] == [module.g()()] * len(kept) == [number] * len(kept)
+
+
+def test_what_an_older_generation_makes_is_found(tmp_path: Path) -> None:
+    """A maker that nobody could call any more is handed out again."""
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        for one in patches(*range(5)):
+            load.apply(one, history)
+        closure = apply.at(history, 1, module.g)()
+        assert closure() == 1
+        load.apply(patches(4, 5)[0], history)
+        assert closure() == 5
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def kept_of(applies: list[Patch], history: History) -> float:
+    """Bytes that an apply leaves behind, once what is made once has been made."""
+    tracemalloc.start()
+    try:
+        before = 0
+        for part in (applies, applies):
+            before = tracemalloc.get_traced_memory()[0]
+            for one in part:
+                load.apply(one, history)
+            gc.collect()
+        return (tracemalloc.get_traced_memory()[0] - before) / len(applies)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.timeout(120)
+def test_edits_back_and_forth_keep_next_to_nothing(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path):
+        there, back, other, around = patches(0, 1, 0, 2, 0)
+        for one in (there, back, other, around) * 10:
+            load.apply(one, history)
+        objects = len(history.records.objects)
+        assert kept_of([there, back, other, around] * 100, history) < 150
+        assert len(history.records.objects) == objects
+    assert len(history.records) == 841
+
+
+def test_generations_that_did_the_same_tell_their_own_times(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path):
+        there, back = patches(0, 1, 0)
+        done = [load.apply(one, history) for one in (there, back, there, back)]
+        assert history.generations[1:] == tuple(done)
+        assert [one.parent for one in history.generations] == [0, 0, 1, 2, 3]
+        assert [one.patch for one in done[:2]] == [one.patch for one in done[2:]]
+        records = [record.changes for record in history.records]
+        assert [(one.slot, one.old, one.new) for one in records[1]] == [
+            (one.slot, one.old, one.new) for one in records[3]
+        ]
+
+
+def test_a_record_holds_names_that_are_no_texts(tmp_path: Path) -> None:
+    """A file may have any bytes as its name."""
+    history = History()
+    name = os.fsdecode(b"/nowhere/\xff.py")
+    with worlds.world(TEXT, tmp_path) as module:
+        module.f.__code__ = module.f.__code__.replace(co_filename=name)
+        load.apply(patches(0, 1)[0], history)
+        assert name in history.records[1].steps
+        note = finding("BCP612", f"in {name}")
+        history.records.note(1, (msgspec.structs.replace(note, severity=Severity.NOTE),))
+        assert history.generations[1].notes[0].message == r"in /nowhere/\udcff.py"
+        load.rollback(history, 0)
+        assert (module.f.__code__.co_filename, module.f(1)) == (name, (2, 0))
