@@ -90,7 +90,8 @@ def _keep(site: Site, code: CodeType, fields: Code, history: History, ready: Pre
 
 
 def _key(fields: Code, filename: str) -> bytes:
-    return bytes.fromhex(fingerprint.blake(_encoder.encode((fields, filename))))
+    named = filename.encode("utf-8", "surrogatepass")  # the name of a file need not be a text
+    return bytes.fromhex(fingerprint.blake(_encoder.encode((fields, named))))
 
 
 def filename_of(site: LinkedSite, ready: Prepared, history: History) -> str:

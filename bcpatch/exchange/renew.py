@@ -78,7 +78,7 @@ def renewed(
     moved = [
         Change(Slot(Kind.ATTRIBUTE, one.twin, change.slot.name), change.old, getattr(one.twin, change.slot.name))
         for one in chosen
-        for change in (*one.changes, *one.copied)
+        for change in (*one.changes, *(copy for copy in one.copied if history.has_set(copy.slot)))
     ]
     return Renewed(
         changes=(*kept, *(one.store for one in chosen)),
@@ -124,7 +124,7 @@ def _renewal(function: FunctionType, slot: Slot, changes: Sequence[Change]) -> R
 
 
 def _copied(function: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
-    """Defaults that a twin has in a tuple and a dictionary of its own: stores that are to be remembered."""
+    """Defaults that a twin has in a tuple and a dictionary of its own: remembered where a generation has set such."""
     changing = {change.slot.name for change in changes}
     for name in ("__defaults__", "__kwdefaults__"):
         value = getattr(function, name)

@@ -68,6 +68,7 @@ class History:
     shown: dict[str, Shown] = field(default_factory=dict)
     stores_into: Counter[int] = field(default_factory=Counter)
     named: set[SlotKey] = field(default_factory=set)
+    assigned: set[tuple[int, str]] = field(default_factory=set)  # attributes of functions: by their places
     exchanged: dict[int, Store] = field(default_factory=dict)
     exhibits: weakref.WeakSet[FunctionType] = field(default_factory=weakref.WeakSet)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -146,7 +147,10 @@ class History:
             else:
                 rows.append((operator.setitem, self.touched, site, array("I", [number])))
         for change, packed in zip(record.changes, entry.stores, strict=True):
-            if change.slot.kind is not Kind.ATTRIBUTE:
+            kind, owner, name = packed[:3]
+            if kind is Kind.ATTRIBUTE:
+                rows.append((self.assigned.add, (owner, name)))
+            else:
                 rows.append((self.named.add, change.slot.key))
             both = (*functions_in(change.old), *functions_in(change.new))
             rows += [(operator.setitem, self.exchanged, id(function), packed) for function in both]
@@ -191,6 +195,10 @@ class History:
         rows = self.giving_way([Change(Slot(Kind.ATTRIBUTE, function, "__code__"), function.__code__, None)], {})
         for call, *arguments in rows:
             call(*arguments)
+
+    def has_set(self, slot: Slot) -> bool:
+        """Whether any generation has set an attribute of a function."""
+        return (self.records.places.get(id(slot.owner)), slot.name) in self.assigned
 
     def _rests(self, place: int) -> bool:
         """Whether nobody else holds a code object or any code nested in it."""
