@@ -33,6 +33,7 @@ def g():
 
 def numbers():
     yield 0
+    yield lambda: 0
 '''
 
 
@@ -110,6 +111,19 @@ def test_closures_of_any_generation_are_found_in_any_later_one(tmp_path: Path) -
         for number in (2, 0, 7):
             load.rollback(history, number)
             assert [closure() for closure in kept] == [module.g()()] * len(kept) == [number] * len(kept)
+
+
+def test_what_a_suspended_call_makes_after_many_applies_is_found(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        suspended = module.numbers()
+        next(suspended)
+        for one in patches(*range(5)):
+            load.apply(one, history)
+        closure = next(suspended)
+        assert closure() == 0
+        load.apply(patches(4, 5)[0], history)
+        assert closure() == 5
 
 
 def test_what_an_older_generation_makes_is_found(tmp_path: Path) -> None:
