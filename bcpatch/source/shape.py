@@ -184,10 +184,18 @@ def imports(tree: ast.Module, module: Module, own: frozenset[str]) -> tuple[Impo
     return tuple(one for one in found if one.name not in own)
 
 
+_LOOKED_FOR = frozenset({"__all__", "__getattr__", "__dir__", "__bcpatch_update__"})
+
+
 def has_stand_in(name: str, tree: ast.Module) -> bool:
-    """Whether something answers for a module's name that is gone: a builtin, or its ``__getattr__`` (PEP 562)."""
-    return hasattr(builtins, name) or any(
-        isinstance(one, DEFINITIONS) and one.name == "__getattr__" for one in tree.body
+    """Whether something answers for a module's name that is gone: a builtin, its ``__getattr__`` (PEP 562), a default.
+
+    What others look for in every module, and do without where it is not, is answered for.
+    """
+    return (
+        hasattr(builtins, name)
+        or name in _LOOKED_FOR
+        or any(isinstance(one, DEFINITIONS) and one.name == "__getattr__" for one in tree.body)
     )
 
 

@@ -1,0 +1,105 @@
+"""Random modules, random edits: live equals fresh, or nothing has changed; and a build that says nothing was right."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import grammar
+import pytest
+import worlds
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from samples import source
+
+from bcpatch import builder, load
+from bcpatch.diagnostics import Refused, errors
+from bcpatch.model import Module
+from bcpatch.process.history import History
+
+WORLD = Module("world", "world.py")
+
+
+def check(rng: Random, outcomes: Counter[str], rules: Counter[str] | None = None) -> None:
+    """One module and one edit of it; counts what came of it, and the ``rules`` that refused."""
+    items = grammar.module(rng)
+    old, new = grammar.written(items), grammar.written(grammar.edited(rng, items))
+    client = grammar.client(rng, items)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes[_outcome(old, new, client, Path(folder), Counter() if rules is None else rules)] += 1
+
+
+def _outcome(old: str, new: str, client: str, folder: Path, rules: Counter[str]) -> str:
+    fresh = [_fresh(text, client, folder) for text in (old, new)]
+    if fresh[0] is None or fresh[1] is None:
+        return "not importable"
+    text = f"--- old\n{old}\n--- new\n{new}\n--- client\n{client}"
+    outcome = builder.compare([source(old, WORLD)], [source(new, WORLD)], policy="linked")
+    if outcome.patch is None:
+        assert errors(outcome.diagnostics), text
+        rules.update({one.code for one in errors(outcome.diagnostics)})
+        return "refused by the build"
+    if not outcome.patch.modules:
+        assert not [*grammar.differences(fresh[0], fresh[1])], text
+        return "nothing to do"
+    history = History()
+    with worlds.world(old, folder) as live, worlds.world(client, folder, "client") as other:
+        grammar.shown(live)
+        before = worlds.portrait(live), worlds.portrait(other)
+        try:
+            load.apply(outcome.patch, history)
+        except Refused as refused:
+            rules.update({one.code for one in refused.diagnostics})
+            gc.collect()
+            assert (worlds.portrait(live), worlds.portrait(other)) == before, text
+            return "refused by the process"
+        for to, wanted in ((None, fresh[1]), (0, fresh[0]), (1, fresh[1])):
+            if to is not None:
+                load.rollback(history, to)
+            found = [*grammar.differences({**grammar.shown(live), **_told(other)}, wanted)]
+            assert not found, "\n".join([*found, text])
+    return "live"
+
+
+def _fresh(text: str, client: str, folder: Path) -> dict[str, object] | None:
+    try:
+        with worlds.world(text, folder) as module:
+            try:
+                with worlds.world(client, folder, "client") as other:
+                    return {**grammar.shown(module), **_told(other)}
+            except ImportError:
+                return grammar.shown(module)  # it would not start with this client; what is removed stays bound
+    except Exception:  # noqa: BLE001 (a module that can't be imported is no version of a program)
+        return None
+
+
+def _told(client: object) -> dict[str, object]:
+    return {"client": grammar.described(client.tell(), 4)}  # type: ignore[attr-defined]
+
+
+def run(examples: int, number: int = 0) -> Counter[str]:
+    """Check some random edits, the same for the same number; what came of them."""
+    outcomes: Counter[str] = Counter()
+
+    @seed(number)
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.randoms(use_true_random=False))
+    def checks(rng: Random) -> None:
+        check(rng, outcomes)
+
+    checks()
+    return outcomes
+
+
+@pytest.mark.timeout(300)
+def test_live_equals_fresh_or_nothing_changed() -> None:
+    outcomes = run(150)
+    assert outcomes["live"] > outcomes["refused by the build"] / 4
+
+
+@pytest.mark.parametrize("number", [408, 709, 1000436])
+def test_edits_that_went_wrong_once(number: int) -> None:
+    check(Random(number), Counter())
