@@ -72,7 +72,8 @@ def applied(old: str, new: str, history: History, name: str = "world") -> Genera
 def portrait(module: ModuleType, *functions: FunctionType, renewed: bool = False) -> dict[str, object]:
     """Everything that a patch could set: what the namespaces of a module and its classes hold, and its functions.
 
-    Where functions may be ``renewed``, a twin that has all its values is as good as a function itself.
+    Where functions may be ``renewed``, a twin that has all its values is as good as a function itself: it has
+    default values in a tuple and a dictionary of its own.
     """
     seen: dict[str, object] = {}
     spaces: dict[str, Mapping[str, object]] = {"": vars(module)}
@@ -86,7 +87,7 @@ def portrait(module: ModuleType, *functions: FunctionType, renewed: bool = False
             inner = _functions_in(value)
             seen[f"{prefix}.{name}"] = type(value) if renewed and inner else id(value)
             for function in inner:
-                seen[f"{prefix}.{name}()"] = _attributes(function)
+                seen[f"{prefix}.{name}()"] = _values(function) if renewed else _attributes(function)
     for number, function in enumerate(functions):
         seen[f"{number}()"] = _attributes(function)
     seen["linecache"] = sorted(name for name in linecache.cache if "bcpatch" in name)
@@ -96,6 +97,12 @@ def portrait(module: ModuleType, *functions: FunctionType, renewed: bool = False
 def _functions_in(value: object) -> list[FunctionType]:
     parts = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset", "fdel"))]
     return [part for part in parts if isinstance(part, FunctionType)]
+
+
+def _values(function: FunctionType) -> tuple[object, ...]:
+    code, _, _, *rest = _attributes(function)
+    keywords = {name: id(value) for name, value in (function.__kwdefaults__ or {}).items()}
+    return code, tuple(map(id, function.__defaults__ or ())), keywords, *rest
 
 
 def _attributes(function: FunctionType) -> tuple[object, ...]:

@@ -8,11 +8,11 @@ This module finds them, by what objects hold, and stores nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from bcpatch.exchange.replace import slot_of
-from bcpatch.process.objects import instance_namespace
+from bcpatch.process.objects import instance_namespace, namespace_of
 from bcpatch.process.swap import Change, Kind, Row, Slot, held
 
 COPIED: Final = frozenset({"__doc__", "__annotations__", "__annotate__", "__type_params__"})
@@ -43,9 +43,14 @@ def changes(value: object, function: FunctionType, new: Mapping[str, object]) ->
 
 
 def forgotten(changes: Iterable[Change]) -> Iterator[Row]:
-    """The calls that make static and class methods forget what they keep of annotations once asked for them (3.14+)."""
+    """The calls that make who was asked for annotations forget what it kept of them (3.14+).
+
+    Static and class methods keep those of their functions, a module its own ones.
+    """
     for change in changes:
         function = change.slot.owner
+        if change.slot.name == "__annotate__" and change.new is None and isinstance(function, ModuleType):
+            yield namespace_of(function).pop, "__annotations__", None
         if change.slot.name != "__annotate__" or type(function) is not FunctionType:
             continue
         slot = slot_of(function.__globals__, function.__qualname__)

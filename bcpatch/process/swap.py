@@ -101,10 +101,11 @@ def writing(slot: Slot, value: object) -> Row:
     """The call that stores a value into a slot, or empties it.
 
     To have no ``__annotate__`` is to have no annotations (3.14+). Storing None there would leave those that were
-    computed when somebody asked for them (``function___annotate___set_impl`` in ``Objects/funcobject.c``).
+    computed when somebody asked for them (``function___annotate___set_impl`` in ``Objects/funcobject.c``); a module
+    has these in its namespace, and whoever makes the swap takes them out.
     """
     verbs = _VERBS[slot.kind]
-    if slot.kind is Kind.ATTRIBUTE and slot.name == "__annotate__" and value is None:
+    if slot.name == "__annotate__" and value is None and isinstance(slot.owner, FunctionType | type):
         return setattr, slot.owner, "__annotations__", None if isinstance(slot.owner, FunctionType) else {}
     return verbs.delete(slot) if value is ABSENT else verbs.write(slot, value)
 
