@@ -27,6 +27,9 @@ GIT = "git:"
 
 _LEFT_OUT = frozenset({"__pycache__", "node_modules", "site-packages"})
 
+#: What lies in the topmost folder of a project.
+_PROJECT = (".git", "pyproject.toml", "setup.py")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -145,6 +148,13 @@ def _python_files(folder: Path, root: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _root_above(folder: Path) -> Path:
+    """The folder above the topmost package; folders that are none may lie in one (PEP 420), not above their project."""
+    inside = folder
+    while not (inside / "__init__.py").exists():
+        if not inside.name.isidentifier() or inside.name == "src" or any((inside / one).exists() for one in _PROJECT):
+            return folder
+        inside = inside.parent
+    folder = inside
     while (folder / "__init__.py").exists() and folder.parent != folder:
         folder = folder.parent
     return folder

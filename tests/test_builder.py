@@ -49,6 +49,10 @@ def refused(path: str | Path, **options: str) -> str:
         (["shop/__init__.py"], "shop/__init__.py", Module("shop", "shop/__init__.py")),
         (["src/shop/__init__.py", "src/shop/cart.py"], "src/shop/cart.py", Module("shop.cart", "shop/cart.py")),
         (["a/b/__init__.py", "a/b/c.py"], "a/b/c.py", Module("b.c", "b/c.py")),
+        (["a/__init__.py", "a/b/c/d.py"], "a/b/c/d.py", Module("a.b.c.d", "a/b/c/d.py")),
+        (["a/__init__.py", "a/b/pyproject.toml", "a/b/c.py"], "a/b/c.py", Module("c", "c.py")),
+        (["a/__init__.py", "a/src/c.py"], "a/src/c.py", Module("c", "c.py")),
+        (["a/__init__.py", "a/b-2/c.py"], "a/b-2/c.py", Module("c", "c.py")),
     ],
 )
 def test_a_lone_file_is_named_below_its_topmost_package(
