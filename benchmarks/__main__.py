@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apply, build, calls, edit, imports, memory, server, size, torn, verify
+from benchmarks import apply, build, calls, edit, imports, memory, parts, server, size, torn, verify
 from benchmarks.suite import environments, machine, publish, report, results
 from benchmarks.suite.publish import plots
 from benchmarks.suite.results import Results, Row
@@ -27,6 +27,7 @@ from benchmarks.suite.run import Benchmark, Run, options
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "edit": edit.rows,
+    "parts": parts.rows,
     "apply": apply.rows,
     "build": build.rows,
     "verify": verify.rows,
