@@ -11,7 +11,6 @@ import __future__
 
 import ast
 import warnings
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
@@ -29,6 +28,7 @@ from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import Section, Splitter
 from bcpatch.source import facts, importtime, shape
 from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
+from bcpatch.splices import in_order
 
 _FUTURE: Final = "__future__"
 _FUTURE_FLAGS: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
@@ -211,7 +211,7 @@ def _kept(old: Sequence[Section], new: Sequence[Section]) -> list[tuple[int, int
     places = [_alone(texts[: len(texts) - below], start) for texts, start in zip(left, first, strict=True)]
     return [
         *((number, number) for number in range(above)),
-        *_in_order([(places[0][text], number) for text, number in places[1].items() if text in places[0]]),
+        *in_order([(number, places[1][text]) for text, number in places[0].items() if text in places[1]]),
         *zip(range(len(old) - below, len(old)), range(len(new) - below, len(new)), strict=True),
     ]
 
@@ -220,27 +220,6 @@ def _alone(texts: Sequence[str], start: int) -> dict[str, int]:
     """The texts that there is one of, and their numbers."""
     times = Counter(texts)
     return {text: number for number, text in enumerate(texts, start) if times[text] == 1}
-
-
-def _in_order(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Of pairs in the order of their second numbers, the most that are in order of their first ones too.
-
-    By patience sorting: https://en.wikipedia.org/wiki/Longest_increasing_subsequence
-    """
-    ends: list[int] = []  # by length: the least first number that so many pairs in order can end with
-    chosen: list[int] = []  # which pair that is
-    before: list[int] = []  # by pair: which one stands before it
-    for number, (first, _) in enumerate(pairs):
-        length = bisect_left(ends, first)
-        before.append(chosen[length - 1] if length else -1)
-        ends[length : length + 1] = [first]
-        chosen[length : length + 1] = [number]
-    found = []
-    at = chosen[-1] if chosen else -1
-    while at >= 0:
-        found.append(pairs[at])
-        at = before[at]
-    return found[::-1]
 
 
 def _gaps(kept: Sequence[tuple[int, int]], old: int, new: int) -> list[_Gap]:

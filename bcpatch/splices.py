@@ -25,7 +25,7 @@ def between(text: bytes, wanted: bytes) -> tuple[Splice, ...]:
     """
     begin, end = _around(text, wanted)
     here, there = (io.BytesIO(one[begin : len(one) - end]).readlines() for one in (text, wanted))
-    starts = [begin, *accumulate(map(len, here), initial=begin)][1:]
+    starts = list(accumulate(map(len, here), initial=begin))
     return tuple(
         Splice(starts[a], starts[b] - starts[a], b"".join(there[c:d])) for a, b, c, d in _differing(here, there)
     )
@@ -109,16 +109,24 @@ def _once_in_each(here: _Lines, there: _Lines, a: int, b: int, c: int, d: int) -
     places = {there[number]: number for number in range(c, d) if there[number] in other_once}
     kept = once & places.keys()
     pairs = [(number, places[here[number]]) for number in range(a, b) if here[number] in kept]
-    tails: list[int] = []
-    chains: list[int] = []
-    before: list[int] = []
-    for index, (_, place) in enumerate(pairs):
-        length = bisect_left(tails, place)
-        before.append(chains[length - 1] if length else -1)
-        tails[length : length + 1] = [place]
-        chains[length : length + 1] = [index]
+    return in_order(pairs)
+
+
+def in_order(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of pairs in the order of their first numbers, the most that are in order of their second ones too.
+
+    By patience sorting: https://en.wikipedia.org/wiki/Longest_increasing_subsequence
+    """
+    ends: list[int] = []  # by length: the least second number that so many pairs in order can end with
+    chosen: list[int] = []  # which pair that is
+    before: list[int] = []  # by pair: which one stands before it
+    for index, (_, number) in enumerate(pairs):
+        length = bisect_left(ends, number)
+        before.append(chosen[length - 1] if length else -1)
+        ends[length : length + 1] = [number]
+        chosen[length : length + 1] = [index]
     found = []
-    index = chains[-1] if chains else -1
+    index = chosen[-1] if chosen else -1
     while index >= 0:
         found.append(pairs[index])
         index = before[index]
