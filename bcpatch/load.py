@@ -24,6 +24,7 @@ from bcpatch.exchange.standing import left_behind
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.link import Plan, link
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
+from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Kind
@@ -62,7 +63,8 @@ def apply(
     patch = read(source)
     with _alone(history):
         how = {"consistency": consistency, "timeout": timeout, "require_instant": require_instant}
-        return _applied(patch, history, pinned, scan, how)
+        with fewer_collections(_edits(patch)):
+            return _applied(patch, history, pinned, scan, how)
 
 
 def rollback(history: History, to: int | None = None) -> Generation:
@@ -77,7 +79,7 @@ def rollback(history: History, to: int | None = None) -> Generation:
 def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Rehearsal:
     """What `apply` would do, found out without changing anything. Raises `Refused` as it would."""
     patch = read(source)
-    with _alone(history):
+    with _alone(history), fewer_collections(_edits(patch)):
         return _rehearsed(patch, history, pinned, scan)
 
 
@@ -119,8 +121,9 @@ def _rolled_back(history: History, to: int | None) -> Generation:
         return back(history, to)  # it refuses, with the reason
     sites, touched = _touched(history.way(number).records)
     update = Update("before", number, history.current, sites, rollback=True)
-    hooks.before(update, touched)
-    done = back(history, number)
+    with fewer_collections(len(sites)):
+        hooks.before(update, touched)
+        done = back(history, number)
     return _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
 
 
@@ -134,6 +137,10 @@ def _plan(patch: Patch, history: History, pinned: Policy | None, scan: str) -> P
     if refused:
         raise Refused(refused)
     return link(patch, history, scan="heap" if scan == "heap" else None)
+
+
+def _edits(patch: Patch) -> int:
+    return sum(len(part.edits) for part in patch.modules)
 
 
 def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[Diagnostic]:

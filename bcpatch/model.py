@@ -19,8 +19,11 @@ class Policy(StrEnum):
     LINKED = "linked"
 
 
-class Noun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Base of everything that travels in a patch file."""
+class Noun(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Base of everything that travels in a patch file.
+
+    None of it can be part of a cycle, so the garbage collector needs not look at it (``gc=False``).
+    """
 
 
 # --- code objects, field by field ------------------------------------------------
