@@ -17,6 +17,8 @@ from running import PATIENCE, bcpatch, environment
 
 from bcpatch import cli, patchfile
 from bcpatch.cli import output
+from bcpatch.cli.program import SUMMARIES
+from bcpatch.cli.program import bcpatch as bcpatch_group
 from bcpatch.diagnostics import Place, Severity, finding
 
 CART = """
@@ -63,6 +65,19 @@ def good(shop: Path) -> None:
 
 def bad(shop: Path) -> None:
     edit(shop, "self.total += price\n", "self.total += self._rate() * price\n")
+
+
+def _imported(folder: Path, program: str) -> set[str]:
+    """The modules that a process has after a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {program}; print(*sorted(sys.modules))"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def clean(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
@@ -357,25 +372,25 @@ class TestEnds:
         assert (process.returncode, *said) == (128 + signal.SIGINT, "", "")
         assert not (shop / "1.patch").exists()
 
+    @pytest.mark.parametrize("option", ["--help", "--version"])
+    def test_help_and_version_import_click_and_nothing_else(self, tmp_path, option):
+        """Of this program's modules those named here, and of others none that click doesn't import by itself."""
+        ours = {"bcpatch", "bcpatch.cli", "bcpatch.cli.program"}
+        alone = _imported(tmp_path, "import click; click.Group('x')(['--help'], standalone_mode=False)")
+        assert _imported(tmp_path, f"from bcpatch import cli; cli.run([{option!r}])") - alone == ours
+
     def test_a_command_imports_only_what_it_needs(self, shop):
         good(shop)
-        look = "import sys; from bcpatch import cli; cli.run({}); print(*sorted(sys.modules))"
-        for arguments, unwanted in (
-            (
-                ["--help"],
-                ("rich", "watchdog", "bcpatch.runtime", "bcpatch.builder", "bcpatch.compile", "msgspec._json"),
-            ),
-            (["build", "shop", "-o", "1.patch"], ("rich", "watchdog", "bcpatch.runtime", "bcpatch.watch", "xdis")),
-        ):
-            done = subprocess.run(
-                [sys.executable, "-c", look.format(arguments)],
-                cwd=shop,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert not set(unwanted) & set(done.stdout.splitlines()[-1].split())
+        found = _imported(shop, "from bcpatch import cli; cli.run(['build', 'shop', '-o', '1.patch'])")
+        assert "bcpatch.builder" in found
+        assert not found & {"rich", "watchdog", "bcpatch.runtime", "bcpatch.watch", "xdis"}
+
+    def test_the_list_of_commands_is_what_each_says_of_itself(self):
+        context = bcpatch_group.make_context("bcpatch", ["ps"])
+        told = {name: bcpatch_group.get_command(context, name).help for name in SUMMARIES}
+        assert told.keys() == bcpatch_group.commands.keys()
+        for name, summary in SUMMARIES.items():
+            assert " ".join(told[name].split()).startswith(summary)
 
 
 class TestFindings:

@@ -11,13 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from bcpatch.cli.commands import bcpatch
-from bcpatch.cli.output import BROKEN_PIPE, INTERRUPTED, WRONG, complain, report, status
-from bcpatch.diagnostics import Error, Refused
+from bcpatch.cli.program import BROKEN_PIPE, INTERRUPTED, NAME, WRONG, bcpatch
 
 __all__ = ["main", "run"]
-
-_NAME = "bcpatch"
 
 #: The environment variable by which shells ask for completions (click's convention).
 _COMPLETE = "_BCPATCH_COMPLETE"
@@ -37,12 +33,6 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return WRONG
-    except Refused as error:
-        report(error.diagnostics)
-        return status(error.diagnostics)
-    except Error as error:
-        complain(str(error))
-        return WRONG
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
@@ -57,10 +47,25 @@ def _run(arguments: list[str]) -> int:
     if instruction:
         from click.shell_completion import shell_complete
 
-        return shell_complete(bcpatch, {}, _NAME, _COMPLETE, instruction)
+        return shell_complete(bcpatch, {}, NAME, _COMPLETE, instruction)
     try:
-        with bcpatch.make_context(_NAME, arguments) as context:
-            answer = bcpatch.invoke(context)
+        with bcpatch.make_context(NAME, arguments) as context:
+            return _carry_out(context)
     except click.exceptions.Exit as ended:  # --help and --version
         return ended.exit_code
+
+
+def _carry_out(context: click.Context) -> int:
+    """Run the command that the arguments name; what ends it early is told here."""
+    from bcpatch.cli.output import complain, report, status
+    from bcpatch.diagnostics import Error, Refused
+
+    try:
+        answer = bcpatch.invoke(context)
+    except Refused as error:
+        report(error.diagnostics)
+        return status(error.diagnostics)
+    except Error as error:
+        complain(str(error))
+        return WRONG
     return answer if isinstance(answer, int) else 0

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from bcpatch import __version__
 from bcpatch.cli import project
-from bcpatch.cli.output import (
-    DONE,
-    FORMATS,
-    REFUSED,
-    UNCHANGED,
-    Format,
-    Wrong,
-    complain,
-    progress,
-    report,
-    say,
-    status,
-)
+from bcpatch.cli.output import FORMATS, Format, Wrong, complain, progress, report, say, status
+from bcpatch.cli.program import DONE, REFUSED, UNCHANGED, bcpatch
 from bcpatch.diagnostics import Diagnostic, Refused, relative
 from bcpatch.model import Patch, Policy
 
@@ -51,12 +39,6 @@ _ANSWER = click.option(
 _FORMAT = click.option(
     "--format", type=click.Choice(FORMATS), default="text", show_default=True, help="How findings are written."
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, message="%(prog)s %(version)s")
-def bcpatch() -> None:
-    """Compile a change to Python source into a verified patch, and load it into running processes."""
 
 
 # --- making patches ----------------------------------------------------------------

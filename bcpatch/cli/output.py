@@ -1,4 +1,4 @@
-"""How the command line answers: findings in four formats, colour, exit statuses.
+"""How the command line answers: findings in four formats, colour, the status that they end with.
 
 Knows nothing of what was done, only how to say it.
 """
@@ -13,18 +13,12 @@ from typing import Final, Literal, TextIO, TypeAlias, TypeVar
 import click
 
 from bcpatch import diagnostics
+from bcpatch.cli.program import DONE, REFUSED, WRONG
 from bcpatch.diagnostics import Diagnostic, Error, Severity
 
 T = TypeVar("T")
 Format: TypeAlias = Literal["text", "json", "sarif", "github"]
 FORMATS: Final = ("text", "json", "sarif", "github")
-
-DONE: Final = 0
-REFUSED: Final = 1
-WRONG: Final = 2
-UNCHANGED: Final = 3
-INTERRUPTED: Final = 128 + 2
-BROKEN_PIPE: Final = 128 + 13
 
 #: Errors of these rules mean that the input could not be read, not that a change was judged.
 UNREADABLE: Final = frozenset(

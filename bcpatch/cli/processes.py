@@ -9,7 +9,8 @@ from bcpatch.channels import client
 from bcpatch.channels.base import ChannelError
 from bcpatch.channels.connection import Lost
 from bcpatch.channels.protocol import Applied, Apply, Failure, Refusal, Rehearsed, Reply, Request
-from bcpatch.cli.output import DONE, REFUSED, WRONG, Format, Wrong, complain, report, say
+from bcpatch.cli.output import Format, Wrong, complain, report, say
+from bcpatch.cli.program import DONE, REFUSED, WRONG
 from bcpatch.cli.tables import counted
 from bcpatch.diagnostics import Diagnostic, Refused
 
