@@ -12,9 +12,10 @@ import hashlib
 import os
 import struct
 import tempfile
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
 from bcpatch.diagnostics import PatchFileError, Place, Refused, finding
 from bcpatch.model import (
@@ -37,12 +38,13 @@ from bcpatch.model import (
     PositionEdit,
     ProgramEdit,
     RemovalEdit,
+    Site,
     Splice,
     ValueEdit,
 )
 
 MAGIC = b"\x8fBCPATCH"
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".patch"
 MAX_SIZE = 256 << 20
 """Bytes beyond which a file is not read: far more than the source of any program."""
@@ -54,22 +56,23 @@ _DIGEST_SIZE = 32
 class EditHeader(Noun, frozen=True):
     """What the header says of one edit: its kind, where it is, what it replaces and brings.
 
-    For functions these are fingerprints; for docstrings and annotations they are empty.
+    For functions these are fingerprints, in bytes; others have none. ``names`` are those that an addition binds.
     """
 
     kind: str
     qualname: str
-    ordinal: int
-    replaces: str
-    brings: str
+    ordinal: int = 0
+    replaces: bytes = b""
+    brings: bytes = b""
+    names: tuple[str, ...] = ()
 
 
 class ModuleHeader(Noun, frozen=True):
-    """What the header says of one module; the digests are those of its source texts."""
+    """What the header says of one module; the digests are those of its source texts, in bytes."""
 
     module: Module
-    replaces: str | None
-    brings: str
+    replaces: bytes | None
+    brings: bytes
     edits: tuple[EditHeader, ...]
     links: tuple[Link, ...]
 
@@ -80,12 +83,12 @@ class Header(Noun, frozen=True):
     interpreter: Interpreter
     policy: Policy
     generation: int
-    parent: str | None
+    parent: bytes | None
     modules: tuple[ModuleHeader, ...]
 
 
 class _Body(Noun, frozen=True):
-    """What the header leaves out of one module."""
+    """What the header leaves out of one module; its edits do not say again what the header says of them."""
 
     imports: tuple[Import, ...]
     edits: tuple[Edit, ...]
@@ -104,9 +107,15 @@ def header(patch: Patch) -> Header:
         patch.interpreter,
         patch.policy,
         patch.generation,
-        patch.parent,
+        None if patch.parent is None else _packed(patch.parent),
         tuple(
-            ModuleHeader(part.module, part.replaces, part.brings, tuple(map(_edit_header, part.edits)), part.links)
+            ModuleHeader(
+                part.module,
+                None if part.replaces is None else _packed(part.replaces),
+                _packed(part.brings),
+                tuple(map(_edit_header, part.edits)),
+                part.links,
+            )
             for part in patch.modules
         ),
     )
@@ -114,28 +123,69 @@ def header(patch: Patch) -> Header:
 
 def _edit_header(edit: Edit) -> EditHeader:
     match edit:
-        case FunctionEdit():
-            return EditHeader("function", edit.site.qualname, edit.site.ordinal, edit.replaces, edit.brings)
-        case PositionEdit():
-            return EditHeader("position", edit.site.qualname, edit.site.ordinal, edit.replaces, edit.replaces)
+        case FunctionEdit(site, replaces, brings):
+            return EditHeader("function", site.qualname, site.ordinal, _packed(replaces), _packed(brings))
+        case PositionEdit(site, replaces):
+            return EditHeader("position", site.qualname, site.ordinal, _packed(replaces))
         case ImportEdit(binding):
-            return EditHeader("import", binding.name, 0, "", "")
+            return EditHeader("import", binding.name)
         case DocstringEdit(qualname):
-            return EditHeader("docstring", qualname, 0, "", "")
+            return EditHeader("docstring", qualname)
         case ClassPositionEdit(qualname):
-            return EditHeader("class position", qualname, 0, "", "")
+            return EditHeader("class position", qualname)
         case AnnotationsEdit(qualname):
-            return EditHeader("annotations", qualname, 0, "", "")
+            return EditHeader("annotations", qualname)
         case AdditionEdit(owner, names):
-            return EditHeader("addition", owner, 0, "", " ".join(names))
+            return EditHeader("addition", owner, names=names)
         case ValueEdit(owner, name):
-            return EditHeader("value", f"{owner}.{name}" if owner else name, 0, "", "")
+            return EditHeader("value", f"{owner}.{name}" if owner else name)
         case RemovalEdit(owner, name):
-            return EditHeader("removal", f"{owner}.{name}" if owner else name, 0, "", "")
+            return EditHeader("removal", f"{owner}.{name}" if owner else name)
         case ProgramEdit():
-            return EditHeader("program", "", 0, "", "")
+            return EditHeader("program", "")
         case CreationEdit():
-            return EditHeader("module", "", 0, "", "")
+            return EditHeader("module", "")
+
+
+def _packed(digits: str) -> bytes:
+    """A digest as the header has it. Raises PatchFileError where it is none."""
+    try:
+        packed = bytes.fromhex(digits)
+    except ValueError:
+        packed = b""
+    if packed.hex() != digits:
+        _refuse("BCP408", f"{digits!r} is no digest", Place(""))
+    return packed
+
+
+# --- what the bodies leave out -------------------------------------------------------
+
+_NOWHERE: Final = Site("", "", 0)
+
+
+def _without_header(edit: Edit, module: str) -> Edit:
+    """An edit as it stands in a body: without what the header says of it."""
+    if not isinstance(edit, FunctionEdit | PositionEdit):
+        return edit
+    if edit.site.module != module:
+        _refuse("BCP408", f"an edit of {edit.site} in the module {module}", Place(""))
+    if isinstance(edit, PositionEdit):
+        return replace(edit, site=_NOWHERE, replaces="")
+    return replace(edit, site=_NOWHERE, replaces="", brings="")
+
+
+def _with_header(edit: Edit, said: EditHeader, module: str) -> Edit | None:
+    """An edit of a body with what the header says of it; None where the header says another one."""
+    if isinstance(edit, FunctionEdit):
+        if said.kind != "function" or said.names or edit.site != _NOWHERE or edit.replaces or edit.brings:
+            return None
+        site = Site(module, said.qualname, said.ordinal)
+        return replace(edit, site=site, replaces=said.replaces.hex(), brings=said.brings.hex())
+    if isinstance(edit, PositionEdit):
+        if said.kind != "position" or said.names or said.brings or edit.site != _NOWHERE or edit.replaces:
+            return None
+        return replace(edit, site=Site(module, said.qualname, said.ordinal), replaces=said.replaces.hex())
+    return edit if _edit_header(edit) == said else None
 
 
 # --- bytes ---------------------------------------------------------------------------
@@ -144,9 +194,14 @@ def _edit_header(edit: Edit) -> EditHeader:
 def encode(patch: Patch) -> bytes:
     """The bytes of a patch file. Equal patches give equal bytes, everywhere."""
     head = _encoder.encode(header(patch))
-    bodies = _encoder.encode(tuple(_Body(part.imports, part.edits, part.source, part.back) for part in patch.modules))
+    bodies = _encoder.encode(tuple(map(_body, patch.modules)))
     content = _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + bodies
     return content + _seal(content)
+
+
+def _body(part: ModulePatch) -> _Body:
+    edits = tuple([_without_header(edit, part.module.name) for edit in part.edits])
+    return _Body(part.imports, edits, part.source, part.back)
 
 
 def decode(data: bytes, name: str = "") -> Patch:
@@ -162,21 +217,26 @@ def decode(data: bytes, name: str = "") -> Patch:
         _refuse("BCP408", f"a body does not decode: {error}", place)
     if len(bodies) != len(head.modules):
         _refuse("BCP408", f"{len(head.modules)} modules in the header, {len(bodies)} bodies", place)
-    patch = Patch(
-        head.interpreter,
-        head.policy,
-        head.generation,
-        head.parent,
-        tuple(
-            ModulePatch(
-                said.module, said.replaces, said.brings, body.imports, said.links, body.edits, body.source, body.back
-            )
-            for said, body in zip(head.modules, bodies, strict=True)
-        ),
+    modules = tuple(_module(said, body, place) for said, body in zip(head.modules, bodies, strict=True))
+    parent = None if head.parent is None else head.parent.hex()
+    return Patch(head.interpreter, head.policy, head.generation, parent, modules)
+
+
+def _module(said: ModuleHeader, body: _Body, place: Place) -> ModulePatch:
+    if len(body.edits) != len(said.edits):
+        _refuse("BCP408", f"{len(said.edits)} edits in the header, {len(body.edits)} in its body", place)
+    name = said.module.name
+    edits = tuple(
+        found
+        for edit, header in zip(body.edits, said.edits, strict=True)
+        if (found := _with_header(edit, header, name)) is not None
     )
-    if header(patch) != head:
+    if len(edits) < len(said.edits):
         _refuse("BCP408", "the header says other edits than the bodies have", place)
-    return patch
+    replaces = None if said.replaces is None else said.replaces.hex()
+    return ModulePatch(
+        said.module, replaces, said.brings.hex(), body.imports, said.links, edits, body.source, body.back
+    )
 
 
 def decode_header(data: bytes, name: str = "") -> Header:
@@ -186,10 +246,15 @@ def decode_header(data: bytes, name: str = "") -> Header:
 
 def digest(patch: Patch) -> str:
     """What names a patch: the digest at the end of its file, as hexadecimal digits."""
-    return encode(patch)[-_DIGEST_SIZE:].hex()
+    return digest_of(encode(patch))
 
 
-def _seal(content: bytes) -> bytes:
+def digest_of(data: bytes) -> str:
+    """The same of the bytes of a file that were written or read before."""
+    return data[-_DIGEST_SIZE:].hex()
+
+
+def _seal(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_SIZE, person=MAGIC).digest()
 
 
@@ -203,7 +268,7 @@ def _open(data: bytes, place: Place) -> tuple[Header, memoryview]:
     if version != FORMAT:
         _refuse("BCP404", f"format {version}; this bcpatch reads format {FORMAT}", place)
     content = memoryview(data)[:-_DIGEST_SIZE]
-    if _seal(bytes(content)) != data[-_DIGEST_SIZE:]:
+    if _seal(content) != data[-_DIGEST_SIZE:]:
         _refuse("BCP403", "the digest at its end is not that of its content: it was changed or cut", place)
     bodies = _PREFIX.size + head_size
     if bodies > len(content):

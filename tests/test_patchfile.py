@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from samples import patch_of
 
 from bcpatch import patchfile
 from bcpatch.diagnostics import PatchFileError, Refused
-from bcpatch.model import Patch
+from bcpatch.model import FunctionEdit, Patch
 
 OLD = (
     "import os\n\ndef f(a: int, b=[], *, c=2) -> int:\n    return a\n\nclass A:\n    'one'\n    def g(self): return 1\n"
@@ -46,6 +47,10 @@ def refusal(data: bytes) -> str:
 def resealed(data: bytes, change: bytes) -> bytes:
     """A file with other content whose digest fits: what someone else's program might write."""
     return change + patchfile._seal(change)
+
+
+def prefix(head: bytes) -> bytes:
+    return patchfile._PREFIX.pack(patchfile.MAGIC, patchfile.FORMAT, len(head))
 
 
 def test_it_is_read_back_exactly(patch: Patch, data: bytes) -> None:
@@ -87,7 +92,7 @@ def test_every_splice_is_seen(data: bytes, draw: st.DataObject) -> None:
 @given(st.binary(max_size=300))
 def test_garbage_is_no_patch(garbage: bytes) -> None:
     assert refusal(garbage) in {"BCP401", "BCP402"}
-    sealed = patchfile._PREFIX.pack(patchfile.MAGIC, patchfile.FORMAT, len(garbage)) + garbage
+    sealed = prefix(garbage) + garbage
     assert refusal(resealed(b"", sealed)) in {"BCP408", "BCP402"}
 
 
@@ -96,7 +101,7 @@ def test_sizes_are_not_believed(data: bytes) -> None:
     lying = patchfile._PREFIX.pack(patchfile.MAGIC, patchfile.FORMAT, 0xFFFFFFFF) + content[patchfile._PREFIX.size :]
     assert refusal(resealed(data, lying)) == "BCP402"
     head = struct.pack(">BI", 0xDD, 0xFFFFFFFF)  # an array of four thousand million items
-    assert refusal(resealed(data, patchfile._PREFIX.pack(patchfile.MAGIC, 1, len(head)) + head)) == "BCP408"
+    assert refusal(resealed(data, prefix(head) + head)) == "BCP408"
 
 
 def test_deep_nesting_is_an_error(patch: Patch, data: bytes) -> None:
@@ -106,13 +111,77 @@ def test_deep_nesting_is_an_error(patch: Patch, data: bytes) -> None:
     assert refusal(resealed(data, head[:size] + b"\x91" * 1_000_000)) == "BCP408"
 
 
-def test_a_header_that_lies_is_seen(patch: Patch) -> None:
-    (module,) = patch.modules
-    other = msgspec.structs.replace(patch, modules=(msgspec.structs.replace(module, edits=module.edits[:1]),))
+def spliced(patch: Patch, bodies: bytes) -> bytes:
+    """The header of a patch before other bodies, and a digest that fits."""
     head = msgspec.msgpack.encode(patchfile.header(patch))
-    bodies = patchfile.encode(other)[patchfile._PREFIX.size + len(msgspec.msgpack.encode(patchfile.header(other))) :]
-    content = patchfile._PREFIX.pack(patchfile.MAGIC, 1, len(head)) + head + bodies[: -patchfile._DIGEST_SIZE]
-    assert refusal(resealed(b"", content)) == "BCP408"
+    return resealed(b"", prefix(head) + head + bodies)
+
+
+def bodies(patch: Patch) -> Any:
+    """The bodies of a patch in its file, as bare arrays."""
+    head = msgspec.msgpack.encode(patchfile.header(patch))
+    data = patchfile.encode(patch)[patchfile._PREFIX.size + len(head) : -patchfile._DIGEST_SIZE]
+    return msgspec.msgpack.decode(data)
+
+
+def changed(patch: Patch, **fields: object) -> Patch:
+    """A patch of one module with another field or two in that part."""
+    (module,) = patch.modules
+    return msgspec.structs.replace(patch, modules=(msgspec.structs.replace(module, **fields),))
+
+
+def test_a_header_that_lies_is_seen(patch: Patch) -> None:
+    edits = patch.modules[0].edits
+    for other in (edits[:1], edits[::-1], (*edits, edits[0])):
+        found = bodies(changed(patch, edits=other))
+        assert refusal(spliced(patch, msgspec.msgpack.encode(found))) == "BCP408"
+
+
+def test_what_the_header_says_of_functions_is_not_said_again(patch: Patch) -> None:
+    """So one patch has one file, and neither place can contradict the other."""
+    assert bytes.fromhex(patch.modules[0].brings) in patchfile.encode(patch)
+    places = {"function": (1, 2, 3), "position": (1, 2)}  # site, and what it replaces and brings
+    tried = set()
+    for number, edit in enumerate(bodies(patch)[0][1]):
+        for place in places.get(edit[0], ()):
+            told = bodies(patch)
+            told[0][1][number][place] = ["m", "f", 0] if place == 1 else "0" * 32
+            assert refusal(spliced(patch, msgspec.msgpack.encode(told))) == "BCP408"
+            tried.add((edit[0], place))
+    assert tried == {(kind, place) for kind, all_of_them in places.items() for place in all_of_them}
+
+
+def test_a_header_says_nothing_that_its_edits_do_not_have(patch: Patch) -> None:
+    head = patchfile.header(patch)
+    (module,) = head.modules
+    for number, edit in enumerate(module.edits):
+        other = "function" if edit.kind == "docstring" else "docstring"
+        more: list[dict[str, Any]] = [{"names": ("f",)}, {"kind": other}]
+        if edit.kind != "function":
+            more.append({"brings": b"x"})
+        for fields in more:
+            edits = [*module.edits]
+            edits[number] = msgspec.structs.replace(edit, **fields)
+            lying = msgspec.structs.replace(head, modules=(msgspec.structs.replace(module, edits=tuple(edits)),))
+            data = msgspec.msgpack.encode(lying)
+            content = prefix(data) + data + msgspec.msgpack.encode(bodies(patch))
+            assert refusal(resealed(b"", content)) == "BCP408"
+
+
+@pytest.mark.parametrize("digits", ["old", "0", "ABCDEF", "ab cd"])
+def test_what_has_no_place_in_a_file_is_not_written(patch: Patch, digits: str) -> None:
+    (module,) = patch.modules
+    (edit,) = [edit for edit in module.edits if isinstance(edit, FunctionEdit)]
+    elsewhere = msgspec.structs.replace(edit.site, module="elsewhere")
+    for wrong in (
+        changed(patch, brings=digits),
+        changed(patch, replaces=digits),
+        msgspec.structs.replace(patch, parent=digits),
+        changed(patch, edits=(msgspec.structs.replace(edit, replaces=digits),)),
+        changed(patch, edits=(msgspec.structs.replace(edit, site=elsewhere),)),
+    ):
+        with pytest.raises(PatchFileError, match="BCP408"):
+            patchfile.encode(wrong)
 
 
 def test_another_format_is_named(data: bytes) -> None:

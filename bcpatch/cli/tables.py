@@ -262,11 +262,13 @@ def as_json(value: object, **more: object) -> None:
 
 
 def _named(value: object) -> object:
-    """Nouns travel as arrays, which a person's script could only count."""
+    """Nouns travel as arrays, which a person's script could only count, and digests as bytes."""
     if isinstance(value, msgspec.Struct):
         return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
     return value.value if isinstance(value, Enum) else value
 
 

@@ -144,9 +144,10 @@ class Follower:
         if outcome.patch is None or not outcome.patch.modules:
             worker.imports(self._disk)
             return
-        reply = asked([worker], Apply(patch=patchfile.encode(outcome.patch)))[worker]
+        data = patchfile.encode(outcome.patch)
+        reply = asked([worker], Apply(patch=data))[worker]
         if isinstance(reply, Applied):
-            worker.went_live(reply.generation, patchfile.digest(outcome.patch), dict(self._disk))
+            worker.went_live(reply.generation, patchfile.digest_of(data), dict(self._disk))
             self._voice.say(f"process {worker.pid} was brought to what is live")
         elif isinstance(reply, Refusal) and {one.code for one in errors(reply.diagnostics)} <= DIFFERS:
             worker.imports(self._disk)
@@ -361,7 +362,7 @@ class Follower:
         self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float, *, sure: bool
     ) -> list[Worker]:
         data = patchfile.encode(patch)
-        digest = patchfile.digest(patch)
+        digest = patchfile.digest_of(data)
         applied: list[Applied] = []
         refusals: dict[tuple[Diagnostic, ...], list[int]] = {}
         notes: list[Diagnostic] = []
