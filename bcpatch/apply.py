@@ -151,15 +151,14 @@ def _own_references(plan: Plan, ready: Prepared, history: History) -> Own:
 
     A proof that nobody else holds an object has to leave these out.
     """
-    own = Own(history)
+    held: list[int] = [id(one.store) for one in plan.still]
     for site in plan.sites:
-        own.update(map(id, site.functions))
-        own.update(id(closure.function) for closure in site.closures)
-        own.update(id(cache.function) for cache in site.caches)
-    own.update(id(target.function) for target in ready.targets)
-    own.update(map(id, ready.sole))
-    own.update(id(one.store) for one in plan.still)
+        held += map(id, site.functions)
+        held += [id(one.function) for one in site.closures]
+        held += [id(one.function) for one in site.caches]
+    held += [id(target.function) for target in ready.targets]
+    held += map(id, ready.sole)
     for store in ready.codes.values():
-        own.update(map(id, store.values()))
-    own.update(held_by((*ready.changes, *ready.loose)))
-    return own
+        held += map(id, store.values())
+    held += held_by((*ready.changes, *ready.loose))
+    return Own(history, held)

@@ -223,16 +223,20 @@ def meaning(code: Code) -> Code:
     """The code without its positions, and the same of the code nested in it."""
     constants = tuple(map(_meaning_of_constant, code.constants))
     code = msgspec.structs.replace(code, constants=constants, first_line=0, line_table=b"")
-    return _without_class_positions(code) if pythons.CLASS_BODY_POSITIONS and is_class_body(code) else code
+    return (
+        _without_class_positions(code)
+        if pythons.CLASS_BODY_POSITIONS and is_class_body(code.flags, code.name)
+        else code
+    )
 
 
 def _meaning_of_constant(constant: Constant) -> Constant:
     return meaning(constant) if isinstance(constant, Code) else constant
 
 
-def is_class_body(code: Code) -> bool:
-    """Whether the code is the body of a class statement: neither optimised nor a module's."""
-    return not code.flags & OPTIMIZED and code.name != "<module>"
+def is_class_body(flags: int, name: str) -> bool:
+    """Whether code is the body of a class statement: neither optimised nor a module's."""
+    return not flags & OPTIMIZED and name != "<module>"
 
 
 def is_docstring_first(code: Code) -> bool:

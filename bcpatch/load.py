@@ -151,7 +151,7 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
         yield finding("BCP405", f"built by {built}, this process is {here}")
     elif built.optimization != here.optimization:
         yield finding("BCP406", f"built by {built}, this process is {here}")
-    last = history.records[history.current].generation.patch
+    last = history.records.patch(history.current)
     if patch.parent is not None and patch.parent != last:
         running = f"generation {history.current} came with {last}" if last else "no patch is applied here"
         yield finding("BCP407", f"it follows the patch {patch.parent}; {running}")

@@ -44,6 +44,17 @@ def applied(splices: Iterable[Splice], text: bytes) -> bytes:
     return b"".join((*pieces, text[position:]))
 
 
+def inverse(splices: Iterable[Splice], text: bytes) -> tuple[Splice, ...]:
+    """The splices that make ``text`` again of what ``splices`` make of it."""
+    found = []
+    shift = 0
+    for splice in splices:
+        replaced = text[splice.start : splice.start + splice.size]
+        found.append(Splice(splice.start + shift, len(splice.text), replaced))
+        shift += len(splice.text) - splice.size
+    return tuple(found)
+
+
 def equal_at_the_beginning(one: AnyStr, other: AnyStr) -> int:
     """How much of two texts is equal before the first difference."""
     least, most = 0, min(len(one), len(other))

@@ -78,3 +78,9 @@ def test_texts_that_have_nothing_in_order_are_compared_soon() -> None:
 def test_splices_that_do_not_fit_are_refused(wrong: tuple[Splice, ...]) -> None:
     with pytest.raises(ValueError, match="a splice from"):
         splices.applied(wrong, b"abcdef")
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_the_inverse_leads_back(one: bytes, other: bytes) -> None:
+    forth = splices.between(one, other)
+    assert splices.applied(splices.inverse(forth, one), other) == one

@@ -6,11 +6,12 @@ Knows no expressions and no imports; nothing of the application runs here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from types import CodeType
 
 import msgspec
 
-from bcpatch import fingerprint
+from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.model import Code, PositionEdit, Positions, Site
@@ -68,30 +69,46 @@ def change(ready: Prepared, slot: Slot, new: object) -> None:
 def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> CodeType:
     """The code object of a patch: the very one that an earlier generation brought, where one did."""
     filename = filename_of(site, ready, history)
-    key = _key(fields, filename)
+    print_ = fingerprint.digest(fields)
+    key = _key(print_, _positions_in(fields), filename)
     brought = ready.codes.setdefault(site.edit.site, {})
     code = history.code(site.edit.site, key) or brought.get(key)
     if code is None:
         code = brought[key] = fingerprint.decode(fields, filename)
-    fingerprint.know(code, fingerprint.digest(fields))
+    fingerprint.know(code, print_)
     return code
 
 
 def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
     """Let a code object that is replaced be found again when a later patch brings it back."""
-    if not history.keeps(code):  # else a patch brought it, or another one has replaced it before
-        _keep(site, code, fingerprint.encode(code), history, ready)
-
-
-def _keep(site: Site, code: CodeType, fields: Code, history: History, ready: Prepared) -> None:
-    key = _key(fields, code.co_filename)
+    if history.keeps(code):  # a patch brought it, or another one has replaced it before
+        return
+    key = _key(fingerprint.of(code), _positions_of(code), code.co_filename)
     if history.code(site, key) is None:
         ready.codes.setdefault(site, {}).setdefault(key, code)
 
 
-def _key(fields: Code, filename: str) -> bytes:
+def _key(print_: str, positions: object, filename: str) -> bytes:
+    """What tells the code objects of a site from each other: a digest of all that they are."""
     named = filename.encode("utf-8", "surrogatepass")  # the name of a file need not be a text
-    return bytes.fromhex(fingerprint.blake(_encoder.encode((fields, named))))
+    told = _encoder.encode((print_, positions, named))
+    return blake2b(told, digest_size=fingerprint.DIGEST_SIZE).digest()
+
+
+def _positions_of(code: CodeType) -> object:
+    """What a fingerprint leaves out, nested code included; of a class body on 3.13+ everything, for it holds lines."""
+    if pythons.CLASS_BODY_POSITIONS and fingerprint.is_class_body(code.co_flags, code.co_name):
+        return fingerprint.encode(code)
+    nested = [_positions_of(one) for one in code.co_consts if type(one) is CodeType]
+    return code.co_firstlineno, code.co_linetable, nested
+
+
+def _positions_in(fields: Code) -> object:
+    """The same of a code object of a patch."""
+    if pythons.CLASS_BODY_POSITIONS and fingerprint.is_class_body(fields.flags, fields.name):
+        return fields
+    nested = [_positions_in(one) for one in fields.constants if isinstance(one, Code)]
+    return fields.first_line, fields.line_table, nested
 
 
 def filename_of(site: LinkedSite, ready: Prepared, history: History) -> str:
@@ -120,17 +137,16 @@ def own_filename_of(module: LinkedModule, ready: Prepared) -> str:
 def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
     for function in site.functions:
         running = function.__code__
-        fields = fingerprint.encode(running)
-        if not _fit(edit.positions, fields):
+        if not _fit(edit.positions, running):
             message = f"the positions of {edit.site} are not those of its code"
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
+        keep(edit.site, running, history, ready)
         filename = filename_of(site, ready, history)
-        key = _key(_placed(fields, edit.positions), filename)
-        if not history.keeps(running):
-            _keep(edit.site, running, fields, history, ready)
+        moved = _moved(running, edit.positions, filename)
+        key = _key(edit.replaces, _positions_of(moved), filename)
         known = history.code(edit.site, key)
         brought = ready.codes.setdefault(edit.site, {})
-        moved = known or brought.get(key) or _moved(running, edit.positions, filename)
+        moved = known or brought.get(key) or moved
         if moved is not running:
             if known is None:
                 brought[key] = moved
@@ -139,33 +155,25 @@ def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepa
             ready.targets.append(Target(function, edit.site))
 
 
-def _fit(positions: Positions, code: Code) -> bool:
+def _fit(positions: Positions, code: CodeType) -> bool:
     """Whether positions that came with a patch can be those of running code: a table must cover its bytecode."""
-    inner = [constant for constant in code.constants if isinstance(constant, Code)]
+    inner = [constant for constant in code.co_consts if type(constant) is CodeType]
     if len(inner) != len(positions.nested):
         return False
     try:
         if positions.line_table is not None:
-            check_positions(msgspec.structs.replace(code, line_table=positions.line_table))
+            check_positions(msgspec.structs.replace(fingerprint.encode(code), line_table=positions.line_table))
     except Broken:
         return False
     return all(map(_fit, positions.nested, inner))
 
 
-def _placed(code: Code, positions: Positions) -> Code:
-    """The same fields with other positions."""
-    inner = iter(positions.nested)
-    constants = code.constants
-    if positions.nested:
-        constants = tuple(_placed(one, next(inner)) if isinstance(one, Code) else one for one in constants)
-    table = code.line_table if positions.line_table is None else positions.line_table
-    return msgspec.structs.replace(code, constants=constants, first_line=positions.first_line, line_table=table)
-
-
 def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
     """The same code on other lines."""
-    inner = iter(positions.nested)
-    constants = tuple(_moved(one, next(inner), filename) if type(one) is CodeType else one for one in code.co_consts)
+    constants = code.co_consts
+    if positions.nested:
+        inner = iter(positions.nested)
+        constants = tuple(_moved(one, next(inner), filename) if type(one) is CodeType else one for one in constants)
     return code.replace(
         co_consts=constants,
         co_filename=filename,

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from bcpatch import splices
 from bcpatch.exchange.codes import Prepared
 from bcpatch.link import Plan
-from bcpatch.model import FunctionEdit
+from bcpatch.model import FunctionEdit, ModulePatch
 from bcpatch.process import sources
 from bcpatch.process.history import History
 from bcpatch.process.locate import LinkedModule
@@ -30,7 +30,7 @@ def follow(plan: Plan, history: History, ready: Prepared) -> None:
             if name not in ready.steps:
                 before = history.shown.get(name) or Shown(_first(name, module, plan), left=False)
                 after = Shown(module.part.source, left=False) if module.on_disk else Shown(before.text, left=True)
-                ready.steps[name] = Step(_turn(after, before), _turn(before, after))
+                ready.steps[name] = _step(before, after, module.part)
                 ready.texts += _showing(history, name, after)
 
 
@@ -64,11 +64,19 @@ def _showing(history: History, name: str, shown: Shown) -> list[Row]:
     return [kept, sources.published(name, shown.text)]
 
 
-def _turn(one: Shown, other: Shown) -> Turn:
-    """What leads from one to the other: small, for each generation keeps its own for good."""
-    if other.text is None:
-        return Turn(None, other.left)
-    return Turn(splices.between(one.text or b"", other.text), other.left)
+def _step(before: Shown, after: Shown, part: ModulePatch) -> Step:
+    """What leads from one to the other and back: small, for each generation keeps its own for good."""
+    if before.text is None or after.text is None:
+        return Step(_turn(before), _turn(after))
+    back = part.back if splices.applied(part.back, part.source) == before.text else None
+    if after.text != part.source or back is None:
+        back = splices.between(after.text, before.text)
+    return Step(Turn(back, before.left), Turn(splices.inverse(back, after.text), after.left))
+
+
+def _turn(shown: Shown) -> Turn:
+    """What leads to it from a text that is not known."""
+    return Turn(None if shown.text is None else splices.between(b"", shown.text), shown.left)
 
 
 def _turned(shown: Shown, turn: Turn) -> Shown:

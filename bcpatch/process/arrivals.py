@@ -412,17 +412,13 @@ def imported_early(history: History, versions: Sequence[Version]) -> Iterator[li
 
 
 def settle(history: History) -> None:
-    """Have the hook where the current generation has a text for some module, and only there."""
+    """Have the hook while a generation is live: each has a text for some module."""
     known = [one for one in sys.meta_path if isinstance(one, Finder) and one.history is history]
-    if _has_texts(history):
+    if history.current:
         _install(known[0] if known else Finder(history))
     else:
         for one in known:
             sys.meta_path.remove(one)
-
-
-def _has_texts(history: History) -> bool:
-    return any(history.records[number].versions for number in history.lineage(history.current))
 
 
 def _install(finder: Finder) -> None:

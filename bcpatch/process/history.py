@@ -137,31 +137,32 @@ class History:
         """
         entry = self.records.entry(record, [one for store in codes.values() for one in store.values()], renewals)
         rows = entry.rows
-        for site, store in codes.items():
-            places = {key: self._place(code, entry) for key, code in store.items()}
-            rows += _added(self.codes, site, places)
+        rows += _added(self.codes, {site: self._places(store, entry) for site, store in codes.items()})
         number = record.generation.number
-        for site in dict.fromkeys(target.site for target in record.targets):
-            if site in self.touched:
-                rows.append((self.touched[site].append, number))
-            else:
-                rows.append((operator.setitem, self.touched, site, array("I", [number])))
+        touched = dict.fromkeys(target.site for target in record.targets)
+        rows += [(self.touched[site].append, number) for site in touched if site in self.touched]
+        rows.append((self.touched.update, {one: array("I", [number]) for one in touched if one not in self.touched}))
+        assigned: set[tuple[int, str]] = set()
+        named: set[SlotKey] = set()
+        exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
             kind, owner, name = packed[:3]
             if kind is Kind.ATTRIBUTE:
-                rows.append((self.assigned.add, (owner, name)))
+                assigned.add((owner, name))
             else:
-                rows.append((self.named.add, change.slot.key))
-            both = (*functions_in(change.old), *functions_in(change.new))
-            rows += [(operator.setitem, self.exchanged, id(function), packed) for function in both]
+                named.add(change.slot.key)
+            for value in (change.old, change.new):
+                if type(value) is not CodeType:
+                    exchanged.update((id(function), packed) for function in functions_in(value))
+        rows += [(self.assigned.update, assigned), (self.named.update, named), (self.exchanged.update, exchanged)]
         rows.append((self.texts.update, {one.module.name for one in record.versions}))
         rows.append((self.late.update, record.generation.pending))
         rows += self.point_at(number)
         return entry
 
-    def _place(self, one: object, entry: Entry) -> int:
-        found = entry.places.get(id(one))
-        return self.records.places[id(one)] if found is None else found
+    def _places(self, store: Mapping[bytes, CodeType], entry: Entry) -> dict[bytes, int]:
+        known, new = self.records.places, entry.places
+        return {key: new[id(code)] if id(code) in new else known[id(code)] for key, code in store.items()}
 
     def giving_way(
         self, changes: Iterable[Change], sites: Mapping[int, Site], places: Mapping[int, int] = MappingProxyType({})
@@ -174,16 +175,17 @@ class History:
         rows: list[Row] = []
         given: dict[Site, dict[int, None]] = {}
         for function, code in chain.from_iterable(map(_codes_given_up, changes)):
+            if not code.co_flags & CAN_BE_SUSPENDED and CodeType not in map(type, code.co_consts):
+                continue
             place = places.get(id(code), self.records.places.get(id(code)))
-            if place is not None and (code.co_flags & CAN_BE_SUSPENDED or CodeType in map(type, code.co_consts)):
+            if place is not None:
                 known = sites.get(id(function))
                 for site in self.sites_of(place) if known is None else (known,):
                     given.setdefault(site, {})[place] = None
         for site, more in given.items():
             resting = [place for place in self.lingering.get(site, ()) if place not in more and self._rests(place)]
             rows += [(self.lingering[site].pop, place, None) for place in resting]
-            rows += _added(self.lingering, site, more)
-        return rows
+        return rows + _added(self.lingering, given)
 
     def sites_of(self, place: int) -> Iterator[Site]:
         """The sites that have had the code object at a place."""
@@ -293,10 +295,10 @@ def _codes_given_up(change: Change) -> Iterator[tuple[FunctionType, CodeType]]:
         yield function, function.__code__
 
 
-def _added(known: dict[Site, dict[K, V]], site: Site, more: dict[K, V]) -> list[Row]:
-    if site in known:
-        return [(known[site].update, more)]
-    return [(operator.setitem, known, site, more)] if more else []
+def _added(known: dict[Site, dict[K, V]], more: Mapping[Site, dict[K, V]]) -> list[Row]:
+    """The stores that add to what is known of some sites."""
+    rows: list[Row] = [(known[site].update, new) for site, new in more.items() if site in known]
+    return [*rows, (known.update, {site: new for site, new in more.items() if new and site not in known})]
 
 
 class Own:

@@ -31,10 +31,15 @@ Store: TypeAlias = tuple[Kind, int, str, int, int]
 """A change: kind, owner and name of the slot, old and new value. Objects are told by their places."""
 
 
-class _Facts(msgspec.Struct, frozen=True, array_like=True):
-    """What a generation says that others may say too."""
+class _First(msgspec.Struct, frozen=True, array_like=True):
+    """What the facts of a generation begin with; the rest is skipped."""
 
     patch: str
+
+
+class _Facts(_First, frozen=True, array_like=True):
+    """What a generation says that others may say too."""
+
     policy: Policy
     certain: bool
     pending: tuple[str, ...]
@@ -49,6 +54,7 @@ class _Facts(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 _decoder: Final = msgspec.msgpack.Decoder(_Facts)
+_first: Final = msgspec.msgpack.Decoder(_First)
 
 _WINDOW: Final = 1 << 15
 """Bytes of a pattern that the compression looks back on (RFC 1951)."""
@@ -107,6 +113,11 @@ class Ledger:
     def parent(self, number: int) -> int:
         """The generation that another one was applied to."""
         return self._parents[number]
+
+    def patch(self, number: int) -> str | None:
+        """The digest of the patch that a generation came with; None for generation 0."""
+        packed = self._packed[number]
+        return _first.decode(self._plain(packed)).patch if packed else None
 
     def change(self, store: Store) -> Change:
         """A change whose objects are told by their places."""
@@ -178,7 +189,10 @@ class Ledger:
         return rows if self._pattern else [*rows, (setattr, self, "_pattern", pattern)]
 
     def _facts(self, packed: bytes) -> _Facts:
-        return _decoder.decode(zlib.decompressobj(-zlib.MAX_WBITS, self._pattern).decompress(packed))
+        return _decoder.decode(self._plain(packed))
+
+    def _plain(self, packed: bytes) -> bytes:
+        return zlib.decompressobj(-zlib.MAX_WBITS, self._pattern).decompress(packed)
 
 
 def _encoded(facts: _Facts) -> bytes:

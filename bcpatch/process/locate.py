@@ -303,8 +303,12 @@ def _by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
 
 def _choose(
     module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], twins: Twins, history: History
-) -> list[FunctionType] | Diagnostic:
+) -> Sequence[FunctionType] | Diagnostic:
     """The functions of a site among those of its name; none where all run the new code already."""
+    alike = twins[edit.site.qualname, edit.replaces]
+    if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
+        if isinstance(edit, PositionEdit) or not edit.rivals:
+            return candidates
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
     matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
     brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
@@ -317,7 +321,6 @@ def _choose(
             if lines != {edit.replaced_line}:
                 message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
                 return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
-    alike = twins[edit.site.qualname, edit.replaces]
     if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
@@ -460,14 +463,17 @@ def _accounted(
             copies[id(old.site)].append(function)
         elif old.pair.new is not None:
             closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
+    caches = _caches(sites, walk)
+    more = copies.keys() | closures.keys() | caches.keys()
     linked = tuple(
-        LinkedSite(
-            site.edit,
-            site.module,
-            (*site.functions, *copies[id(site)]),
-            tuple(closures[id(site)]),
-            _caches(site, walk),
+        replace(
+            site,
+            functions=(*site.functions, *copies[id(site)]),
+            closures=tuple(closures[id(site)]),
+            caches=tuple(caches[id(site)]),
         )
+        if id(site) in more
+        else site
         for site in sites
     )
     still = tuple(
@@ -491,15 +497,17 @@ def _still_alive(walk: Walk) -> Iterable[FunctionType]:
     return [function for function, count in zip(made, counts[:-1], strict=True) if count > counts[-1]]
 
 
-def _caches(site: LinkedSite, walk: Walk) -> tuple[Cache, ...]:
-    """The ``lru_cache`` wrappers that keep results of a site's functions."""
-    functions = {id(function): function for function in site.functions}
-    return tuple(
-        Cache(wrapper, functions[id(inner)])
-        for wrapper in walk.caches
-        for inner in gc.get_referents(wrapper)
-        if id(inner) in functions
-    )
+def _caches(sites: Iterable[LinkedSite], walk: Walk) -> defaultdict[int, list[Cache]]:
+    """The ``lru_cache`` wrappers that keep results of the functions of sites, by the ids of these."""
+    found: defaultdict[int, list[Cache]] = defaultdict(list)
+    if not walk.caches:
+        return found
+    owners = {id(function): site for site in sites for function in site.functions}
+    for wrapper in walk.caches:
+        for inner in gc.get_referents(wrapper):
+            if isinstance(inner, FunctionType) and id(inner) in owners:
+                found[id(owners[id(inner)])].append(Cache(wrapper, inner))
+    return found
 
 
 def _balanced(
