@@ -403,7 +403,7 @@ def _batch(found: list[Subject], seed: int, start: int, end: int, tally: Tally) 
             tally.outcomes["verifier failed"] += 1
         return seen + 1
     number, tally.running = tally.running, -1
-    if status == -signal.SIGKILL:
+    if status in (-signal.SIGKILL, -signal.SIGALRM):  # a mutant can take the alarm's handler away
         tally.outcomes["stuck"] += 1
     elif status < 0:
         tally.outcomes["crashed"] += 1
