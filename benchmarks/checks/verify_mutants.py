@@ -396,7 +396,9 @@ def _batch(found: list[Subject], seed: int, start: int, end: int, tally: Tally) 
         if status == 0:
             return end
         print(f"mutant {seen} of seed {seed}: status {status} between mutants", file=sys.stderr, flush=True)
-        if status < 0:  # what ran before broke something
+        if status == -signal.SIGALRM:  # a mutant had taken the alarm's handler away
+            tally.outcomes["stuck"] += 1
+        elif status < 0:  # what ran before broke something
             tally.outcomes["crashed"] += 1
             tally.crashed.append((seen, -status))
         else:
