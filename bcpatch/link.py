@@ -69,12 +69,14 @@ def link(
     patch: Patch,
     history: History,
     *,
+    digest: str | None = None,
     scan: Literal["heap"] | None = None,
     refresh_positions: bool = True,
 ) -> Plan:
     """Resolve every site and name of a verified patch in this process.
 
-    ``scan="heap"`` looks at every object of the heap for what can't be found otherwise.
+    ``digest`` names the patch, where that is known already. ``scan="heap"`` looks at every object of the
+    heap for what can't be found otherwise.
     Raises `Refused` with all that stands in the way.
     """
     found: list[Diagnostic] = []
@@ -107,7 +109,7 @@ def link(
         raise Refused(found)
     return Plan(
         patch=patch,
-        digest=patchfile.digest(patch),
+        digest=digest or patchfile.digest(patch),
         serial=history.serial,
         modules=tuple(modules),
         sites=located.sites,

@@ -40,13 +40,20 @@ class Rehearsal(NamedTuple):
     notes: tuple[Diagnostic, ...]
 
 
-def read(source: Source) -> Patch:
+class Received(NamedTuple):
+    """A patch, and the digest that names it."""
+
+    patch: Patch
+    digest: str
+
+
+def receive(source: Source) -> Received:
     """The patch that ``source`` is, holds or names. Raises `PatchFileError`."""
     if isinstance(source, Patch):
-        return source
-    if isinstance(source, bytes):
-        return patchfile.decode(source)
-    return patchfile.read(source)
+        return Received(source, patchfile.digest(source))
+    name = "" if isinstance(source, bytes) else os.fspath(source)
+    data = source if isinstance(source, bytes) else patchfile.read_bytes(source)
+    return Received(patchfile.decode(data, name), patchfile.digest_of(data))
 
 
 def apply(
@@ -60,11 +67,11 @@ def apply(
     require_instant: bool = False,
 ) -> Generation:
     """Bring the process to what a patch says, at one instant. Raises `Refused`, and then nothing has changed."""
-    patch = read(source)
+    received = receive(source)
     with _alone(history):
         how = {"consistency": consistency, "timeout": timeout, "require_instant": require_instant}
-        with fewer_collections(_edits(patch)):
-            return _applied(patch, history, pinned, scan, how)
+        with fewer_collections(_edits(received.patch)):
+            return _applied(received, history, pinned, scan, how)
 
 
 def rollback(history: History, to: int | None = None) -> Generation:
@@ -78,9 +85,9 @@ def rollback(history: History, to: int | None = None) -> Generation:
 
 def rehearse(source: Source, history: History, pinned: Policy | None = None, *, scan: str = "references") -> Rehearsal:
     """What `apply` would do, found out without changing anything. Raises `Refused` as it would."""
-    patch = read(source)
-    with _alone(history), fewer_collections(_edits(patch)):
-        return _rehearsed(patch, history, pinned, scan)
+    received = receive(source)
+    with _alone(history), fewer_collections(_edits(received.patch)):
+        return _rehearsed(received, history, pinned, scan)
 
 
 @contextmanager
@@ -102,8 +109,10 @@ def _alone(history: History) -> Iterator[None]:
             raise
 
 
-def _applied(patch: Patch, history: History, pinned: Policy | None, scan: str, how: Mapping[str, Any]) -> Generation:
-    plan = _plan(patch, history, pinned, scan)
+def _applied(
+    received: Received, history: History, pinned: Policy | None, scan: str, how: Mapping[str, Any]
+) -> Generation:
+    plan = _plan(received, history, pinned, scan)
     sites = tuple(site.edit.site for site in plan.sites if isinstance(site.edit, FunctionEdit))
     update = Update("before", len(history.records), history.current, sites)
     touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
@@ -127,16 +136,17 @@ def _rolled_back(history: History, to: int | None) -> Generation:
     return _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
 
 
-def _rehearsed(patch: Patch, history: History, pinned: Policy | None, scan: str) -> Rehearsal:
-    plan = _plan(patch, history, pinned, scan)
+def _rehearsed(received: Received, history: History, pinned: Policy | None, scan: str) -> Rehearsal:
+    plan = _plan(received, history, pinned, scan)
     return Rehearsal(tuple(one.edit.site for one in plan.sites), plan.notes)
 
 
-def _plan(patch: Patch, history: History, pinned: Policy | None, scan: str) -> Plan:
+def _plan(received: Received, history: History, pinned: Policy | None, scan: str) -> Plan:
+    patch = received.patch
     refused = tuple(_demands(patch, history, pinned)) or errors(verify(patch))
     if refused:
         raise Refused(refused)
-    return link(patch, history, scan="heap" if scan == "heap" else None)
+    return link(patch, history, digest=received.digest, scan="heap" if scan == "heap" else None)
 
 
 def _edits(patch: Patch) -> int:
