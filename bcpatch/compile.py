@@ -42,7 +42,7 @@ from bcpatch.source import branches, importtime, order, readers, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature, stale
 from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
-from bcpatch.source.header import Header, defaults, header, is_lazy, variable_annotations
+from bcpatch.source.header import Header, defaults, header, is_lazy, keeps_text, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
 from bcpatch.source.signature import rejected_call, signature
 
@@ -184,7 +184,9 @@ def _functions(
                     before.code.co_firstlineno,
                 )
             continue
-        old_header, new_header = header(old, before, optimization), header(new, after, optimization)
+        new_header = header(new, after, optimization)
+        same_header = keeps_text(old) == keeps_text(new) and _same_header(before, after)
+        old_header = new_header if same_header else header(old, before, optimization)
         found.extend(_shape_findings(before, after, new, policy))
         ran = importtime.ran(new) if ran is None else ran
         if not same_code and before.site.qualname in ran:
@@ -315,7 +317,7 @@ def _edit(
     return FunctionEdit(
         site=before.site if before else after.site,
         replaces=fingerprint.of(before.code) if before else "",
-        brings=fingerprint.digest(code),
+        brings=fingerprint.of(after.code),
         code=code,
         positional=_defaults(new.positional, old_defaults, follows),
         keywords=_defaults(new.keywords, old_defaults, follows),

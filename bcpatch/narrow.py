@@ -74,9 +74,19 @@ class _Version:
 
     def binds(self, wanted: Set[str]) -> bool:
         """Whether the module may bind any of some names."""
-        return any(name in self.homes or name in self.imported for name in wanted) or any(
-            not one.own.isdisjoint(wanted) for one in self.names
-        )
+        return any(name in self.homes or name in self.imported or name in self.own for name in wanted)
+
+    @cached_property
+    def own(self) -> frozenset[str]:
+        """The names that the sections bind in the module."""
+        return frozenset().union(*[one.own for one in self.names])
+
+    @cached_property
+    def futures(self) -> list[int]:
+        """The numbers of the sections that mention ``__future__``."""
+        if _FUTURE not in self.text:
+            return []
+        return [number for number, one in enumerate(self.sections) if _FUTURE in one.text]
 
     @cached_property
     def _parts(self) -> dict[tuple[range, Surroundings], Unit]:
@@ -112,9 +122,8 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
     before, after = _read(base), _read(source)
     if before is None or after is None:
         return None
-    kept = _kept(before.sections, after.sections)
     try:
-        found = list(_in_gaps(before, after, kept, policy, optimization))
+        found = list(_in_gaps(before, after, policy, optimization))
     except (Refused, Untold):
         return None
     edits = [edit for changed in found for edit in changed.edits]
@@ -133,7 +142,7 @@ def prepare(source: Source, optimization: int) -> Iterator[None]:
     yield
     if version is not None:
         with suppress(Refused, Untold):
-            around = Surroundings(_future(version.sections, optimization), optimization, version.imported)
+            around = Surroundings(_future(version, None, optimization), optimization, version.imported)
             for number in range(len(version.sections)):
                 version.standings(number, around)
                 yield
@@ -144,12 +153,10 @@ def _turn(edit: Edit) -> int:
     return 0 if isinstance(edit, ClassPositionEdit) else 2 if isinstance(edit, FunctionEdit | PositionEdit) else 1
 
 
-def _in_gaps(
-    before: _Version, after: _Version, kept: Sequence[tuple[int, int]], policy: Policy, optimization: int
-) -> Iterator[compiler.Changes]:
+def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: int) -> Iterator[compiler.Changes]:
     """What differs in each gap, and what has moved below it. Raises Refused, and Untold where the rest has a say."""
-    gaps = _gaps(kept, len(before.sections), len(after.sections))
-    flags = _future(after.sections[: gaps[0].new.start if gaps else None], optimization)
+    gaps = _gaps(before, after)
+    flags = _future(after, gaps[0].new.start if gaps else None, optimization)
     was, now = (Surroundings(flags, optimization, one.imported) for one in (before, after))
     if was != now:
         raise Untold
@@ -193,39 +200,34 @@ def _read(source: Source) -> _Version | None:
     return _Version(source, text, sections, known) if len(known) == len(names) else None
 
 
-def _kept(old: Sequence[Section], new: Sequence[Section]) -> list[tuple[int, int]]:
-    """The numbers of sections that stay as they are, in both versions: in order.
+def _gaps(before: _Version, after: _Version) -> list[_Gap]:
+    """What stands between the sections that stay as they are, in both versions.
 
-    They are the equal ones above and below all that differs, and between these such as there is
+    These are the equal ones above and below all that differs, and between these such as there is
     one of in both versions. ``from __future__`` imports stand first in a module: what they stand in,
     and what stands above them, belongs to what differs, unless all of it is equal.
     """
-    both = [[one.text for one in sections] for sections in (old, new)]
+    both = [[one.text for one in version.sections] for version in (before, after)]
     above = sum(takewhile(bool, map(eq, *both)))
-    last = [max(_mentioning_futures(sections), default=-1) for sections in (old, new)]
+    last = [max(version.futures, default=-1) for version in (before, after)]
     first = (above, above)
     if max(last) >= above:
         above, first = 0, (last[0] + 1, last[1] + 1)
     left = [texts[start:] for texts, start in zip(both, first, strict=True)]
     below = sum(takewhile(bool, map(eq, *(texts[::-1] for texts in left))))
     places = [_alone(texts[: len(texts) - below], start) for texts, start in zip(left, first, strict=True)]
-    return [
-        *((number, number) for number in range(above)),
+    edges = [
+        (above - 1, above - 1),
         *in_order([(number, places[1][text]) for text, number in places[0].items() if text in places[1]]),
-        *zip(range(len(old) - below, len(old)), range(len(new) - below, len(new)), strict=True),
+        (len(both[0]) - below, len(both[1]) - below),
     ]
+    return [_Gap(range(a + 1, b), range(c + 1, d)) for (a, c), (b, d) in pairwise(edges) if b - a > 1 or d - c > 1]
 
 
 def _alone(texts: Sequence[str], start: int) -> dict[str, int]:
     """The texts that there is one of, and their numbers."""
     times = Counter(texts)
     return {text: number for number, text in enumerate(texts, start) if times[text] == 1}
-
-
-def _gaps(kept: Sequence[tuple[int, int]], old: int, new: int) -> list[_Gap]:
-    """What stands between the sections that are kept."""
-    edges = [(-1, -1), *kept, (old, new)]
-    return [_Gap(range(a + 1, b), range(c + 1, d)) for (a, c), (b, d) in pairwise(edges) if b - a > 1 or d - c > 1]
 
 
 def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
@@ -235,14 +237,10 @@ def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
     return after.sections[gap.new.stop].above - before.sections[gap.old.stop].above
 
 
-def _mentioning_futures(sections: Sequence[Section]) -> list[int]:
-    return [number for number, one in enumerate(sections) if _FUTURE in one.text]
-
-
-def _future(sections: Sequence[Section], optimization: int) -> int:
-    """What the ``from __future__`` imports in the first sections of a text make of the compiler. Raises Untold."""
-    last = max(_mentioning_futures(sections), default=-1)
-    flags = _future_flags("".join(one.text for one in sections[: last + 1]), optimization)
+def _future(version: _Version, above: int | None, optimization: int) -> int:
+    """What the ``from __future__`` imports of a text make of the compiler; ``above`` a section. Raises Untold."""
+    last = max((number for number in version.futures if above is None or number < above), default=-1)
+    flags = _future_flags("".join(one.text for one in version.sections[: last + 1]), optimization)
     if flags is None:
         raise Untold
     return flags
@@ -391,5 +389,4 @@ def _moved(
 
 def _imports(version: _Version) -> tuple[Import, ...]:
     found = dict.fromkeys(one for names in version.names if names.imports for one in names.imports)
-    own = set().union(*(one.own for one in version.names)) if found else set()
-    return tuple(one for one in found if one.name not in own)
+    return tuple(one for one in found if one.name not in version.own)

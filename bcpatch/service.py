@@ -128,12 +128,17 @@ def status() -> Status:
 
 def loaded() -> LoadedReply:
     """The modules of this process that have a source file. Runs nothing of the application's."""
-    modules = [
-        LoadedModule(name, file, package if isinstance(package := vars(module).get("__package__"), str) else "")
-        for name, module in sys.modules.copy().items()
-        if type(module) is ModuleType and (file := file_of(module))
-    ]
-    return LoadedReply(history.current, history.records[history.current].generation.patch, tuple(modules))
+    found = []
+    for name, module in sys.modules.copy().items():
+        if type(module) is ModuleType:
+            names = vars(module)
+            file = names.get("__file__")
+            if type(file) is not str or file.endswith(".pyc"):
+                file = file_of(module)
+            if file:
+                package = names.get("__package__")
+                found.append(LoadedModule(name, file, package if isinstance(package, str) else ""))
+    return LoadedReply(history.current, history.records[history.current].generation.patch, tuple(found))
 
 
 def apply(

@@ -257,6 +257,7 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
     """
     from watchdog.events import FileSystemEventHandler
 
+    kinds = _kinds()
     shallow: set[str] = set()
 
     class Handler(FileSystemEventHandler):
@@ -268,7 +269,7 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
             new = event.is_directory and event.event_type in _MAKES and os.path.dirname(made) in shallow
             if new and not is_foreign(made):
                 with contextlib.suppress(OSError):  # it is gone again
-                    observer.schedule(handler, made, recursive=True)
+                    observer.schedule(handler, made, recursive=True, event_filter=kinds)
                 for path in sources(made):
                     tell(Saved(path, now, Stage.UNSURE))
 
@@ -277,11 +278,27 @@ def watch(folders: Iterable[str], tell: Callable[[Saved], None], clock: Callable
 
     for folder in folders:
         for part, recursive in _parts(folder):
-            observer.schedule(handler, part, recursive=recursive)
+            observer.schedule(handler, part, recursive=recursive, event_filter=kinds)
             if not recursive:
                 shallow.add(part)
     observer.start()
     return observer
+
+
+def _kinds() -> list[type[FileSystemEvent]]:
+    """The kinds of events that matter: that somebody reads a file, as we do after each save, is none of them."""
+    from watchdog import events
+
+    return [
+        events.FileCreatedEvent,
+        events.FileModifiedEvent,
+        events.FileClosedEvent,
+        events.FileMovedEvent,
+        events.FileDeletedEvent,
+        events.DirCreatedEvent,
+        events.DirMovedEvent,
+        events.DirDeletedEvent,
+    ]
 
 
 def _observer() -> BaseObserver:

@@ -297,3 +297,20 @@ class TestRealSaves:
         subprocess.run([sys.executable, "-c", "open('a.py').read()"], cwd=watched.folder, check=True)
         (watched.folder / "b.py").write_text("new = 1\n")
         assert watched.batches("b.py") == [{"b.py"}]
+
+
+@pytest.mark.skipif(not watch.TELLS_CLOSED, reason="only inotify tells who reads")
+def test_reading_a_file_wakes_nobody(watched, monkeypatch):
+    """Each event wakes three threads, beside the one that compares what was saved and has just read it."""
+    kinds = []
+    told = watch._saved
+
+    def listening(event, now):
+        kinds.append(event.event_type)
+        return told(event, now)
+
+    monkeypatch.setattr(watch, "_saved", listening)
+    (watched.folder / "a.py").read_bytes()
+    (watched.folder / "b.py").write_text("b = 1\n")
+    watched.batches("b.py")
+    assert set(kinds) == {"created", "modified", "closed"}

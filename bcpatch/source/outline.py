@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
@@ -39,7 +39,11 @@ class Source:
 
     @property
     def digest(self) -> str:
-        return blake(self.data)
+        return _digest(self.data)
+
+
+#: What is saved is soon the base of what is saved next.
+_digest = lru_cache(maxsize=32)(blake)
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,14 @@ def part(
         tree = ast.parse("".join(one.text for one in sections), source.path)
         if sections and sections[0].above:
             ast.increment_lineno(tree, sections[0].above)
-        known: list[ast.stmt] = [ast.Import([ast.alias(name)]) for name in sorted(around.imported)]
-        whole = ast.fix_missing_locations(ast.Module([*tree.body, *known], []))
+        known = [_import(name) for name in sorted(around.imported)]
+        whole = ast.Module([*tree.body, *known], [])
         code = compile(whole, source.path, "exec", around.flags, dont_inherit=True, optimize=around.optimization)
     return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name, ordinals))
+
+
+def _import(name: str) -> ast.Import:
+    return ast.Import([ast.alias(name, lineno=1, col_offset=0)], lineno=1, col_offset=0)
 
 
 @contextmanager
