@@ -32,7 +32,7 @@ def _tagged(name: str, text: str, call: str) -> Part:
 
 
 HELPERS = """
-import abc, contextlib, dataclasses, enum, functools, typing
+import abc, contextlib, dataclasses, enum, functools, types, typing
 import hazard
 
 def wrapping(function):
@@ -57,6 +57,12 @@ registry = []
 
 def registered(function):
     registry.append((function, 1))
+
+def copying(function):
+    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__module__, copy.__doc__ = function.__module__, function.__doc__
+    function.copy = copy
+    return function
 
 T = typing.TypeVar("T")
 """
@@ -113,6 +119,7 @@ class Thing:
     _tagged("closed", "@closing\ndef closed(): return TAG", "closed()"),
     _tagged("held", "@Holding\n@Holding\ndef held(): return TAG", "held()"),
     _tagged("contained", "@registered\ndef contained(): return TAG", "registry[0][0]()"),
+    _tagged("copies", "@copying\ndef copies(a=TAG):\n    'Doc TAG.'\n    return TAG, a", "copies(), copies.copy()"),
     _tagged(
         "maker",
         """

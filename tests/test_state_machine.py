@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
         self.states = [dict(self.state)]
         self.portraits = [self.portrait(renewed=True)]
         self.functions: list[FunctionType] = []
-        self.closures: list[Sequence[Callable[..., Any]]] = []
+        self.closures: list[Sequence[Callable[..., Any]]] = [self.live.maker(3)]
         self.begun: list[tuple[Iterator[int], int]] = []
 
     def teardown(self) -> None:
@@ -170,7 +170,7 @@ class Machine(RuleBasedStateMachine):
             with failing_at_call(fault):
                 self.step(there, lambda: load.apply(patch, self.history), False, False)
 
-    @rule(data=st.data(), fault=st.integers(0, 60))
+    @rule(data=st.data(), fault=st.integers(0, 400))
     def edit_and_fail_in_the_swap(self, data: st.DataObject, fault: int) -> None:
         there = data.draw(self.others())
         patch = self.patch(there)
@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1000), fault=st.integers(0, 4000), store=st.booleans())
     def roll_back_and_fail(self, number: int, fault: int, store: bool) -> None:
         to = number % len(self.states)
-        with failing_at_store(fault % 60) if store else failing_at_call(fault):
+        with failing_at_store(fault) if store else failing_at_call(fault):
             self.step(self.states[to], lambda: load.rollback(self.history, to), False, False, to=to)
 
     @rule(data=st.data(), error=st.sampled_from([ValueError, SystemExit, KeyboardInterrupt, RecursionError]))
@@ -262,8 +262,8 @@ class Machine(RuleBasedStateMachine):
 
     def others(self) -> st.SearchStrategy[dict[str, int]]:
         """States that differ in some parts."""
-        names = st.lists(st.sampled_from(self.parts), min_size=1, max_size=6, unique=True)
-        return names.flatmap(
+        some = st.lists(st.sampled_from(self.parts), min_size=1, max_size=6, unique=True)
+        return st.one_of(some, st.just(list(self.parts))).flatmap(
             lambda parts: st.tuples(*[st.integers(0, len(part.versions) - 1) for part in parts]).map(
                 lambda versions: self.state | {part.name: one for part, one in zip(parts, versions, strict=True)}
             )
@@ -322,6 +322,8 @@ class Machine(RuleBasedStateMachine):
         if isinstance(refused.value, Refused):
             assert {one.code for one in refused.value.diagnostics} <= codes
         clear_frames(refused.tb)
+        del refused
+        gc.collect()  # and the frames that led to what the application raised
         agree(self.portrait(), before)
         assert (self.history.serial, len(self.history.generations)) == (serial, len(self.states))
 
@@ -451,13 +453,14 @@ def failing_at_call(number: int) -> Iterator[None]:
 
 @contextmanager
 def failing_at_store(number: int) -> Iterator[None]:
-    """An error at a store of the swap, or at one of the rows that go with it."""
+    """An error at a store of the swap, counted round and round, or at the first of the rows that go with it."""
     real = swap.exchange
 
     def exchange(changes: Sequence[Change], *, guards: Any = (), along: Sequence[swap.Row] = ()) -> bool:
-        if number < len(changes):
+        place = number % (len(changes) + 1)
+        if place < len(changes):
             broken = [*changes]
-            broken.insert(number, Change(Slot(Kind.NAMESPACE, Raising(x=0), "x"), 0, 1))
+            broken.insert(place, Change(Slot(Kind.NAMESPACE, Raising(x=0), "x"), 0, 1))
             return real(broken, guards=guards, along=along)
         return real(changes, guards=guards, along=[(Raising().__setitem__, "x", 1), *along])
 

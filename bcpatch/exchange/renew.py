@@ -32,14 +32,13 @@ _MOST_STORES: Final = 500
 class Renewal:
     """One function that gives way to a twin: the store into its namespace, and what nobody else may hold.
 
-    ``changes`` are the stores that it would take otherwise, ``copied`` values that the twin has taken over.
+    ``changes`` are the stores that it would take otherwise.
     """
 
     twin: FunctionType
     store: Change
     sole: tuple[object, ...]
     changes: tuple[Change, ...]
-    copied: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +75,9 @@ def renewed(
     twins = {id(one.changes[0].slot.owner): one for one in chosen}
     kept = [change for change in changes if id(change.slot.owner) not in twins]
     moved = [
-        Change(Slot(Kind.ATTRIBUTE, one.twin, change.slot.name), change.old, getattr(one.twin, change.slot.name))
+        Change(Slot(Kind.ATTRIBUTE, one.twin, change.slot.name), change.old, change.new)
         for one in chosen
-        for change in (*one.changes, *(copy for copy in one.copied if history.has_set(copy.slot)))
+        for change in one.changes
     ]
     return Renewed(
         changes=(*kept, *(one.store for one in chosen)),
@@ -87,7 +86,7 @@ def renewed(
             Target(twins[id(one.function)].twin, one.site) if id(one.function) in twins else one for one in targets
         ),
         sole=tuple(one for renewal in chosen for one in renewal.sole),
-        verified=tuple(change for one in chosen for change in (*one.changes, *one.copied)),
+        verified=tuple(change for one in chosen for change in one.changes),
         along=tuple(_along(chosen, history)),
         renewals=tuple((one.changes[0].slot.owner, one.twin) for one in chosen),
     )
@@ -120,16 +119,7 @@ def _renewal(function: FunctionType, slot: Slot, changes: Sequence[Change]) -> R
     if wrapped is None:
         return None
     sole = (function,) if value is function else (function, value)
-    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes), tuple(_copied(function, changes)))
-
-
-def _copied(function: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
-    """Defaults that a twin has in a tuple and a dictionary of its own: remembered where a generation has set such."""
-    changing = {change.slot.name for change in changes}
-    for name in ("__defaults__", "__kwdefaults__"):
-        value = getattr(function, name)
-        if value and name not in changing:
-            yield Change(Slot(Kind.ATTRIBUTE, function, name), value, value)
+    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes))
 
 
 def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
@@ -147,7 +137,7 @@ def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
 def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
     """The ids of what renewals refer to, but for the changes that they are about."""
     for one in renewals:
-        yield from map(id, (*one.sole, one.store.old, *(change.slot.owner for change in one.copied)))
+        yield from map(id, (*one.sole, one.store.old))
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:

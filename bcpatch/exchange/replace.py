@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, cast
 
+from bcpatch import pythons
 from bcpatch.process.locate import LinkedSite
 from bcpatch.process.objects import class_namespace, parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
@@ -76,7 +77,7 @@ def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[Cell
     code: CodeType = values.get("__code__", function.__code__)
     defaults = values.get("__defaults__", function.__defaults__)
     keywords = values.get("__kwdefaults__", function.__kwdefaults__)
-    new: Any = made(code, function.__globals__, defaults or (), keywords or {}, cells)
+    new: Any = made(code, function.__globals__, defaults, keywords, cells)
     for name in ("__name__", "__qualname__", "__module__", "__doc__", "__type_params__"):
         if hasattr(function, name):
             setattr(new, name, values.get(name, getattr(function, name)))
@@ -94,36 +95,39 @@ def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[Cell
 def made(
     code: CodeType,
     namespace: dict[str, Any],
-    defaults: Sequence[Any],
-    keywords: Mapping[str, Any],
+    defaults: tuple[Any, ...] | None,
+    keywords: dict[str, Any] | None,
     cells: Sequence[CellType],
 ) -> FunctionType:
-    """A function as the interpreter's own MAKE_FUNCTION makes it.
+    """A function as the interpreter's own MAKE_FUNCTION makes it, with the very defaults that are given.
 
     One that ``types.FunctionType`` makes, and one whose defaults were assigned, has no
     version, and calls of it are never specialised (3.13+, ``_PyFunction_SetVersion``).
     """
-    pattern = _maker(len(defaults), tuple(keywords), len(cells))
-    constants = tuple(code if type(one) is CodeType else one for one in pattern.co_consts)
-    maker = FunctionType(pattern.replace(co_consts=constants), namespace, closure=tuple(cells) or None)
-    function: FunctionType = maker(*defaults, *keywords.values())
-    return function
+    closure = tuple(cells) or None
+    if not pythons.ASSIGNED_CODE_IS_SLOWER:
+        function: Any = FunctionType(code, namespace, argdefs=defaults, closure=closure)
+        function.__kwdefaults__ = keywords
+    else:
+        pattern = _maker(defaults is not None, keywords is not None, len(cells))
+        constants = tuple(code if type(one) is CodeType else one for one in pattern.co_consts)
+        maker: Any = FunctionType(pattern.replace(co_consts=constants), namespace, closure=closure)
+        function = maker(*(given for given in (defaults, keywords) if given is not None))
+        function.__type_params__ = ()
+    return cast(FunctionType, function)
 
 
 @functools.cache
-def _maker(defaults: int, keywords: tuple[str, ...], cells: int) -> CodeType:
-    """The code of a function that makes one with so many defaults, keyword defaults and cells."""
-    given = [f"default{number}" for number in range(defaults + len(keywords))]
+def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
+    """The code of a function that makes one with so many cells, of a tuple of defaults and a dictionary of keyword ones.
+
+    That is what the compiler has around a generic function, whose defaults are computed outside (PEP 695).
+    """
     captured = [f"cell{number:06}" for number in range(cells)]  # captured names are kept in order of their names
-    positional = [f"p{number}={given[number]}" for number in range(defaults)]
-    named = [f"{name}={given[defaults + number]}" for number, name in enumerate(keywords)]
-    parameters = ", ".join([*positional, "*", *named] if named else positional)
+    parameters = ", ".join(["p=0"] * defaults + ["*, q=0"] * keywords)
     text = (
         f"def outer({', '.join(captured)}):\n"
-        f" def maker({', '.join(given)}):\n"
-        f"  def inner({parameters}): return ({''.join(name + ', ' for name in captured)})\n"
-        f"  return inner\n"
-        f" return maker\n"
+        f" def inner[T]({parameters}): return ({''.join(name + ', ' for name in captured)})\n"
     )
     space: dict[str, Any] = {}
     exec(compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0), space)
