@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from types import CodeType
-from typing import Final
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.instant import Swap, certainty, held_by, made, make
-from bcpatch.exchange.renew import Renewed, renewed
+from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
@@ -24,9 +23,6 @@ from bcpatch.process.arrivals import imported_early
 from bcpatch.process.history import History, Own
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Change
-
-_HURRY: Final = 0.02
-"""Seconds for which functions are waited for to be renewed, before they are changed in place."""
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
 
@@ -92,15 +88,8 @@ def _swap(
         pending=tuple(part.module.name for part in plan.pending),
     )
     own = _own_references(plan, ready, history)
-    plain = Renewed(tuple(ready.changes), tuple(ready.changes), tuple(ready.targets))
-    fresh = renewed(plan.sites, ready.changes, ready.targets, history, own)
-    counted = set(map(id, ready.changes))
-    more = {id(change): change for change in (*fresh.changes, *fresh.remembered, *fresh.verified)}
-    own.update(held_by(change for key, change in more.items() if key not in counted))
-    own.update(map(id, fresh.sole))
-    own.update(id(old) for old, _ in fresh.renewals)
     patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
-    for way in (fresh, plain) if fresh.sole else (plain,):
+    for way in ways(plan.sites, ready.changes, ready.targets, history, own):
         record = Record(
             generation,
             (*ready.early, *way.remembered),
@@ -128,9 +117,9 @@ def _swap(
             verified=way.verified,
             imports=_imports(plan, ready),
         )
-        if way is plain:
+        if not way.renewals:
             make(wanted, timeout)
-        elif not made(wanted, _HURRY):
+        elif not made(wanted, HURRY):
             continue
         for change in record.changes:
             if isinstance(change.old, CodeType):

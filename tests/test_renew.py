@@ -14,7 +14,7 @@ import pytest
 import worlds
 
 from bcpatch import apply, pythons
-from bcpatch.exchange import renew
+from bcpatch.exchange import instant, renew
 from bcpatch.process.history import History
 
 pytestmark = pytest.mark.skipif(not pythons.ASSIGNED_CODE_IS_SLOWER, reason="assigned code is as fast here")
@@ -54,6 +54,7 @@ def results(module: ModuleType) -> tuple[object, ...]:
 
 OLD_RESULTS = (("old", 1, 2), "old", "old", "old", "old")
 NEW_RESULTS = (("new", 10, 2), "new", "new", "new", "new")
+NEWEST_RESULTS = (("newest", 10, 2), "newest", "newest", "newest", "newest")
 
 
 def test_unheld_functions_are_renewed_in_every_generation(tmp_path: Path) -> None:
@@ -68,10 +69,14 @@ def test_unheld_functions_are_renewed_in_every_generation(tmp_path: Path) -> Non
         assert module.f.note == "kept"
         worlds.applied(NEW, NEWEST, history)
         assert all(map(operator.ne, fresh, map(id, functions(module))))
-        for number, expected in ((0, OLD_RESULTS), (1, NEW_RESULTS), (0, OLD_RESULTS)):
+        for number, expected in ((0, OLD_RESULTS), (1, NEW_RESULTS), (0, OLD_RESULTS), (2, NEWEST_RESULTS)) * 2:
+            fresh = [id(one) for one in functions(module)]
             with history.exclusive():
                 apply.rollback(history, number)
             assert results(module) == expected
+            assert all(map(operator.ne, fresh, map(id, functions(module))))
+        with history.exclusive():
+            apply.rollback(history, 0)
         assert apply.at(history, 1, module.f)() == ("new", 10, 2)
         assert [one.generation for one in apply.sites(history)] == [0] * 5
         assert [one() for one in (apply.at(history, number, module.f) for number in (0, 2))] == [
@@ -96,12 +101,48 @@ def test_a_function_that_somebody_holds_keeps_its_identity(tmp_path: Path, hold:
         assert after[0] == before[0]
         assert after[1] != before[1]
         assert results(module) == NEW_RESULTS
+        with history.exclusive():
+            apply.rollback(history, 0)
+        assert [id(one) for one in functions(module)][0] == before[0]
+        assert id(functions(module)[1]) != after[1]
+        assert results(module) == OLD_RESULTS
         del held
 
 
+def test_a_twin_has_the_very_defaults(tmp_path: Path) -> None:
+    """They are state: who holds them finds them changed where the function finds them changed."""
+    text = "def f(a=[], *, b=[]):\n    return 'old', a, b\n"
+    history = History()
+    with worlds.world(text, tmp_path) as module:
+        before, given, named = id(module.f), module.f.__defaults__, module.f.__kwdefaults__
+        worlds.applied(text, text.replace("old", "new"), history)
+        assert id(module.f) != before
+        assert (module.f.__defaults__ is given, module.f.__kwdefaults__ is named) == (True, True)
+        assert (module.f.__type_params__, module.f()) == ((), ("new", [], []))
+
+
+def test_a_function_that_is_stored_elsewhere_during_a_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof that nobody else holds it belongs to the swap."""
+    history = History()
+    held = []
+    with worlds.world(TEXT, tmp_path) as module:
+        worlds.applied(TEXT, NEW, history)
+        real = instant.made
+
+        def made(wanted: instant.Swap, patience: float | None = None) -> bool:
+            held.append(module.f)
+            return real(wanted, patience)
+
+        monkeypatch.setattr(instant, "made", made)
+        with history.exclusive():
+            apply.rollback(history, 0)
+        assert module.f is held[0]
+        assert results(module) == OLD_RESULTS
+
+
 def test_a_class_is_not_stored_into_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a thousand stores CPython looks names of a class up slowly, for good."""
-    monkeypatch.setattr(renew, "_MOST_STORES", 2)
+    """After a thousand versions CPython looks names of a class up slowly, for good; a swap takes one of them."""
+    monkeypatch.setattr(renew, "_MOST_SWAPS", 2)
     history = History()
     texts = [TEXT.replace('self):\n        return "old"', f'self):\n        return "{number}"') for number in range(4)]
     with worlds.world(texts[0], tmp_path) as module:
@@ -110,8 +151,7 @@ def test_a_class_is_not_stored_into_without_end(tmp_path: Path, monkeypatch: pyt
             worlds.applied(old, new, history)
             seen.append(id(vars(module.C)["m"]))
         assert module.C().m() == "3"
-        assert seen[1] != seen[0]
-        assert seen[1] == seen[2] == seen[3]
+        assert seen[0] != seen[1] != seen[2] == seen[3]
 
 
 def test_moved_functions_are_renewed_too(tmp_path: Path) -> None:

@@ -227,6 +227,10 @@ class Machine(RuleBasedStateMachine):
         self.closures.append(self.live.maker(3))
 
     @rule()
+    def copy_a_function(self) -> None:
+        self.live.copying(self.live.copies)
+
+    @rule()
     def begin_a_generator(self) -> None:
         numbers = self.live.numbers()
         self.begun.append((numbers, next(numbers)))

@@ -9,13 +9,13 @@ belongs to the swap; without it the function is changed in place. Stores nothing
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Final
 
 from bcpatch import pythons
+from bcpatch.exchange.instant import held_by
 from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
 from bcpatch.exchange.wrappers import COPIED
 from bcpatch.process import guards
@@ -24,8 +24,13 @@ from bcpatch.process.locate import LinkedSite
 from bcpatch.process.records import Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
-_MOST_STORES: Final = 500
-"""Stores into one class: after 1,000 its look-ups are slow for good (3.13+), and others store too."""
+_MOST_SWAPS: Final = 500
+"""Swaps that store into one class. A look-up after a store gives it a new version, and after 1,000 of these it gets
+none and its look-ups are slow for good (3.13+, ``MAX_VERSIONS_PER_CLASS``); stores of others, and into what it
+inherits from, count as well."""
+
+HURRY: Final = 0.02
+"""Seconds for which functions are waited for to be renewed, before they are changed in place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +61,33 @@ class Renewed:
     verified: tuple[Change, ...] = ()
     along: tuple[Row, ...] = ()
     renewals: tuple[tuple[FunctionType, FunctionType], ...] = ()
+
+    def references(self, changes: Iterable[Change]) -> Iterator[int]:
+        """The ids of what this refers to, as often as it does, beside the ``changes`` that it was made of."""
+        counted = set(map(id, changes))
+        more = {id(change): change for change in (*self.changes, *self.remembered, *self.verified)}
+        yield from held_by(change for key, change in more.items() if key not in counted)
+        yield from map(id, self.sole)
+        yield from (id(old) for old, _ in self.renewals)
+
+
+def ways(
+    sites: Sequence[LinkedSite],
+    changes: Sequence[Change],
+    targets: Sequence[Target],
+    history: History,
+    own: Own,
+) -> tuple[Renewed, ...]:
+    """The ways to make changes, best first: with functions renewed, where nobody else holds them, and in place.
+
+    ``own`` tells bcpatch's references, and from now on those of the ways too.
+    """
+    plain = Renewed(tuple(changes), tuple(changes), tuple(targets))
+    fresh = renewed(sites, changes, targets, history, own)
+    if not fresh.sole:
+        return (plain,)
+    own.update(fresh.references(changes))
+    return fresh, plain
 
 
 def renewed(
@@ -102,7 +134,7 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
             continue
         if held(slot) is not site.functions[0] and any(change.slot.name in COPIED for change in own):
             continue  # what wraps it has copied that, and is to change with it
-        if slot.kind is Kind.CLASS and history.stores_into[id(slot.owner)] >= _MOST_STORES:
+        if slot.kind is Kind.CLASS and history.swaps_of[id(slot.owner)] >= _MOST_SWAPS:
             continue
         renewal = _renewal(site.functions[0], slot, own)
         if renewal is not None:
@@ -141,8 +173,5 @@ def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:
-    stores: Counter[int] = Counter()
-    for one in chosen:
-        stores[id(one.store.slot.owner)] += 1
-    for key, count in stores.items():
-        yield operator.setitem, history.stores_into, key, history.stores_into[key] + count
+    for key in {id(one.store.slot.owner) for one in chosen}:
+        yield operator.setitem, history.swaps_of, key, history.swaps_of[key] + 1

@@ -119,7 +119,7 @@ def made(
 
 @functools.cache
 def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
-    """The code of a function that makes one with so many cells, of a tuple of defaults and a dictionary of keyword ones.
+    """The code of a function that makes one with so many cells, of a tuple of defaults and a dictionary for keywords.
 
     That is what the compiler has around a generic function, whose defaults are computed outside (PEP 695).
     """

@@ -18,6 +18,7 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
 from bcpatch.exchange import instant, lines
 from bcpatch.exchange.prepare import closure_changes
+from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, nested
@@ -61,20 +62,28 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         own.update(map(id, site.functions))
     own.update(id(one.store) for one in located.still)
     own.update(id(cache.function) for cache in caches)
-    wanted = instant.Swap(
-        changes=(*changes, *loose),
-        sole=sole,
-        own=own,
-        caches=tuple(cache for cache in caches if id(cache.function) in touched),
-        along=(
-            *lines.back_and_forth(history, to),
-            *history.giving_way(changes, sites),
-            *history.point_at(to),
-        ),
-        certain=certain,
-        imports=tuple(_imports(history, to)),
-    )
-    instant.make(wanted)
+    own.update(map(id, sole))
+    for way in ways(located.sites, changes, (), history, own):
+        wanted = instant.Swap(
+            changes=(*way.changes, *loose),
+            sole=(*sole, *way.sole),
+            own=own,
+            caches=tuple(cache for cache in caches if id(cache.function) in touched),
+            along=(
+                *lines.back_and_forth(history, to),
+                *way.along,
+                *history.records.renewing(way.renewals),
+                *history.giving_way(way.changes, sites),
+                *history.point_at(to),
+            ),
+            certain=certain,
+            verified=way.verified,
+            imports=tuple(_imports(history, to)),
+        )
+        if not way.renewals:
+            instant.make(wanted)
+        elif instant.made(wanted, HURRY):
+            break
     arrivals.settle(history)
     generation = history.records[to].generation
     return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))

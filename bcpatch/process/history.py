@@ -66,9 +66,8 @@ class History:
     texts: set[str] = field(default_factory=set)  # names of modules that patches had a text for
     late: set[str] = field(default_factory=set)  # those of them that were not imported at some time
     shown: dict[str, Shown] = field(default_factory=dict)
-    stores_into: Counter[int] = field(default_factory=Counter)
+    swaps_of: Counter[int] = field(default_factory=Counter)  # those that put functions into a namespace, by its id
     named: set[SlotKey] = field(default_factory=set)
-    assigned: set[tuple[int, str]] = field(default_factory=set)  # attributes of functions: by their places
     exchanged: dict[int, Store] = field(default_factory=dict)
     exhibits: weakref.WeakSet[FunctionType] = field(default_factory=weakref.WeakSet)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -142,19 +141,15 @@ class History:
         touched = dict.fromkeys(target.site for target in record.targets)
         rows += [(self.touched[site].append, number) for site in touched if site in self.touched]
         rows.append((self.touched.update, {one: array("I", [number]) for one in touched if one not in self.touched}))
-        assigned: set[tuple[int, str]] = set()
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
-            kind, owner, name = packed[:3]
-            if kind is Kind.ATTRIBUTE:
-                assigned.add((owner, name))
-            else:
+            if change.slot.kind is not Kind.ATTRIBUTE:
                 named.add(change.slot.key)
             for value in (change.old, change.new):
                 if type(value) is not CodeType:
                     exchanged.update((id(function), packed) for function in functions_in(value))
-        rows += [(self.assigned.update, assigned), (self.named.update, named), (self.exchanged.update, exchanged)]
+        rows += [(self.named.update, named), (self.exchanged.update, exchanged)]
         rows.append((self.texts.update, {one.module.name for one in record.versions}))
         rows.append((self.late.update, record.generation.pending))
         rows += self.point_at(number)
@@ -197,10 +192,6 @@ class History:
         rows = self.giving_way([Change(Slot(Kind.ATTRIBUTE, function, "__code__"), function.__code__, None)], {})
         for call, *arguments in rows:
             call(*arguments)
-
-    def has_set(self, slot: Slot) -> bool:
-        """Whether any generation has set an attribute of a function."""
-        return (self.records.places.get(id(slot.owner)), slot.name) in self.assigned
 
     def _rests(self, place: int) -> bool:
         """Whether nobody else holds a code object or any code nested in it."""

@@ -134,9 +134,8 @@ class Ledger:
 
         A function that is renewed gives its place to its twin, in the records of all generations.
         """
-        renewed = [(self.places[id(old)], old, twin) for old, twin in renewals if id(old) in self.places]
         held: list[object] = []
-        places = {id(twin): place for place, _, twin in renewed}
+        places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
 
         def place_of(one: object) -> int:
             found = places.get(id(one), self.places.get(id(one)))
@@ -167,13 +166,21 @@ class Ledger:
         )
         for one in more:
             place_of(one)
-        rows: list[Row] = []
-        for place, old, twin in renewed:
-            rows += [(self.places.pop, id(old), None), (operator.setitem, self.objects, place, twin)]
+        rows = self.renewing(renewals)
         rows += [(self.objects.extend, held), (self.places.update, places)]
         rows += [(self._parents.append, done.parent), (self._applied.append, done.applied)]
         rows += [(self._milliseconds.append, done.milliseconds), *self._packing(facts)]
         return Entry(rows, held, places, facts.changes)
+
+    def renewing(self, renewals: Sequence[Renewal]) -> list[Row]:
+        """The stores that give the places of functions to their twins, in the records of all generations."""
+        rows: list[Row] = []
+        for old, twin in renewals:
+            place = self.places.get(id(old))
+            if place is not None:
+                rows += [(self.places.pop, id(old)), (operator.setitem, self.places, id(twin), place)]
+                rows.append((operator.setitem, self.objects, place, twin))
+        return rows
 
     def note(self, number: int, notes: tuple[Diagnostic, ...]) -> None:
         """Let a generation have other notes."""
