@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+from bcpatch import pythons
+
 State: TypeAlias = Mapping[str, int]
 """The version of each part, by name."""
 
@@ -66,6 +68,12 @@ def copying(function):
 
 T = typing.TypeVar("T")
 """
+
+_GENERIC = (
+    (_tagged("generic", "def generic[A: 'TAG'](a=TAG): return a", "generic(), generic.__type_params__[0].__bound__"),)
+    if pythons.TYPE_PARAMETERS
+    else ()
+)
 
 STRICT = (
     Part("imports", ("", "import colorsys", "import colorsys, json as other"), ("1", "colorsys", "colorsys, other")),
@@ -170,6 +178,7 @@ class Tree:
 """,
         "Tree().root()",
     ),
+    *_GENERIC,
     _tagged("risky", "def risky(a=hazard.value(TAG)): return TAG, a", "risky()"),
 )
 

@@ -191,7 +191,7 @@ FAULTS = {
     "a linked name": (prepare, "_reach"),
     "a function": (prepare, "_function"),
     "certainty": (apply_module, "certainty"),
-    "renewal": (apply_module, "renewed"),
+    "renewal": (apply_module, "ways"),
     "the swap": (instant.swap, "exchange"),
     "the record": (History, "remember"),
 }
