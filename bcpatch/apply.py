@@ -14,7 +14,7 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
-from bcpatch.exchange.instant import Swap, certainty, held_by, made, make
+from bcpatch.exchange.instant import Swap, certainty, made, make
 from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
@@ -22,7 +22,7 @@ from bcpatch.link import Plan
 from bcpatch.process.arrivals import imported_early
 from bcpatch.process.history import History, Own
 from bcpatch.process.records import Generation, Record
-from bcpatch.process.swap import Change
+from bcpatch.process.swap import Change, held_by
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
 

@@ -31,11 +31,6 @@ _PAUSE: Final = 0.0005
 """Seconds between two looks at them."""
 
 
-def held_by(changes: Iterable[Change]) -> Iterator[int]:
-    """The ids of what changes refer to, each as often as they do."""
-    return (id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
-
-
 def certainty(changes: Sequence[Change], required: bool) -> bool:
     """Whether one instant is certain; refuses where it can't be had at all."""
     if swap.runs_without_gil():

@@ -15,14 +15,13 @@ from types import FunctionType
 from typing import Final
 
 from bcpatch import pythons
-from bcpatch.exchange.instant import held_by
 from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
 from bcpatch.exchange.wrappers import COPIED
 from bcpatch.process import guards
 from bcpatch.process.history import History, Own
 from bcpatch.process.locate import LinkedSite
 from bcpatch.process.records import Target
-from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 
 _MOST_SWAPS: Final = 500
 """Swaps that store into one class. A look-up after a store gives it a new version, and after 1,000 of these it gets

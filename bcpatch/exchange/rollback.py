@@ -26,7 +26,7 @@ from bcpatch.process.history import History, Own
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
-from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
+from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held, held_by
 
 
 def rollback(history: History, to: int | None = None, *, require_instant: bool = False) -> Generation:
@@ -50,14 +50,14 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     if strangers:
         raise Refused(strangers)
     changes = _between(history, to)
-    known = Own(history, instant.held_by(changes))
+    known = Own(history, held_by(changes))
     sites, caches = _patched(history.way(to).records)
     located = relocate(list(_switched(sites, changes)), history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
     touched = {id(change.slot.owner) for change in changes}
     certain = instant.certainty((*changes, *loose), require_instant)
-    own = known.with_more(instant.held_by(loose))
+    own = known.with_more(held_by(loose))
     for site in located.sites:
         own.update(map(id, site.functions))
     own.update(id(one.store) for one in located.still)

@@ -117,6 +117,11 @@ def held(slot: Slot) -> object:
     return value
 
 
+def held_by(changes: Iterable[Change]) -> Iterator[int]:
+    """The ids of what changes refer to, each as often as they do."""
+    return (id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
+
+
 # --- the call ------------------------------------------------------------------------
 
 _PROVEN: Final = {True: None}
