@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from bcpatch.flow import decode, fields, loops, uses
 from bcpatch.flow.decode import Broken, Instruction, Position
 from bcpatch.flow.graph import Graph
-from bcpatch.flow.interpret import Trace
+from bcpatch.flow.interpret import Trace, indices_fit, steps
 from bcpatch.flow.kinds import Kinds
 from bcpatch.flow.origins import Origin
 from bcpatch.flow.values import slots
@@ -121,18 +121,20 @@ def _place(code: Code, offset: int) -> Position | None:
 
 def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     """All that is looked at before any path is followed."""
-    broken = list(fields.check(code))
+    broken = [] if fields.fit(code) else list(fields.check(code))
     if broken:
         return None, broken
     decoded = decode.instructions(code)
     decode.check_positions(code)
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
-    broken += fields.arguments(code, local, decoded)
+    found = steps(decoded)
+    if not indices_fit(found, code, local):
+        broken += fields.arguments(code, local, decoded)
     if not broken:
         broken += fields.prologue(code, local, decoded)
         broken += fields.neighbours(code, decoded)
-    return (None, broken) if broken else (Trace(code, decoded, table, local), [])
+    return (None, broken) if broken else (Trace(code, decoded, found, table, local), [])
 
 
 def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | None:

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import compress
+from struct import unpack
 from typing import Final, NamedTuple
 
 from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, NUMBERS
@@ -63,15 +64,17 @@ class Broken(Exception):
 class Decoded:
     """The instructions of a code object in columns; a row is made when one is asked for.
 
-    ``jumps`` are the indices of those that have a target.
+    ``keys`` are opcode and argument as one number: ``argument << 8 | opcode``. ``jumps`` are the indices of those
+    that have a target.
     """
 
-    __slots__ = ("arguments", "jumps", "offsets", "opcodes", "size", "targets")
+    __slots__ = ("arguments", "jumps", "keys", "offsets", "opcodes", "size", "targets")
 
-    def __init__(self, offsets: list[int], opcodes: bytes, arguments: list[int], size: int) -> None:
+    def __init__(self, offsets: list[int], opcodes: bytes, arguments: list[int], keys: list[int], size: int) -> None:
         self.offsets = offsets
         self.opcodes = opcodes
         self.arguments = arguments
+        self.keys = keys
         self.size = size
         self.targets = [-1] * len(offsets)
         self.jumps = places(_JUMPS, opcodes)
@@ -174,7 +177,10 @@ def instructions(code: Code) -> Decoded:
     arguments = list(compress(bytecode[1::2], units))
     if EXTENDED_ARG in opcodes:
         offsets, opcodes, arguments = _extended(offsets, opcodes, arguments)
-    decoded = Decoded(offsets, opcodes, arguments, len(bytecode))
+        keys = [argument << 8 | number for number, argument in zip(opcodes, arguments, strict=True)]
+    else:
+        keys = list(filter(None, unpack(f"<{len(units)}H", bytecode)))  # an entry of a cache is two zeros
+    decoded = Decoded(offsets, opcodes, arguments, keys, len(bytecode))
     if decoded.jumps:
         index = decoded.index()
         for at in decoded.jumps:

@@ -40,6 +40,31 @@ def parameters(code: Code) -> int:
     return code.argcount + code.kwonlyargcount + (code.flags & VARARGS != 0) + (code.flags & VARKEYWORDS != 0)
 
 
+def fit(code: Code) -> bool:
+    """Whether `check` has nothing to say, as it has not of most."""
+    flags, variables = code.flags, code.varnames
+    return (
+        0 <= code.posonlyargcount <= code.argcount
+        and code.kwonlyargcount >= 0
+        and code.argcount + code.kwonlyargcount + (flags & VARARGS != 0) + (flags & VARKEYWORDS != 0) <= len(variables)
+        and len(variables) + len(code.names) <= MOST_NAMES
+        and not code.cellvars
+        and not code.freevars
+        and len(set(variables)) == len(variables)
+        and 0 <= flags < _NUMBERS_END
+        and not flags & _QUESTIONABLE
+        and 0 <= code.stacksize <= MOST_STACK
+        and -1 <= code.first_line < _NUMBERS_END
+        and len(code.constants) <= MOST_CONSTANTS
+        and _CONTAINERS.isdisjoint(map(type, code.constants))
+    )
+
+
+#: Flags of which there is more to ask than whether they exist.
+_QUESTIONABLE: Final = ~pythons.CODE_FLAGS | SUSPENDS | ITERABLE_COROUTINE | (pythons.DOCSTRING_FLAG or 0)
+_CONTAINERS: Final = frozenset((Tuple, FrozenSet, Slice))
+
+
 def check(code: Code) -> Iterator[Broken]:
     """Limits and fields (BCP310, BCP314)."""
     sizes = (code.varnames, code.cellvars, code.freevars, code.names)
@@ -71,7 +96,7 @@ def check(code: Code) -> Iterator[Broken]:
 
 def _too_deep(code: Code) -> bool:
     """Whether a container among the constants is nested too deep or holds code (which no compiler does)."""
-    level: list[object] = [one for one in code.constants if isinstance(one, Tuple | FrozenSet | Slice)]
+    level: list[object] = [one for one in code.constants if type(one) in _CONTAINERS]
     for _ in range(DEEPEST):
         inner: list[object] = []
         for container in level:
@@ -82,7 +107,7 @@ def _too_deep(code: Code) -> bool:
                     inner += (start, stop, step)
         if any(isinstance(one, Code) for one in inner):
             return True
-        level = [one for one in inner if isinstance(one, Tuple | FrozenSet | Slice)]
+        level = [one for one in inner if type(one) in _CONTAINERS]
         if not level:
             return False
     return True
@@ -104,8 +129,6 @@ def _range(meaning: str) -> tuple[int, int, frozenset[int] | None]:
 def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> str | None:
     """What is wrong with an argument; None where nothing is."""
     match meaning:
-        case "unused" | "target" | "count" | "source":
-            return None
         case "local":
             return None if argument < len(slots.names) else f"slot {argument} of {len(slots.names)}"
         case "pair":
@@ -124,6 +147,14 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
             return (
                 None if argument == len(code.freevars) else f"{argument} cells for {len(code.freevars)} free variables"
             )
+    return _range_fault(meaning, argument)
+
+
+def _range_fault(meaning: str, argument: int) -> str | None:
+    """The same of an argument that means the same in every code object."""
+    match meaning:
+        case "unused" | "target" | "count" | "source":
+            return None
         case "resume":
             fits = argument & pythons.RESUME_PLACE in pythons.RESUME_PLACES and argument <= pythons.RESUME_MOST
             return None if fits else f"{argument} is no place to resume at"
@@ -138,29 +169,41 @@ def _argument_fault(code: Code, slots: Slots, meaning: str, argument: int) -> st
     return f"argument {argument}, allowed: {meaning}"
 
 
-class _Index(NamedTuple):
-    """An argument that is an index ``of`` something, with ``shift`` bits of other meaning below it."""
+class Indices(NamedTuple):
+    """The largest index of each sort in an argument, -1 where there is none of it."""
 
-    of: str
-    shift: int
+    local: int
+    constant: int
+    name: int
 
 
-_INDICES: Final = {
-    number: _Index(of, int(shift or 0))
-    for number, facts in FACTS.items()
-    for of, _, shift in (facts.row.argument.partition(">>"),)
-    if of in ("local", "constant", "name")
-}
+#: Of an argument that has to be looked at by itself.
+_ASK: Final = Indices(_NUMBERS_END, _NUMBERS_END, _NUMBERS_END)
+#: What is asked of the code that an argument stands in, and is no index.
+_OF_THE_CODE: Final = frozenset({"texts", "free variables"})
+
+
+def indices(number: int, argument: int) -> Indices:
+    """What the lists of a code object must have for an instruction with an argument."""
+    meaning, _, shift = FACTS[number].row.argument.partition(">>")
+    match meaning:
+        case "local":
+            return Indices(argument, -1, -1)
+        case "pair":
+            return Indices(max(argument >> 4, argument & 15), -1, -1)
+        case "constant":
+            return Indices(-1, argument, -1)
+        case "name":
+            return Indices(-1, -1, argument >> int(shift or 0))
+    if meaning in _OF_THE_CODE or _range_fault(FACTS[number].row.argument, argument):
+        return _ASK
+    return Indices(-1, -1, -1)
 
 
 def arguments(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
     """Every argument out of its range (BCP307)."""
-    sizes = {"local": len(slots.names), "constant": len(code.constants), "name": len(code.names)}
     wrong = {}
     for number, argument in set(zip(decoded.opcodes, decoded.arguments, strict=True)):
-        index = _INDICES.get(number)
-        if index and argument >> index.shift < sizes[index.of]:
-            continue  # so it is with most, and there is nothing more to ask
         fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
         if fault:
             wrong[number, argument] = fault
@@ -174,6 +217,9 @@ def arguments(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
 
 def prologue(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
     """COPY_FREE_VARS, MAKE_CELL and RETURN_GENERATOR as flags and kinds of variables demand (BCP312)."""
+    if not (code.freevars or slots.cells or code.flags & SUSPENDS) and decoded.keys[0] == _RESUME:
+        yield from _after_prologue(code, decoded, 0)
+        return
     names = decoded.names(0, len(slots.names) + 12)
     at = 0
     copies = names[:1] == ["COPY_FREE_VARS"]
@@ -256,8 +302,9 @@ _WATCHED: Final = pattern(
 
 def neighbours(code: Code, decoded: Decoded) -> Iterator[Broken]:
     """Instructions that the interpreter reads ahead of, skips, or jumps to as one (BCP312)."""
-    targets = set(decoded.targets)
-    for at in places(_WATCHED, decoded.opcodes):
+    watched = places(_WATCHED, decoded.opcodes)
+    targets = set(decoded.targets) if watched else set()
+    for at in watched:
         instruction = decoded[at]
         after = decoded[at + 1] if at + 1 < len(decoded) else None
         wanted = _FOLLOWERS.get(instruction.name)

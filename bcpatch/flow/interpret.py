@@ -8,14 +8,15 @@ instruction needs is asked afterwards, of what was recorded here.
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import cache, lru_cache
 from heapq import heappop, heappush
-from itertools import chain
-from typing import Final, NamedTuple
+from itertools import accumulate, chain
+from operator import sub
+from typing import Final, NamedTuple, cast
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Decoded, Handler, pattern, places
 from bcpatch.flow.effects import Effect, effect
+from bcpatch.flow.fields import indices
 from bcpatch.flow.opcodes import (
     BORROWED,
     CELL,
@@ -29,6 +30,7 @@ from bcpatch.flow.opcodes import (
     OBJECT,
     SPENT,
     UNBOUND,
+    Row,
 )
 from bcpatch.flow.values import PRESENT, RESULTS, Slots, Values, constant_kind
 from bcpatch.model import Code
@@ -48,8 +50,11 @@ class Block(NamedTuple):
 
 def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
     """The basic blocks in order, and the number of the block that starts at an instruction."""
+    leaving = places(_LEAVING, decoded.opcodes)
+    if not table and not decoded.jumps and leaving in ([], [len(decoded) - 1]):
+        return [Block(0, len(decoded), None, -1)], {0: 0}
     leaders = {0}
-    leaders.update(at + 1 for at in places(_LEAVING, decoded.opcodes))
+    leaders.update(at + 1 for at in leaving)
     leaders.update(decoded.targets[at] for at in decoded.jumps)
     for handler in table:
         leaders.update((handler.start, handler.end, handler.target))
@@ -72,9 +77,9 @@ def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], d
 _LEAVING: Final = pattern(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
 
 (
-    _PLAIN, _COPY, _SWAP, _LOAD, _LOAD_CHECKED, _TAKE, _LOAD_TWO, _BORROW, _BORROW_TWO, _STORE, _STORE_LOAD,
-    _STORE_TWO, _DELETE, _MAKE_CELL, _COPY_CELLS, _CELL, _TEST, _END_SEND, _PUSH_EXCEPTION, _PASS,
-) = range(20)  # fmt: skip
+    _PLAIN, _PUSH, _CHANGE, _COPY, _SWAP, _LOAD, _LOAD_CHECKED, _TAKE, _LOAD_TWO, _BORROW, _BORROW_TWO, _STORE,
+    _STORE_LOAD, _STORE_TWO, _DELETE, _MAKE_CELL, _COPY_CELLS, _CELL, _TEST, _END_SEND, _PUSH_EXCEPTION, _PASS,
+) = range(22)  # fmt: skip
 
 _MOVES: Final = {
     "": _PLAIN, "copy": _COPY, "swap": _SWAP, "load": _LOAD_CHECKED if pythons.LOAD_FAST_CHECKS else _LOAD,
@@ -113,26 +118,41 @@ _TWIN: Final = frozenset(
 )
 #: Moves that make a value beside those on the stack: a cell, or what is left of a separated pair.
 _MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
-_LOAD_CONST: Final = NUMBERS["LOAD_CONST"]
+_CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
+
+
+def _leaves(row: Row) -> tuple[bool, bool, str]:
+    """Whether control falls and jumps from an instruction, and what is special: another stack along the jump, or
+    which way a value is known to be present.
+    """
+    special = "jump" if row.jump else ""
+    if row.move == "test":
+        special = "present" if "NOT_NONE" in row.name else "absent"
+    return row.flow.falls, row.flow.jumps, special
+
+
+_LEAVES: Final = {number: _leaves(facts.row) for number, facts in FACTS.items()}
 
 
 class Step(NamedTuple):
     """What following does at an instruction with one argument.
 
-    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes.
-    ``raises`` where an exception may arise in it, and not only before it. ``effect`` is what the table says.
+    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes,
+    ``forbids`` those that its operands must not be of. ``local``, ``constant`` and ``name`` are `fields.Indices`.
     """
 
     wanted: int
     removes: int
     gives: int
     move: int
-    raises: bool
     results: tuple[int, ...]
-    effect: Effect
+    forbids: tuple[int, ...]
+    local: int
+    constant: int
+    name: int
 
 
-_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, _PLAIN, False, (), Effect((), 0, (), 0, (), ()))
+_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, _PLAIN, (), (), -1, -1, -1)
 
 
 def _step(opcode: int, argument: int) -> Step:
@@ -144,17 +164,73 @@ def _step(opcode: int, argument: int) -> Step:
         results[PRESENT] = EXCEPTION
     elif opcode in _MADE:
         results[0] = _MADE[opcode]
-    raises = opcode not in _CALM
-    return Step(len(facts.needs), facts.removes, len(facts.gives), _MOVE_OF[opcode], raises, tuple(results), facts)
+    wanted, gives, move = len(facts.needs), len(facts.gives), _MOVE_OF[opcode]
+    if move == _PLAIN and gives == 1 and wanted == facts.removes < 2:
+        move = _CHANGE if wanted else _PUSH
+    return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
 
 
-_small_step: Final = lru_cache(maxsize=1 << 14)(_step)
+class Steps(NamedTuple):
+    """What following does at each instruction, in columns."""
+
+    wanted: tuple[int, ...]
+    removes: tuple[int, ...]
+    gives: tuple[int, ...]
+    move: tuple[int, ...]
+    results: tuple[tuple[int, ...], ...]
+    forbids: tuple[tuple[int, ...], ...]
+    local: tuple[int, ...]
+    constant: tuple[int, ...]
+    name: tuple[int, ...]
 
 
-@cache
-def _constant_step(kind: int) -> Step:
-    plain = _small_step(_LOAD_CONST, 0)
-    return plain._replace(results=(kind, *plain.results[1:]))
+#: By key of an instruction (`Decoded.keys`), for small arguments.
+_known: Final[dict[int, Step]] = {}
+
+
+def steps(decoded: Decoded) -> Steps:
+    """What following will do at some instructions, whichever code object they are of."""
+    found = list(map(_known.get, decoded.keys))
+    if None in found:
+        return Steps(*zip(*_learned(decoded.keys), strict=True))
+    return Steps(*zip(*cast("list[Step]", found), strict=True))
+
+
+def _learned(keys: list[int]) -> list[Step]:
+    """The same where not all are known. An instruction with a large argument may take so much room that only some
+    can be looked at: code with more of them is too wide to follow.
+    """
+    wide: dict[int, Step] = {}
+    room = BUDGET
+    for key in dict.fromkeys(keys):
+        if key >> 8 < 256:
+            if key not in _known:
+                _known[key] = _step(key & 255, key >> 8)
+        else:
+            step = wide[key] = _step(key & 255, key >> 8) if room >= 0 else _TOO_WIDE
+            room -= step.wanted + step.gives
+    return [wide[key] if key in wide else _known[key] for key in keys]
+
+
+def indices_fit(steps: Steps, code: Code, slots: Slots) -> bool:
+    """Whether every argument is in its range, as far as that is plain from the largest index of each sort."""
+    return (
+        max(steps.local) < len(slots.names)
+        and max(steps.constant) < len(code.constants)
+        and max(steps.name) < len(code.names)
+    )
+
+
+def _start(block: Block) -> int:
+    return block.start
+
+
+def _given(at: int, count: int) -> list[int]:
+    """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
+    first = RESULTS * at
+    if count < 3:
+        return [first, first + 1][:count]
+    return [first, first + 1, *[first + 2] * (count - 2)]
 
 
 class Trace:
@@ -164,20 +240,25 @@ class Trace:
     as if they were on the stack.
     """
 
-    def __init__(self, code: Code, decoded: Decoded, table: tuple[Handler, ...], slots: Slots) -> None:
+    def __init__(self, code: Code, decoded: Decoded, steps: Steps, table: tuple[Handler, ...], slots: Slots) -> None:
         self.code = code
         self.decoded = decoded
         self.table = table
         self.slots = slots
+        self.steps = steps
+        self._check_width()
         self.blocks, self.block_at = blocks(decoded, table)
-        self._starts = [block.start for block in self.blocks]
         self.values = Values(len(decoded), len(slots.names), len(table))
         self.operands: list[list[int] | None] = [None] * len(decoded)
-        self.effects: list[Effect] = []
-        self._steps: list[Step] = []
+        #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
+        #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
+        self._depths = list(accumulate(map(sub, steps.gives, steps.removes), initial=0))
+        self._spare = list(map(sub, self._depths, steps.wanted))
         self.max_depth = 0
+        #: By number of a block: stack and local variables as it is entered. These lists are never changed.
         self.entered: dict[int, tuple[list[int], list[int]]] = {}
-        self.left: dict[int, list[int]] = {}
+        #: By instruction that ends the code: what is left on the stack, where anything is.
+        self.left: dict[int, int] = {}
         self.spent = 0
         self._covered = False
         #: By number of a handler: a state before an instruction that it covers and that raises nothing itself. It is
@@ -186,46 +267,40 @@ class Trace:
         self._passing: dict[int, tuple[Block, list[int], list[int], int]] = {}
         self._waiting: list[int] = []
         self._queued: set[int] = set()
-        self._prepare()
+        self._set_kinds()
+
+    def effect(self, at: int) -> Effect:
+        """What the instruction at ``at`` needs and leaves."""
+        found = effect(self.decoded.opcodes[at], self.decoded.arguments[at])
+        assert found is not None
+        return found
 
     def block_of(self, at: int) -> int:
         """The number of the block that holds an instruction."""
-        return bisect_right(self._starts, at) - 1
+        return bisect_right(self.blocks, at, key=_start) - 1
 
     # --- setting out ---------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        kinds = self.values.kinds
-        keys = list(zip(self.decoded.opcodes, self.decoded.arguments, strict=True))
-        known = dict.fromkeys(keys, _TOO_WIDE)
-        room, widest = BUDGET, 0
-        for key in known:
-            step = known[key] = self._step(*key)
-            room -= step.wanted + step.gives
-            widest = max(widest, step.wanted + step.gives)
-            if room < 0 or step.gives > self.code.stacksize + 1:
-                wide = self.decoded[keys.index(key)]
-                message = f"{wide.name} {wide.argument} needs more than the stack of {self.code.stacksize}"
-                raise Broken("BCP305", message, wide.offset)
-        self._steps = list(map(known.__getitem__, keys))
-        if widest * len(keys) > BUDGET and sum(step.wanted + step.gives for step in self._steps) > BUDGET:
+    def _check_width(self) -> None:
+        steps = self.steps
+        if max(steps.gives) > self.code.stacksize + 1:
+            at = next(at for at, gives in enumerate(steps.gives) if gives > self.code.stacksize + 1)
+            wide = self.decoded[at]
+            message = f"{wide.name} {wide.argument} needs more than the stack of {self.code.stacksize}"
+            raise Broken("BCP305", message, wide.offset)
+        if sum(steps.wanted) + sum(steps.gives) > BUDGET:
             raise self._fault("BCP310", "the code is too wide to follow", 0)
-        self.effects = [step.effect for step in self._steps]
-        kinds[: self.values.entry] = chain.from_iterable([step.results for step in self._steps])
+
+    def _set_kinds(self) -> None:
+        kinds, arguments = self.values.kinds, self.decoded.arguments
+        kinds[: self.values.entry] = chain.from_iterable(self.steps.results)
+        for at in places(_CONSTANTS, self.decoded.opcodes):
+            kinds[RESULTS * at] = constant_kind(self.code.constants[arguments[at]])
         for number in range(len(self.table)):
             kinds[self.values.first_handler + 2 * number] = LASTI
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
         for slot in range(self.slots.first_free, len(self.slots.names)):
             kinds[self.values.first_slot + slot] = CELL
-
-    def _step(self, opcode: int, argument: int) -> Step:
-        if opcode == _LOAD_CONST:
-            return _constant_step(constant_kind(self.code.constants[argument]))
-        return _small_step(opcode, argument) if argument < 256 else _step(opcode, argument)
-
-    def _given(self, at: int) -> list[int]:
-        """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
-        return [RESULTS * at + min(result, 2) for result in range(len(self.effects[at].gives))]
 
     def _fault(self, rule: str, message: str, number: int) -> Broken:
         return Broken(rule, message, self.decoded.offsets[number])
@@ -251,48 +326,42 @@ class Trace:
         while self._waiting:
             number = heappop(self._waiting)
             self._queued.discard(number)
+            block = self.blocks[number]
             stack, local = self.entered[number]
-            self.spent += len(stack) + len(local) + self.blocks[number].end - self.blocks[number].start
+            self.spent += len(stack) + len(local) + block.end - block.start
             if self.spent > BUDGET:
-                raise self._fault("BCP310", "the code is too tangled to follow", self.blocks[number].start)
-            self._block(number, stack.copy(), local.copy())
+                raise self._fault("BCP310", "the code is too tangled to follow", block.start)
+            self._block(number, block, stack.copy(), local.copy())
 
     def _enter(self, start: int, stack: list[int], local: list[int], source: int) -> None:
-        """Join what flows into the block at instruction ``start``."""
-        if start == len(self.decoded):
+        """Join what flows into the block at instruction ``start``: lists that nobody changes any more."""
+        number = self.block_at.get(start)
+        if number is None:
             raise self._fault("BCP309", "control falls off the end of the code", source)
-        number = self.block_at[start]
         known = self.entered.get(number)
         if known is None:
             if len(stack) > self.code.stacksize:
                 raise self._fault("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
             self.max_depth = max(self.max_depth, len(stack))
-            self.entered[number] = (stack.copy(), local.copy())
+            self.entered[number] = (stack, local)
+        elif known == (stack, local):
+            return
         else:
             if len(known[0]) != len(stack):
                 raise self._fault(
                     "BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start
                 )
-            changed = self._join(known[0], stack)
-            if not self._join(known[1], local) and not changed:
+            joined = self._join(known[0], stack), self._join(known[1], local)
+            if joined == known:
                 return
+            self.entered[number] = joined
         if number not in self._queued:
             self._queued.add(number)
             heappush(self._waiting, number)
 
-    def _join(self, known: list[int], new: list[int]) -> bool:
-        if known == new:
-            return False
-        changed = False
+    def _join(self, known: list[int], new: list[int]) -> list[int]:
         union = self.values.union
-        for place, value in enumerate(new):
-            old = known[place]
-            if old != value:
-                both = union(old, value)
-                if both != old:
-                    known[place] = both
-                    changed = True
-        return changed
+        return [old if old == one else union(old, one) for old, one in zip(known, new, strict=True)]
 
     def _unwind(self, block: Block, stack: list[int], local: list[int], source: int) -> None:
         """What an instruction that raises brings to the block's handler."""
@@ -300,20 +369,20 @@ class Trace:
         assert handler is not None
         raised = self.values.first_handler + 2 * block.handler_number
         pushed = [raised, raised + 1] if handler.lasti else [raised + 1]
-        self._enter(handler.target, stack[: handler.depth] + pushed, local, source)
+        self._enter(handler.target, stack[: handler.depth] + pushed, local.copy(), source)
 
     def _raises(self, block: Block, at: int, stack: list[int], local: list[int]) -> None:
         """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
         assert block.handler is not None
         floor = block.handler.depth
-        step = self._steps[at]
-        gone = 0 if self.decoded.opcodes[at] == _KEEPING or not step.raises else step.removes
+        raises = self.decoded.opcodes[at] not in _CALM
+        gone = 0 if self.decoded.opcodes[at] == _KEEPING or not raises else self.steps.removes[at]
         if len(stack) - gone < floor:
             if self.decoded.opcodes[at] in _BELOW and self._looks_at_exception_alone(block.handler):
                 return
             name = self.decoded[at].name
             raise self._fault("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
-        if not step.raises:
+        if not raises:
             if not self._covered and block.handler_number not in self._passing:
                 self._passing[block.handler_number] = (block, stack[:floor], local.copy(), at)
         elif not self._covered:
@@ -338,69 +407,103 @@ class Trace:
                 self._raises(before, block.start, stack, local)
                 self._covered = False
 
-    def _block(self, number: int, stack: list[int], local: list[int]) -> None:
-        block = self.blocks[number]
+    def _block(self, number: int, block: Block, stack: list[int], local: list[int]) -> None:
         self._covered = False
-        self._raises_before(number, stack, local)
-        steps, arguments, operands = self._steps, self.decoded.arguments, self.operands
-        kinds, limit, deepest = self.values.kinds, self.code.stacksize, self.max_depth
-        guarded = block.handler is not None
-        for at in range(block.start, block.end):
-            wanted, removes, gives, move, _, _, _ = steps[at]
-            if guarded:
+        if self.table:
+            self._raises_before(number, stack, local)
+        self._check_depth(block, len(stack))
+        if block.handler is None:
+            self._run(block.start, block.end, stack, local)
+        else:
+            for at in range(block.start, block.end):
                 self._raises(block, at, stack, local)
-            work = []
-            if wanted:
-                if wanted > len(stack):
-                    message = f"{self.decoded[at].name} needs {wanted} values, {len(stack)} are there"
+                self._run(at, at + 1, stack, local)
+        self._leave(block.end - 1, stack, local)
+
+    def _check_depth(self, block: Block, depth: int) -> None:
+        """How deep the stack is from instruction to instruction, which depends on nothing but them."""
+        depths, (start, end, _, _) = self._depths, block
+        base = depth - depths[start]
+        deepest = base + max(depths[start : end + 1])
+        if deepest > self.max_depth:
+            self.max_depth = deepest
+        if deepest > self.code.stacksize or base + min(self._spare[start:end]) < 0:
+            for at in range(start, end):
+                if base + self._spare[at] < 0:
+                    message = (
+                        f"{self.decoded[at].name} needs {self.steps.wanted[at]} values, {base + depths[at]} are there"
+                    )
                     raise self._fault("BCP303", message, at)
-                work = stack[-wanted:]
-                if removes:
-                    del stack[-removes:]
-            operands[at] = work
-            if move == _PLAIN:
-                if gives == 1:
-                    stack.append(RESULTS * at)
-                elif gives:
-                    stack += self._given(at)
+                if base + depths[at + 1] > self.code.stacksize:
+                    message = f"{base + depths[at + 1]} values on a stack of {self.code.stacksize}"
+                    raise self._fault("BCP305", message, at)
+
+    def _run(self, start: int, end: int, stack: list[int], local: list[int]) -> None:
+        """What the instructions ``start`` to before ``end`` do to a stack that is deep enough for them."""
+        operands, kinds, arguments, moves = self.operands, self.values.kinds, self.decoded.arguments, self.steps.move
+        for at in range(start, end):
+            move = moves[at]
+            if move == _PUSH:
+                operands[at] = []
+                stack.append(RESULTS * at)
             elif move == _LOAD or (move == _LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
                 value = local[arguments[at]]
                 operands[at] = [value]
                 stack.append(value)
-            elif move == _STORE and not stack:
-                local[arguments[at]] = work[0]
-                self._covered = False
-            elif move != _TEST:
-                self._move(move, at, stack, local, work)
-            depth = len(stack)
-            if depth > deepest:
-                deepest = depth
-                if depth > limit:
-                    raise self._fault("BCP305", f"{depth} values on a stack of {limit}", at)
-        self.max_depth = max(self.max_depth, deepest)
-        self.left[number] = stack
-        self._leave(block.end - 1, stack, local)
+            elif move == _CHANGE:
+                operands[at] = [stack[-1]]
+                stack[-1] = RESULTS * at
+            elif move == _BORROW:
+                value = local[arguments[at]]
+                operands[at] = [value]
+                stack.append(self.values.borrowed(value, arguments[at]))
+            else:
+                wanted, removes = self.steps.wanted[at], self.steps.removes[at]
+                work = operands[at] = stack[-wanted:] if wanted else []
+                if removes:
+                    del stack[-removes:]
+                if move == _PLAIN:
+                    gives = self.steps.gives[at]
+                    if gives == 1:
+                        stack.append(RESULTS * at)
+                    elif gives:
+                        stack += _given(at, gives)
+                elif move == _STORE and not stack:
+                    local[arguments[at]] = work[0]
+                    self._covered = False
+                elif move != _TEST:
+                    self._move(move, at, stack, local, work)
 
     def _leave(self, at: int, stack: list[int], local: list[int]) -> None:
         """To the blocks after the one whose last instruction is ``at``."""
-        work, row = self.operands[at] or [], FACTS[self.decoded.opcodes[at]].row
-        falling, jumping = (stack, local), (stack, local)
-        if row.jump:
-            before = stack[: len(stack) - len(self.effects[at].gives)] + work[len(work) - self.effects[at].removes :]
-            del before[len(before) - self.effects[at].jump_removes :]
-            jumping = (before + [RESULTS * at + 2] * len(self.effects[at].jump_gives), local)
-        elif row.move == "test":
-            known = self.values.present(work[0])
-            if known != work[0]:
-                narrowed = (
-                    [known if v == work[0] else v for v in stack],
-                    [known if v == work[0] else v for v in local],
-                )
-                falling, jumping = (falling, narrowed) if "NOT_NONE" in row.name else (narrowed, jumping)
-        if row.flow.falls:
-            self._enter(at + 1, *falling, at)
-        if row.flow.jumps:
-            self._enter(self.decoded.targets[at], *jumping, at)
+        falls, jumps, special = _LEAVES[self.decoded.opcodes[at]]
+        falling, jumping = stack, stack
+        falling_local, jumping_local = local, local
+        if special == "jump":
+            jumping = self._jumping(at, stack)
+        elif special:
+            work = (self.operands[at] or [])[0]
+            known = self.values.present(work)
+            if known != work:
+                narrowed = [known if one == work else one for one in stack]
+                narrowed_local = [known if one == work else one for one in local]
+                if special == "present":
+                    jumping, jumping_local = narrowed, narrowed_local
+                else:
+                    falling, falling_local = narrowed, narrowed_local
+        if falls:
+            self._enter(at + 1, falling, falling_local, at)
+        if jumps:
+            self._enter(self.decoded.targets[at], jumping, jumping_local, at)
+        elif not falls and stack:
+            self.left[at] = len(stack)
+
+    def _jumping(self, at: int, stack: list[int]) -> list[int]:
+        """The stack along a jump that leaves other values than going on."""
+        work, facts = self.operands[at] or [], self.effect(at)
+        before = stack[: len(stack) - len(facts.gives)] + work[len(work) - facts.removes :]
+        del before[len(before) - facts.jump_removes :]
+        return before + [RESULTS * at + 2] * len(facts.jump_gives)
 
     # --- moves ---------------------------------------------------------------------
 
@@ -410,16 +513,13 @@ class Trace:
             local[argument] = self.values.bound(local[argument], made)
             self.operands[at] = [local[argument]]
             stack.append(local[argument])
-        elif move == _BORROW:
-            self.operands[at] = [local[argument]]
-            stack.append(self.values.borrowed(local[argument], argument))
         elif move == _STORE:
             self._store(at, stack, local, argument, work[0])
         elif move == _PASS:
             self._pass(at, stack, work[-1])
         elif move == _CELL:
             self.operands[at] = [*work, local[argument]]
-            stack += self._given(at)
+            stack += _given(at, self.steps.gives[at])
         elif move == _COPY:
             stack.append(work[0])
         elif move == _SWAP:
@@ -472,7 +572,7 @@ class Trace:
         self._covered = False
 
     def _pass(self, at: int, stack: list[int], operand: int) -> None:
-        given = self._given(at)
+        given = _given(at, self.steps.gives[at])
         stack += given
         result = _PASSING[self.decoded[at].name]
         if len(given) > result and self.values.kinds[operand] & BORROWED:

@@ -7,6 +7,8 @@ matters, functions and their cells. Knows nothing of names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, compress
+from operator import and_
 from typing import Final
 
 from bcpatch import pythons
@@ -57,13 +59,17 @@ def _numbers(*names: str) -> frozenset[int]:
 _MAKE: Final = NUMBERS["MAKE_FUNCTION"]
 _ATTRIBUTE: Final = NUMBERS.get("SET_FUNCTION_ATTRIBUTE", -1)
 _FOR_ITER: Final = NUMBERS["FOR_ITER"]
+_RETURNS: Final = _numbers("RETURN_VALUE", "RETURN_CONST")
 _CALL: Final = NUMBERS["CALL"]
 _DEREF: Final = _numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
 _CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
 #: Parameters that only the compiler can name, and what it fills them with.
 _PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
 _PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
-_NARROWED: Final = pattern({_MAKE, _CALL, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1}))
+_NARROWED: Final = {_MAKE, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1})
+_NARROWED_PLACES: Final = pattern(_NARROWED)
+#: The same for code that makes functions, which it may call.
+_NARROWED_OR_CALLED: Final = pattern(_NARROWED | {_CALL})
 
 
 class Kinds:
@@ -85,7 +91,7 @@ class Kinds:
         """Set the kinds that depend on what else is done with a value."""
         self.values.rekind(self._parameters())
         kinds: dict[int, int] = {}
-        for at in places(_NARROWED, self.trace.decoded.opcodes):
+        for at in places(_NARROWED_OR_CALLED if self.nested else _NARROWED_PLACES, self.trace.decoded.opcodes):
             work = self.trace.operands[at]
             if work is not None:
                 yield from self._narrow(
@@ -110,6 +116,8 @@ class Kinds:
     def _parameters(self) -> dict[int, int]:
         """The kinds of parameters that only the compiler can name, and which only it fills."""
         names = self.trace.slots.names[: self.trace.slots.parameters]
+        if _PARAMETERS.keys().isdisjoint(names):
+            return {}
         wanted = {slot: _PARAMETERS[name] for slot, name in enumerate(names) if name in _PARAMETERS}
         if names[:1] == (".0",) and not self._iterates(self.values.first_slot):
             del wanted[0]
@@ -151,7 +159,7 @@ class Kinds:
             if (
                 member < self.values.entry
                 and self.trace.decoded[at].name == "BUILD_LIST"
-                and not self.trace.effects[at].needs
+                and not self.trace.steps.wanted[at]
             ):
                 yield member
 
@@ -271,13 +279,17 @@ class Kinds:
 
     def check(self) -> Iterator[Broken]:
         """Every operand of a wrong kind (BCP306), unbound local (BCP314), borrowed reference (BCP315)."""
-        kinds, effects, operands = self.values.kinds, self.trace.effects, self.trace.operands
-        for at, work in enumerate(operands):
+        kinds, forbids, operands = self.values.kinds, self.trace.steps.forbids, self.trace.operands
+        for at, work in () if self._all_fit() else enumerate(operands):
             if work:
-                for value, forbidden in zip(work, effects[at].forbids, strict=False):
+                for value, forbidden in zip(work, forbids[at], strict=False):
                     if kinds[value] & forbidden:
                         yield self._wrong(at, kinds[value] & forbidden)
-        for at in places(_SPECIAL_PLACES, self.trace.decoded.opcodes):
+        for at, left in self.trace.left.items():
+            if self.trace.decoded.opcodes[at] in _RETURNS:
+                yield self._broken("BCP304", f"{left} values are left on the stack at the end", at)
+        special = _SPECIAL_PLACES if self.nested or self.trace.slots.has_cells else _SPECIAL_WITHOUT_CELLS
+        for at in places(special, self.trace.decoded.opcodes):
             work = operands[at]
             if work is not None:
                 for look in _SPECIAL[self.trace.decoded.opcodes[at]]:
@@ -285,9 +297,20 @@ class Kinds:
                     if fault:
                         yield self._broken(fault[0], fault[1], at)
 
+    def _all_fit(self) -> bool:
+        """Whether no operand is of a wrong kind, as far as that is plain: each has its forbidden kinds beside it."""
+        works, forbids = self.trace.operands, self.trace.steps.forbids
+        reached = [work for work in works if work is not None]
+        if len(reached) < len(works):
+            forbids = tuple(compress(forbids, [work is not None for work in works]))
+        if list(map(len, reached)) != list(map(len, forbids)):
+            return False
+        kinds = map(self.values.kinds.__getitem__, chain.from_iterable(reached))
+        return not any(map(and_, kinds, chain.from_iterable(forbids)))
+
     def _wrong(self, at: int, extra: int) -> Broken:
         name = self.trace.decoded[at].name
-        if extra == UNBOUND and FACTS[self.trace.decoded.opcodes[at]].row.reads:
+        if extra == UNBOUND and "bound" in FACTS[self.trace.decoded.opcodes[at]].row.reads:
             return self._broken("BCP316", f"{name} of a local variable that may be unbound", at)
         if extra == BORROWED:
             return self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
@@ -440,11 +463,6 @@ def _collected(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _returns(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
-    left = kinds.trace.left[kinds.trace.block_of(at)]
-    return ("BCP304", f"{len(left)} values are left on the stack at the end") if left else None
-
-
 def _special() -> dict[int, tuple[Look, ...]]:
     rows: tuple[tuple[Look, tuple[str, ...]], ...] = (
         (_is_cell, (*(facts.row.name for facts in FACTS.values() if facts.row.move == "cell"), "LOAD_CLOSURE")),
@@ -461,7 +479,6 @@ def _special() -> dict[int, tuple[Look, ...]]:
         (_template, ("BUILD_TEMPLATE",)),
         (_paired, ("FOR_ITER", "SEND") if pythons.ITERATES_ANYTHING else ()),
         (_collected, ("LIST_APPEND",)),
-        (_returns, ("RETURN_VALUE", "RETURN_CONST")),
     )
     table: dict[int, tuple[Look, ...]] = {}
     for look, names in rows:
@@ -473,3 +490,7 @@ def _special() -> dict[int, tuple[Look, ...]]:
 
 _SPECIAL: Final = _special()
 _SPECIAL_PLACES: Final = pattern(_SPECIAL)
+#: The same for code that neither has cells nor makes functions: a cell or such a function is all that these look for.
+_SPECIAL_WITHOUT_CELLS: Final = pattern(
+    number for number, looks in _SPECIAL.items() if not {_stored, _demanded}.issuperset(looks)
+)

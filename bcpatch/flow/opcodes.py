@@ -205,7 +205,7 @@ class Row(NamedTuple):
     until: int = 99
 
 
-_LOADED: Final = "" if pythons.LOAD_FAST_CHECKS else "bound"
+_LOADED: Final = "any" if pythons.LOAD_FAST_CHECKS else "bound"
 _TESTED: Final = "bool" if pythons.JUMPS_NEED_BOOL else "value"
 
 ROWS: Final = (
@@ -222,8 +222,8 @@ ROWS: Final = (
     Row("COPY", "1-", "=live =any*n-1 -> value", move="copy"),
     Row("SWAP", "2-", "=any =any*n-2 =any ->", move="swap"),
     Row("LOAD_FAST", "local", "-> value", move="load", reads=_LOADED),
-    Row("LOAD_FAST_CHECK", "local", "-> value", move="load checked", since=12),
-    Row("LOAD_FAST_AND_CLEAR", "local", "-> value", move="take", since=12),
+    Row("LOAD_FAST_CHECK", "local", "-> value", move="load checked", reads="any", since=12),
+    Row("LOAD_FAST_AND_CLEAR", "local", "-> value", move="take", reads="any", since=12),
     Row("LOAD_FAST_LOAD_FAST", "pair", "-> value value", move="load load", reads="bound bound", since=13),
     Row("LOAD_FAST_BORROW", "local", "-> value", move="borrow", reads="bound", since=14),
     Row(
@@ -237,10 +237,10 @@ ROWS: Final = (
     Row("STORE_FAST", "local", "owned ->", move="store"),
     Row("STORE_FAST_LOAD_FAST", "pair", "owned -> value", move="store load", reads="bound", since=13),
     Row("STORE_FAST_STORE_FAST", "pair", "owned owned ->", move="store store", since=13),
-    Row("DELETE_FAST", "local", "->", move="delete"),
-    Row("MAKE_CELL", "local", "->", move="make cell"),
+    Row("DELETE_FAST", "local", "->", move="delete", reads="any"),
+    Row("MAKE_CELL", "local", "->", move="make cell", reads="any"),
     Row("COPY_FREE_VARS", "free variables", "->", move="copy cells"),
-    Row("LOAD_CLOSURE", "local", "-> cell", move="load cell", until=12),
+    Row("LOAD_CLOSURE", "local", "-> cell", move="load cell", reads="any", until=12),
     # constants and names
     Row("LOAD_CONST", "constant", "-> value"),
     Row("LOAD_SMALL_INT", "0-255", "-> integer", since=14),
@@ -252,11 +252,11 @@ ROWS: Final = (
     Row("LOAD_GLOBAL", "name>>1", "-> value null*bit0", since=13),
     Row("STORE_GLOBAL", "name", "value ->"),
     Row("DELETE_GLOBAL", "name", "->"),
-    Row("LOAD_DEREF", "local", "-> value", move="cell"),
-    Row("STORE_DEREF", "local", "value ->", move="cell"),
-    Row("DELETE_DEREF", "local", "->", move="cell"),
-    Row("LOAD_CLASSDEREF", "local", "-> value", move="cell", until=11),
-    Row("LOAD_FROM_DICT_OR_DEREF", "local", "value -> value", move="cell", since=12),
+    Row("LOAD_DEREF", "local", "-> value", move="cell", reads="any"),
+    Row("STORE_DEREF", "local", "value ->", move="cell", reads="any"),
+    Row("DELETE_DEREF", "local", "->", move="cell", reads="any"),
+    Row("LOAD_CLASSDEREF", "local", "-> value", move="cell", reads="any", until=11),
+    Row("LOAD_FROM_DICT_OR_DEREF", "local", "value -> value", move="cell", reads="any", since=12),
     Row("LOAD_FROM_DICT_OR_GLOBALS", "name", "value -> value", since=12),
     Row("LOAD_LOCALS", "unused", "-> value", since=12),
     Row("LOAD_BUILD_CLASS", "unused", "-> value"),

@@ -176,7 +176,7 @@ def _namespace(graph: Graph, at: int, action: Action) -> list[Use]:
 
 
 def _attribute(graph: Graph, at: int, action: Action) -> list[Use]:
-    called = action == "load" and len(graph.trace.effects[at].gives) == 2
+    called = action == "load" and graph.trace.steps.gives[at] == 2
     return [AttributeUse(graph.offset(at), "method" if called else action, name_of(graph, at), graph, at)]
 
 

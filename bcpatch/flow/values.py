@@ -27,9 +27,15 @@ class Slots(NamedTuple):
     cells: frozenset[int]
     first_free: int
 
+    @property
+    def has_cells(self) -> bool:
+        return bool(self.cells) or self.first_free < len(self.names)
+
 
 def slots(code: Code, parameters: int) -> Slots:
     """A captured parameter or local shares its slot; a free variable never does (PEP 695 names can be all three)."""
+    if not code.cellvars and not code.freevars:
+        return Slots(code.varnames, parameters, frozenset(), len(code.varnames))
     own = set(code.varnames)
     names = (*code.varnames, *(name for name in code.cellvars if name not in own))
     place = {name: slot for slot, name in enumerate(names)}
@@ -128,17 +134,15 @@ class Values:
             self.kinds[self.single + number] = self._kind(members, lenders)
 
 
+_TEXT_TYPES: Final = frozenset((str, Text))
+#: By type of a constant. Of an `OBJECT` nothing is taken for granted.
+_CONSTANT_KINDS: Final[dict[type, int]] = {
+    bool: BOOL, int: INTEGER, Integer: INTEGER, str: TEXT, Text: TEXT, Code: CODE,
+}  # fmt: skip
+
+
 def constant_kind(constant: Constant) -> int:
     """The kind of what LOAD_CONST pushes."""
-    match constant:
-        case bool():
-            return BOOL
-        case int() | Integer():
-            return INTEGER
-        case str() | Text():
-            return TEXT
-        case Tuple(items):
-            return TEXTS if all(isinstance(item, str | Text) for item in items) else TUPLE
-        case Code():
-            return CODE
-    return OBJECT
+    if isinstance(constant, Tuple):
+        return TEXTS if _TEXT_TYPES.issuperset(map(type, constant.items)) else TUPLE
+    return _CONSTANT_KINDS.get(type(constant), OBJECT)

@@ -80,7 +80,7 @@ def _watched_values(frame: Frame) -> Mapping[int, str]:
             continue
         at = frame.flow.at(use.offset)
         for what in sorted(_what(_result(use, at, frame), frame)):
-            for value in range(RESULTS * at, RESULTS * at + min(len(trace.effects[at].gives), 2)):
+            for value in range(RESULTS * at, RESULTS * at + min(trace.steps.gives[at], 2)):
                 if trace.values.kinds[value] != NULL:
                     found[value] = what
     return found
