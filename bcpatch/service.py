@@ -11,8 +11,9 @@ import os
 import shlex
 import sys
 import time
+import weakref
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from bcpatch.channels.protocol import (
     Applied,
@@ -29,7 +30,8 @@ from bcpatch.channels.protocol import (
     Rollback,
     StatusReply,
     StatusRequest,
-    identity,
+    identity_of,
+    of_modules,
 )
 from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
@@ -39,7 +41,7 @@ from bcpatch.process.records import Generation
 from bcpatch.process.sources import file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bcpatch.channels.protocol import Consistency, Scan
     from bcpatch.load import Source
@@ -128,17 +130,16 @@ def status() -> Status:
 
 def loaded() -> LoadedReply:
     """The modules of this process that have a source file. Runs nothing of the application's."""
-    found = []
-    for name, module in sys.modules.copy().items():
-        if type(module) is ModuleType:
-            names = vars(module)
-            file = names.get("__file__")
-            if type(file) is not str or file.endswith(".pyc"):
-                file = file_of(module)
-            if file:
-                package = names.get("__package__")
-                found.append(LoadedModule(name, file, package if isinstance(package, str) else ""))
-    return LoadedReply(history.current, history.records[history.current].generation.patch, tuple(found))
+    return LoadedReply(history.current, _patch(), _look(sys.modules.copy()).told)
+
+
+def _basis() -> str:
+    """The `identity` of what `loaded` would give, as long as no module is given another file."""
+    return identity_of(history.current, _patch(), _modules().digest)
+
+
+def _patch() -> str | None:
+    return history.records[history.current].generation.patch
 
 
 def apply(
@@ -212,8 +213,8 @@ def _answer(request: Request, path: str | None) -> Reply:
             rehearsal = load.rehearse(request.patch, history, pinned(), scan=request.scan)
             return Rehearsed(rehearsal.sites, _milliseconds(begin), rehearsal.notes)
         case Apply():
-            if request.basis is not None and request.basis != identity(now := loaded()):
-                return now
+            if request.basis is not None and request.basis != _basis():
+                return loaded()
             generation = apply(
                 path or request.patch,
                 consistency=request.consistency,
@@ -253,3 +254,64 @@ def _words(request: Request) -> str:
 
 def _program() -> str:
     return shlex.join(sys.orig_argv)[:_LONGEST]
+
+
+# --- the modules of this process -----------------------------------------------------
+
+
+class _Modules(NamedTuple):
+    """What there is to tell of the modules, and by which objects it is known that it holds still.
+
+    ``places`` are the addresses of names and modules. They are worth something while all of these
+    live: ``names`` holds the ones, and a weak reference of ``kept`` sees the end of the others.
+    """
+
+    told: tuple[LoadedModule, ...]
+    digest: str
+    places: list[int]
+    names: list[str]
+    kept: list[weakref.ref[object]]
+
+
+_known: _Modules | None = None
+
+
+def _modules() -> _Modules:
+    """What there is to tell of the modules; they are looked at where any of them is not the one it was."""
+    there = sys.modules.copy()
+    found = _known
+    return found if found is not None and found.places == _places(there) else _look(there)
+
+
+def _look(modules: dict[str, ModuleType]) -> _Modules:
+    global _known
+    told = tuple(_told(modules))
+    found = _Modules(told, of_modules(told), _places(modules), list(modules), [])
+    try:
+        found.kept.extend(weakref.ref(module, _forget) for module in modules.values())
+    except TypeError:  # something that is no module, whose end can't be seen
+        _known = None
+    else:
+        _known = found
+    return found
+
+
+def _places(modules: dict[str, ModuleType]) -> list[int]:
+    return [*map(id, modules), *map(id, modules.values())]
+
+
+def _forget(_: weakref.ref[object]) -> None:
+    global _known
+    _known = None
+
+
+def _told(modules: dict[str, ModuleType]) -> Iterator[LoadedModule]:
+    for name, module in modules.items():
+        if type(module) is ModuleType:
+            names = vars(module)
+            file = names.get("__file__")
+            if type(file) is not str or file.endswith(".pyc"):
+                file = file_of(module)
+            if file:
+                package = names.get("__package__")
+                yield LoadedModule(name, file, package if isinstance(package, str) else "")
