@@ -13,7 +13,7 @@ from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.flow.origins import Attribute, Origin, Parameter
 from bcpatch.model import Import
 from bcpatch.rules import names
-from bcpatch.rules.reach import Frame, Scope, global_paths, named, options, paths, receiver
+from bcpatch.rules.reach import Frame, Scope, global_paths, named, only_asks, options, paths, receiver
 from bcpatch.rules.sourcetext import quotation
 
 #: The rule that an own-module name breaks, by what the code is.
@@ -134,7 +134,8 @@ def _private_parts(path: str) -> Iterator[tuple[str, str]]:
 def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """An attribute of a value."""
     if name in names.INSIDE:
-        yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
+        if name not in names.CODES or not only_asks(frame, offset, names.DESCRIBING):
+            yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
     elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
         yield from _private(owner, name, offset, frame)
     elif name in frame.scope.telling:

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bcpatch import formats
+from bcpatch import formats, model
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.flow.origins import ENTRY, Attribute, Called, Display, Global, Origin, Unknown
+from bcpatch.flow.origins import (
+    ENTRY,
+    Attribute,
+    Called,
+    Computed,
+    Constant,
+    Display,
+    Global,
+    Item,
+    Made,
+    Origin,
+    Unknown,
+)
 from bcpatch.flow.uses import CallUse
 from bcpatch.rules import access, names
 from bcpatch.rules.access import report
@@ -36,6 +48,12 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
                 yield from _by_name(row, names.BY_NAME[row], call, frame)
             if named(path, ("builtins.str.format", "builtins.str.format_map")):
                 yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
+            if named(path, names.LOADING) and any(
+                _is_made(one, frame) for one in call.arguments[: None if call.unpacked else 1]
+            ):
+                message = f"what `{path}` finds by the names in these bytes can't be proved"
+                help = "load what comes from outside of the function, or name what is wanted"
+                yield report("BCP106", message, call.offset, frame, help=help)
             if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
                 message = "`eval_str` evaluates texts as code, with the names of a module"
                 yield report("BCP106", message, call.offset, frame)
@@ -59,7 +77,7 @@ def _is_formatter(owner: Origin, frame: Frame) -> bool:
 _FORMATTING = ("vformat", "get_field")
 #: What a method or a function of a module must be called to be looked at.
 _CALLED = names.last_parts(
-    names.BY_NAME, names.BY_NAME_METHODS, names.EVALUATING, ("format", "format_map"), _FORMATTING
+    names.BY_NAME, names.BY_NAME_METHODS, names.EVALUATING, names.LOADING, ("format", "format_map"), _FORMATTING
 )
 
 
@@ -184,3 +202,42 @@ def _fields(text: str, given: tuple[Origin, ...], call: Called, frame: Frame) ->
         if owner is None and field.argument.isdecimal() and int(field.argument) < positional:
             owner = given[int(field.argument)]
         yield from _parts(field.steps, owner, call, frame)
+
+
+# --- what is read as a description of objects -------------------------------------------------
+
+
+def _is_made(origin: Origin, frame: Frame) -> bool:
+    """Whether bytes or texts that the function itself holds may be in a value, and not only what comes from outside."""
+    return any(_is_made_here(one, where) for one, where in options(origin, frame))
+
+
+def _is_made_here(origin: Origin, frame: Frame) -> bool:
+    match origin:
+        case Constant(index=index, value=value):
+            return (
+                bool(value) if isinstance(value, str) else index >= 0 and _has_bytes(frame.flow.code.constants[index])
+            )
+        case Computed(operands=parts) | Display(items=parts):
+            return any(_is_made(part, frame) for part in parts)
+        case Item(owner=owner) | Attribute(owner=owner):
+            return _is_made(owner, frame)
+        case Called(callee=Made()):
+            return True
+        case Called(callee=callee, arguments=given):
+            turns = any(_turns(path) for path in paths(callee, frame))
+            return _is_made(callee, frame) or (turns and any(_is_made(one, frame) for one in given))
+    return False
+
+
+def _has_bytes(constant: model.Constant) -> bool:
+    match constant:
+        case model.Bytes(data=data) | model.Text(data=data):
+            return bool(data)
+        case model.Tuple(items=items) | model.FrozenSet(items=items):
+            return any(isinstance(item, str) or _has_bytes(item) for item in items)
+    return False
+
+
+def _turns(path: str) -> bool:
+    return any(named(path[:end], names.TURNING) for end in range(len(path) + 1) if path[end : end + 1] in ("", "."))

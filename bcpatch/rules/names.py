@@ -67,19 +67,29 @@ REACHING: Final = MappingProxyType(
             (
                 "runpy.run_module",
                 "runpy.run_path",
+                "bdb.Bdb",
+                "cProfile.Profile",
                 "cProfile.run",
                 "cProfile.runctx",
+                "code.InteractiveConsole",
+                "code.InteractiveInterpreter",
+                "code.interact",
                 "doctest.debug",
                 "doctest.debug_src",
                 "doctest.run_docstring_examples",
                 "doctest.testfile",
                 "doctest.testmod",
+                "pdb.Pdb",
                 "pdb.run",
                 "pdb.runeval",
+                "profile.Profile",
+                "profile.run",
+                "profile.runctx",
                 "rlcompleter.Completer",
                 "timeit.Timer",
                 "timeit.repeat",
                 "timeit.timeit",
+                "trace.Trace",
             ),
             "runs code that is not in the patch",
         ),
@@ -87,6 +97,12 @@ REACHING: Final = MappingProxyType(
             ("codeop.CommandCompiler", "codeop.Compile", "codeop.compile_command", "marshal.load", "marshal.loads"),
             "makes code that is not in the patch",
         ),
+        "types.CodeType": "makes code that is not in the patch; `inspect.iscode` tells whether a value is code",
+        **dict.fromkeys(
+            ("types.FunctionType", "types.LambdaType"),
+            "makes functions of code that is not in the patch; `inspect.isfunction` tells whether a value is one",
+        ),
+        **dict.fromkeys(("dis.Bytecode", "dis.get_instructions"), "hands out the code inside a function"),
         **dict.fromkeys(("ctypes.PyDLL", "ctypes.pydll", "ctypes.pythonapi"), "reaches every object of the process"),
         **dict.fromkeys(
             (
@@ -112,7 +128,9 @@ REACHING: Final = MappingProxyType(
                 "pydoc.resolve",
                 "pydoc.safeimport",
                 "unittest.TestLoader",
+                "unittest.TestProgram",
                 "unittest.defaultTestLoader",
+                "unittest.loader",
                 "unittest.main",
                 "zipimport.zipimporter",
             ),
@@ -208,11 +226,21 @@ INSIDE: Final = MappingProxyType(
         "cr_frame": "is the frame of a coroutine, with its variables and its module's namespace",
         "ag_frame": "is the frame of an asynchronous generator, with its variables and its module's namespace",
         "tb_frame": "is a frame, with its variables and its module's namespace",
+        "f_code": "is the code of a running call",
+        "gi_code": "is the code of a generator",
+        "cr_code": "is the code of a coroutine",
+        "ag_code": "is the code of an asynchronous generator",
         "f_back": "is the frame of the caller, with its variables and its module's namespace",
         "f_globals": "is the namespace of the frame's module",
         "f_locals": "holds the variables of the frame",
         "f_builtins": "is the namespace of all builtins, those that rule 1 refuses too",
     }
+)
+
+#: Of these, what is code. Asked for nothing but where it stands and what it is called, it hands out nothing.
+CODES: Final = frozenset({"f_code", "gi_code", "cr_code", "ag_code"})
+DESCRIBING: Final = frozenset(
+    {"co_name", "co_qualname", "co_filename", "co_firstlineno", "co_flags", "co_lines", "co_positions"}
 )
 
 #: Attributes that are private by spelling only, of whatever object: documented and public. A
@@ -335,6 +363,17 @@ BY_NAME: Final = MappingProxyType(
 #: Callables that evaluate texts where ``eval_str`` says so.
 EVALUATING: Final = ("inspect.signature", "inspect.Signature.from_callable")
 
+#: Callables that find objects of any module by texts in what they read.
+LOADING: Final = ("pickle.Unpickler", "pickle.load", "pickle.loads")
+
+#: Callables, and modules of such, whose result is the bytes or texts in their arguments, in another form.
+TURNING: Final = frozenset(
+    """
+    builtins.bytearray builtins.bytes builtins.memoryview builtins.str base64 binascii struct zlib
+    bz2.decompress codecs.decode codecs.encode gzip.decompress io.BytesIO lzma.decompress
+    """.split()
+)
+
 #: Protocol methods that access by name, with the number of arguments that a bound call has: an
 #: unbound one (``object.__setattr__(self, "total", 0)``) has the object in front.
 BY_NAME_METHODS: Final = MappingProxyType({"__getattr__": 1, "__setattr__": 2, "__delattr__": 1})
@@ -354,9 +393,13 @@ WATCHED_MODULES: Final = frozenset(
 )
 
 
+#: Modules that are called by a word of which others make names, too: `app.profile.run` is not `profile.run`.
+WORDS: Final = frozenset({"code", "profile", "trace"})
+
+
 def _by_tail(*tables: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for path in (path for table in tables for path in table):
+    for path in (path for table in tables for path in table if path.partition(".")[0] not in WORDS):
         found.setdefault(".".join(path.split(".")[-2:]), []).append(path)
     return found
 

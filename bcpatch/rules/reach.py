@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dis
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from bcpatch import pythons
 from bcpatch.diagnostics import Step
 from bcpatch.flow import Flow
+from bcpatch.flow.graph import name_of
 from bcpatch.flow.origins import (
     ENTRY,
     Attribute,
@@ -32,6 +33,7 @@ from bcpatch.flow.origins import (
     Super,
 )
 from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse, MakeUse
+from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Import, Module, Policy, Site
 from bcpatch.rules import names
 from bcpatch.rules.sourcetext import Text
@@ -253,7 +255,7 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
 def named(path: str, table: Iterable[str]) -> str | None:
     """The row of a table that a dotted path ends with: ``os.sys.modules`` is ``sys.modules``."""
     parts = path.split(".")
-    tails = (".".join(parts[start:]) for start in range(len(parts)))
+    tails = (".".join(parts[start:]) for start in range(len(parts)) if not start or parts[start] not in names.WORDS)
     return next((tail for tail in tails if tail in table), None)
 
 
@@ -305,6 +307,42 @@ def _is_text(origin: Origin, frame: Frame) -> bool:
 
 
 _PLAIN_RESULTS = frozenset(f"builtins.{name}" for name in names.PLAIN_RESULTS)
+
+
+# --- what is done with a value ------------------------------------------------------------
+
+#: Instructions that leave a value where it can be followed, or only look at it.
+_FOLLOWED: Final = frozenset(
+    """
+    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST DELETE_FAST
+    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW
+    LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
+    """.split()
+)
+_TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
+
+
+def follows(instruction: str) -> bool:
+    """Whether an instruction leaves a value where it can be followed, or only looks at it."""
+    return instruction in _FOLLOWED or instruction.startswith(_TESTS)
+
+
+def only_asks(frame: Frame, offset: int, wanted: Set[str]) -> bool:
+    """Whether nothing is done with the attribute that is loaded at an offset but loading some attributes of it."""
+    graph, at = frame.flow.graph, frame.flow.at(offset)
+    if graph.name(at) not in _LOADS:
+        return False  # by name, or of a pattern
+    made, members = {RESULTS * at, RESULTS * at + 1}, graph.values.members
+    carriers = graph.values.holding(made)
+    for other, work in enumerate(graph.trace.operands):
+        if work and not carriers.isdisjoint(work) and any(not made.isdisjoint(members(value)) for value in work):
+            name = graph.name(other)
+            if not follows(name) and not (name in _LOADS and name_of(graph, other) in wanted):
+                return False
+    return True
+
+
+_LOADS: Final = ("LOAD_ATTR", "LOAD_METHOD")
 
 
 # --- the receiver ------------------------------------------------------------------------

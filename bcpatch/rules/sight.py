@@ -29,24 +29,22 @@ from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code
 from bcpatch.rules import names
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, named, options, paths
+from bcpatch.rules.reach import Frame, follows, named, options, paths
 
 _WATCHED: Final = frozenset(
-    {*names.BY_NAME, *names.EVALUATING, *names.WATCHED_MODULES, "builtins.str.format", "builtins.str.format_map"}
+    {
+        *names.BY_NAME,
+        *names.EVALUATING,
+        *names.LOADING,
+        *names.WATCHED_MODULES,
+        "builtins.str.format",
+        "builtins.str.format_map",
+    }
 )
 
 #: What an attribute must be called to be watched, or to be a package of the module.
 _CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS)
 
-#: Instructions that leave a value where it can be followed, or only look at it.
-_HARMLESS: Final = frozenset(
-    """
-    POP_TOP COPY SWAP STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST DELETE_FAST
-    LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW
-    LOAD_FAST_BORROW_LOAD_FAST_BORROW PRECALL TO_BOOL UNARY_NOT IS_OP
-    """.split()
-)
-_TESTS: Final = ("POP_JUMP_", "JUMP_IF_")
 _OPTIMIZED: Final = 0x01
 
 
@@ -62,7 +60,7 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
         if not work or carriers.isdisjoint(work):
             continue
         instruction = frame.flow.trace.decoded[at]
-        if instruction.name in _HARMLESS or instruction.name.startswith(_TESTS):
+        if follows(instruction.name):
             continue
         for position, value in enumerate(work):
             lost = {watched[member] for member in members(value) & watched.keys()}

@@ -1,0 +1,102 @@
+"""The tables of names, row by row: what each row refuses or lets pass, and its nearest neighbour, which it does not."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from test_references import METHOD, findings
+
+from bcpatch.rules import names
+
+
+class Row(NamedTuple):
+    """A row of a table, the rule that speaks, a function's body where it does, and one where it doesn't."""
+
+    table: str
+    name: str
+    rule: str
+    refused: str
+    accepted: str
+
+
+def imported(table: str, path: str, rule: str) -> Row:
+    """A row that is refused where it is named. The neighbour's name is a letter longer."""
+    module, _, name = path.rpartition(".")
+    statement = f"import {module}\nreturn {module}"
+    return Row(table, path, rule, f"{statement}.{name}", f"{statement}.{name[:-2]}x{name[-2:]}")
+
+
+def called(table: str, path: str, refused: str, accepted: str) -> Row:
+    """A row of which the arguments decide."""
+    module = path.partition(".")[0] if path.startswith("inspect.") else path.rpartition(".")[0]
+    call = f"import {module}\nreturn {path}"
+    return Row(table, path, "BCP106", f"{call}({refused})", f"{call}({accepted})")
+
+
+def rows() -> Iterator[Row]:
+    for path in names.REACHING:
+        yield imported("REACHING", path, "BCP111")
+    for path in names.OWN_MODULE:
+        yield imported("OWN_MODULE", path, "BCP112")
+    for name in names.INSIDE:
+        yield Row("INSIDE", name, "BCP113", f"return other.{name}", f"return other.{name[:-2]}x{name[-2:]}")
+    for name in sorted(names.DESCRIBING):
+        code = "import sys\nreturn sys._getframe().f_code"
+        yield Row("DESCRIBING", name, "BCP113", f"{code}.{name}x", f"{code}.{name}")
+    for path, how in names.BY_NAME.items():
+        before = "other, " * how.name
+        text = "json" if how.module else "total"
+        yield called("BY_NAME", path, f"{before}name", f"{before}'{text}'")
+    for path in names.EVALUATING:
+        yield called("EVALUATING", path, "other, eval_str=True", "other")
+    for path in names.LOADING:
+        yield called("LOADING", path, "b'x'", "other")
+    for path in sorted(names.TURNING):
+        what = path if "." in path else f"{path}.anything"
+        load = f"import pickle, {what.rpartition('.')[0]}\nreturn pickle.loads({what}"
+        yield Row("TURNING", path, "BCP106", f"{load}(b'x'))", f"{load}(other))")
+    for name, count in names.BY_NAME_METHODS.items():
+        more = ", 1" * (count - 1)
+        call = f"return other.{name}"
+        yield Row("BY_NAME_METHODS", name, "BCP106", f"{call}(name{more})", f"{call}('total'{more})")
+    for path in names.PUBLIC_NAMES:
+        module, _, name = path.rpartition(".")
+        statement = f"import {module}\nreturn {module}.{name}" if module else f"import {name}"
+        yield Row("PUBLIC_NAMES", path, "BCP103", f"{statement}x", statement)
+    for name in names.PUBLIC_ATTRIBUTES:
+        yield Row("PUBLIC_ATTRIBUTES", name, "BCP105", f"return other.{name}x", f"return other.{name}")
+    for name in sorted(names.FACTS):
+        yield Row("FACTS", name, "BCP110", f"return {name[:-2]}x__", f"return {name}")
+    for name in sorted(names.SELF_MATCHING):
+        match = "match other:\n    case {}(found): return found"
+        yield Row("SELF_MATCHING", name, "BCP106", match.format("object"), match.format(name))
+
+
+ROWS = list(rows())
+
+
+def rules(body: str) -> set[str]:
+    """The rules that speak against a method with a body."""
+    return {one.code for one in findings(METHOD.replace("{body}", textwrap.indent(body, " " * 8)))}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{one.table} {one.name}" for one in ROWS])
+def test_each_row_of_a_table_refuses_what_it_says_and_not_its_neighbour(row: Row) -> None:
+    assert row.rule in rules(row.refused)
+    assert rules(row.accepted) == set()
+
+
+def test_no_table_of_names_is_without_rows_here() -> None:
+    tables = {name for name in vars(names) if name.isupper() and not name.startswith("_")}
+    derived = set("BUILTINS PLAIN_RESULTS HARMLESS TELLING WATCHED_MODULES BY_TAIL CODES IN_ANNOTATIONS WORDS".split())
+    assert tables - derived == {one.table for one in ROWS}
+
+
+@pytest.mark.parametrize(
+    "body", ["return prices.profile.run(other)", "return prices.code", "return other.trace.Trace()"]
+)
+def test_a_module_that_is_called_by_a_common_word_is_meant_by_its_own_name_only(body: str) -> None:
+    assert rules(body) == set()
