@@ -137,8 +137,8 @@ class Snapshot(NamedTuple):
     ``counts`` are the references to each code object; a code object that nothing holds
     but the list it was passed in has 0. ``frames`` are those of all threads; ``suspended``
     the frame of each generator or None; ``held`` what each holder refers to; ``young``
-    the functions and generators of the garbage collector's young generations: what calls under way have just made
-    and keep on their stacks, where no walk sees it.
+    the functions and generators of the garbage collector's young generations, if they were asked for: what calls
+    under way have just made and keep on their stacks, where no walk sees it.
     """
 
     counts: Sequence[int]
@@ -150,10 +150,10 @@ class Snapshot(NamedTuple):
     frames: list[FrameType]
 
 
-def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
+def snapshot(codes: Sequence[CodeType], walk: Walk, *, young: bool) -> Snapshot:
     """Count references to code objects, and see who holds them, in a single C call.
 
-    ``codes`` must be the caller's only reference to each of them.
+    ``codes`` must be the caller's only reference to each of them. ``young`` asks for what was made lately.
     """
     unheld = _nothing.__code__.replace(co_name="unheld")
     counted = [*codes, unheld]
@@ -172,7 +172,9 @@ def snapshot(codes: Sequence[CodeType], walk: Walk) -> Snapshot:
     taken: list[list[Any]] = [[] for _ in parts]
     made: list[object] = []
     rows = [(result.extend, part) for result, part in zip(taken, parts, strict=True)]
-    called([*rows, *picking_young(made, FunctionType, *_CODE_OF)])
+    if young:
+        rows += picking_young(made, FunctionType, *_CODE_OF)
+    called(rows)
     counts, running, generating, suspended, held, frames = taken
     # ``counted`` holds each of them too, and ``codes`` all but the unheld one
     counts = [count - counts[-1] - 1 for count in counts[:-1]]
@@ -198,14 +200,19 @@ class Account(NamedTuple):
         return self.references - self.functions - self.calls - self.constants - self.others
 
 
-def account(codes: Sequence[CodeType], walk: Walk, records: Own, *, more: Iterable[CodeType] = ()) -> list[Account]:
+def account(
+    codes: Sequence[CodeType], walk: Walk, records: Own, *, more: Iterable[CodeType] = (), young: bool = True
+) -> list[Account]:
     """Explain the references to each code object.
+
+    Who holds one on the stack of a call alone, a function or generator that was made lately, is found if
+    ``young`` says to look for it: where all references are explained without, there is none.
 
     ``codes`` must be the caller's only reference to each of them; ``records`` tells the
     references that bcpatch keeps, by id; ``more`` code objects are alive whose constants
     may be among ``codes``.
     """
-    taken = snapshot(codes, walk)
+    taken = snapshot(codes, walk, young=young)
     try:
         return _explained(codes, taken, walk, records, more)
     finally:

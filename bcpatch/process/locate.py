@@ -521,16 +521,18 @@ def _balanced(
             walk.seen[key] = function
             walk.functions.append(function)
     accounts: list[Account] = []
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
         accounts = account(
             [old.code() for old in olds],
             walk,
             own,
             more=(old.outer() for old in olds),
+            young=look > 0,
         )
         if not any(one.unexplained for one in accounts):
             break
-        time.sleep(_PAUSE)
+        if look:
+            time.sleep(_PAUSE)
     return accounts
 
 
