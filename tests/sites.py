@@ -63,7 +63,7 @@ def registered(function):
 def copying(function):
     copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__module__, copy.__doc__ = function.__module__, function.__doc__
-    function.copy = copy
+    function.copies = [*getattr(function, "copies", []), copy]
     return function
 
 T = typing.TypeVar("T")
@@ -127,7 +127,11 @@ class Thing:
     _tagged("closed", "@closing\ndef closed(): return TAG", "closed()"),
     _tagged("held", "@Holding\n@Holding\ndef held(): return TAG", "held()"),
     _tagged("contained", "@registered\ndef contained(): return TAG", "registry[0][0]()"),
-    _tagged("copies", "@copying\ndef copies(a=TAG):\n    'Doc TAG.'\n    return TAG, a", "copies(), copies.copy()"),
+    _tagged(
+        "copies",
+        "@copying\ndef copies(a=TAG):\n    'Doc TAG.'\n    return TAG, a",
+        "copies(), {one() for one in copies.copies}",
+    ),
     _tagged(
         "maker",
         """

@@ -510,3 +510,27 @@ def test_the_process_is_what_a_fresh_one_is(policy: str) -> None:
     outcomes = run(policy, lives=5, steps=10)
     assert outcomes["made"] > outcomes["refused"]
     assert outcomes["failed"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy", MACHINES)
+def test_every_part_changes_and_comes_back(policy: str) -> None:
+    """Each at once, with what was made of it before and after: whatever hypothesis draws."""
+    machine = type(policy, (MACHINES[policy],), {"outcomes": Counter()})()
+    try:
+        for version in (1, 2, 0):
+            there = {part.name: version % len(part.versions) for part in machine.parts}
+            patch = machine.patch(there)
+            assert patch is not None
+            machine.step(there, lambda patch=patch: load.apply(patch, machine.history), False, False)
+            machine.equals_a_fresh_module()
+            machine.make_closures()
+            machine.copy_a_function()
+            last = machine.history.current
+            for to in (last - 1, 0, last):
+                machine.step(machine.states[to], lambda to=to: load.rollback(machine.history, to), False, False, to=to)
+                machine.equals_a_fresh_module()
+                machine.older_generations_can_be_called()
+        assert machine.outcomes == {"made": 12}
+    finally:
+        machine.teardown()

@@ -82,7 +82,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
-    own = wanted.own.with_more(id(change.old) for change in wanted.changes)  # in the stores that would undo the swap
+    own = wanted.own.with_more(_in_stores(wanted.changes))
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
     clear += classes.forgotten_answers(wanted.changes)
     clear += wrappers.forgotten(wanted.changes)
@@ -117,6 +117,14 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_PAUSE)
+
+
+def _in_stores(changes: Iterable[Change]) -> Iterator[int]:
+    """The ids of what the stores of a swap hold, and those that would undo it, as often as they do."""
+    for change in changes:
+        yield id(change.slot.owner)
+        if change.old is not swap.ABSENT:
+            yield from (id(change.slot.owner), id(change.old))
 
 
 def _quiet(still: Iterable[Still], own: Own) -> guards.Guard:

@@ -7,10 +7,11 @@ current generation made are looked for as when a patch is applied.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -22,11 +23,13 @@ from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, nested
-from bcpatch.process.history import History, Own
+from bcpatch.process.history import History, Own, Way
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held, held_by
+
+_OF_CODE: Final = ("__code__", "__doc__")
 
 
 def rollback(history: History, to: int | None = None, *, require_instant: bool = False) -> Generation:
@@ -49,9 +52,9 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     strangers = tuple(arrivals.strangers(history, to))
     if strangers:
         raise Refused(strangers)
-    changes = _between(history, to)
-    known = Own(history, held_by(changes))
     sites, caches = _patched(history.way(to).records)
+    changes = _between(history, to, sites)
+    known = Own(history, held_by(changes))
     located = relocate(list(_switched(sites, changes)), history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
@@ -146,12 +149,60 @@ def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
         for copy in site.functions[1:]:
             if id(copy) not in codes:
                 yield from closure_changes(copy, code)
+                yield from _taken_over(copy, changes)
 
 
-def _between(history: History, to: int) -> tuple[Change, ...]:
+def _taken_over(copy: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
+    """The stores into a copy that has values of a function of the same code that these change: its defaults."""
+    for change in changes:
+        owner, name = change.slot.owner, change.slot.name
+        if isinstance(owner, FunctionType) and owner.__code__ is copy.__code__ and name not in _OF_CODE:
+            slot = Slot(Kind.ATTRIBUTE, copy, name)
+            if held(slot) is change.old:
+                yield Change(slot, change.old, change.new)
+
+
+def _between(history: History, to: int, sites: Mapping[int, Site]) -> tuple[Change, ...]:
     """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
-    changes = [change for change in history.turned(to).values() if change.old is not change.new]
-    return tuple(change for change in changes if not _is_hidden(change))
+    turned = _with_late_copies(tuple(history.turned(to).values()), history, to, sites)
+    return tuple(change for change in turned if change.old is not change.new and not _is_hidden(change))
+
+
+def _with_late_copies(
+    changes: Sequence[Change], history: History, to: int, sites: Mapping[int, Site]
+) -> Iterator[Change]:
+    """The same stores; a copy follows its site through generations that didn't know it yet.
+
+    What such a generation did to a function of the site that had the same value, it would have done to the copy.
+    """
+    alone = {site for site, count in Counter(sites.values()).items() if count == 1}
+    alone |= {site for key, site in sites.items() if key in history.exchanged}  # twins are no copies
+    way = Way((), ()) if alone.issuperset(sites.values()) else history.way(to)
+    for change in changes:
+        site = sites.get(id(change.slot.owner))
+        if site is None or site in alone or change.slot.kind is not Kind.ATTRIBUTE:
+            yield change
+        else:
+            now = held(change.slot)
+            others = [one.old for one in changes if one.slot.name == change.slot.name]
+            known = now is change.old or all(now is not one for one in others)
+            yield Change(change.slot, change.old if known else now, _followed(change, site, way, sites))
+
+
+def _followed(change: Change, site: Site, way: Way, sites: Mapping[int, Site]) -> object:
+    """The value that an attribute of a function of a site comes to on the way to another generation."""
+    turns = [(record, True) for record in reversed(way.undone)] + [(record, False) for record in way.redone]
+    value: object = held(change.slot)
+    for record, back in turns:
+        same = [
+            Change(one.slot, one.new, one.old) if back else one
+            for one in (reversed(record.changes) if back else record.changes)
+            if one.slot.name == change.slot.name and sites.get(id(one.slot.owner)) == site
+        ]
+        own = [one for one in same if one.slot.owner is change.slot.owner]
+        like = [one for one in same if one.old is value]
+        value = (own or like or [Change(change.slot, value, value)])[0].new
+    return value
 
 
 def _is_hidden(change: Change) -> bool:
