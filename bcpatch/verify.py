@@ -135,7 +135,7 @@ def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.edits:
         if (
-            isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit | CreationEdit)
+            isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
             or getattr(edit, "when", None) is not None
         ):
             message = "a strict patch neither adds nor removes names or modules, nor changes values"

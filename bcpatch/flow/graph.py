@@ -74,7 +74,7 @@ def text_of(constant: Constant) -> None | bool | int | float | str:
     """A constant as far as a rule may look at it: surrogates replaced, containers left out."""
     if isinstance(constant, Text):
         return constant.data.decode("utf-8", "replace")
-    return constant if constant is None or isinstance(constant, bool | int | float | str) else None
+    return constant if constant is None or isinstance(constant, (bool, int, float, str)) else None
 
 
 def texts_of(constant: Constant) -> tuple[str, ...]:
@@ -353,7 +353,7 @@ def _small(graph: Graph, at: int, result: int, depth: int) -> Origin:
 
 def _common(graph: Graph, at: int, result: int, depth: int) -> Origin:
     value = pythons.common_constant(graph.argument(at))
-    if isinstance(value, type | BuiltinFunctionType):
+    if isinstance(value, (type, BuiltinFunctionType)):
         return Global(graph.offset(at), value.__name__)
     return ConstantOrigin(graph.offset(at), -1, cast("None | bool | int | str", value))
 

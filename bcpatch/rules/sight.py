@@ -53,7 +53,7 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
     watched = _watched_values(frame)
     if not watched:
         return
-    uses = {use.offset: use for use in frame.flow.uses if isinstance(use, AttributeUse | CallUse)}
+    uses = {use.offset: use for use in frame.flow.uses if isinstance(use, (AttributeUse, CallUse))}
     members = frame.flow.trace.values.members
     carriers = frame.flow.trace.values.holding(watched.keys())
     for at, work in enumerate(frame.flow.trace.operands):
@@ -91,7 +91,7 @@ def _may_give(use: Use, frame: Frame) -> bool:
             return name in frame.scope.imports or f"builtins.{name}" in _WATCHED
         case AttributeUse(name=name):
             return name in _CALLED or name in frame.scope.package_names
-    return not isinstance(use, CallUse | SubscriptUse)
+    return not isinstance(use, (CallUse, SubscriptUse))
 
 
 def _result(use: Use, at: int, frame: Frame) -> Origin:

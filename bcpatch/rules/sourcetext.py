@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
 from typing import Final, NamedTuple
 
 from bcpatch import sections
@@ -77,19 +76,17 @@ class Text:
         text = self._decoded
         if text is None:
             return {}
-        before = _latest.get(self.module, {})
+        before = _latest.get(self.module, _NOTHING)
         found: dict[str, _Bindings | None] = {}
 
         def bindings(section: str) -> _Bindings | None:
             if section not in found:
-                found[section] = before[section] if section in before else _bindings(section)
+                found[section] = before.known[section] if section in before.known else _bindings(section)
             return found[section]
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the application's own import says them
-            parts = _SPLITTER.split(self.module, text, lambda section: bindings(section) is not None)
-            known = {part.text: bindings(part.text) for part in parts}
-        _remember(self.module, known)
+        parts = sections.split(text, lambda section: bindings(section) is not None, before.parts)
+        known = {part.text: bindings(part.text) for part in parts}
+        _remember(self.module, _Latest(parts, known, len(text)))
         return known
 
     @property
@@ -144,8 +141,6 @@ _KEPT = 16 << 20
 _DEFINITIONS = 256
 """Classes and functions of which it is remembered what the table of their section says."""
 
-_SPLITTER: Final = sections.Splitter(16)
-
 _GENERIC = ("type parameter", "type parameters")
 """What the table of a generic definition's parameters is called: by 3.12, and since 3.13."""
 
@@ -174,24 +169,35 @@ class _Bindings(NamedTuple):
     certain: tuple[str, ...]
 
 
-_latest: dict[Module, dict[str, _Bindings | None]] = {}
+class _Latest(NamedTuple):
+    """The sections of a module's last text, what each binds, and how many characters they are together."""
+
+    parts: tuple[sections.Section, ...]
+    known: dict[str, _Bindings | None]
+    size: int
 
 
-def _remember(module: Module, known: dict[str, _Bindings | None]) -> None:
+_NOTHING: Final = _Latest((), {}, 0)
+_latest: dict[Module, _Latest] = {}
+
+
+def _remember(module: Module, latest: _Latest) -> None:
     """Keep what the last text of each module binds: of older ones nothing is kept, nor of modules long ago."""
     _latest.pop(module, None)
-    _latest[module] = known
-    size = sum(map(len, chain.from_iterable(_latest.values())))
+    _latest[module] = latest
+    size = sum(one.size for one in _latest.values())
     for other in list(_latest)[:-1]:
         if size <= _KEPT:
             break
-        size -= sum(map(len, _latest.pop(other, ())))
+        size -= _latest.pop(other, _NOTHING).size
 
 
 def _bindings(section: str) -> _Bindings | None:
     """What a section binds; None where it is not Python."""
     try:
-        body = ast.parse(section).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the application's own import says them
+            body = ast.parse(section).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     certain = frozenset(name for statement in body for name in _binds(statement))

@@ -144,7 +144,7 @@ def edits(part: ModulePatch) -> Iterator[Diagnostic]:
     for what in _twice(_identity(edit) for edit in part.edits):
         yield _malformed(f"{what} is edited twice", part.module)
     for edit in part.edits:
-        site = edit.site if isinstance(edit, FunctionEdit | PositionEdit) else None
+        site = edit.site if isinstance(edit, (FunctionEdit, PositionEdit)) else None
         line = edit.code.first_line if isinstance(edit, FunctionEdit) else 0
         for message in (*edit_faults(edit, part), *_branch(edit)):
             yield _malformed(message, part.module, max(line, 0), site)
