@@ -97,6 +97,17 @@ def test_the_work_does_not_grow_with_the_history(tmp_path: Path, monkeypatch: py
     assert max(map(len, history.lingering.values())) < 5
 
 
+def test_a_rollback_reads_each_record_on_the_way_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        for one in patches(*range(21)):
+            load.apply(one, history)
+        with history.exclusive(), counted(monkeypatch) as looks:
+            apply.rollback(history, 0)
+        assert module.g()() == 0
+    assert looks["records"] == 20 + 1  # and what it came to
+
+
 @pytest.mark.timeout(120)
 def test_closures_of_any_generation_are_found_in_any_later_one(tmp_path: Path) -> None:
     history = History()

@@ -114,7 +114,7 @@ def states_by_id(history: History, functions: Sequence[FunctionType]) -> set[tup
     slots = [Slot(Kind.ATTRIBUTE, function, name) for function in functions for name in ATTRIBUTES]
     found = set()
     for number in range(len(history.records)):
-        turned = history.turned(number)
+        turned = history.turned(history.way(number))
         found.add(tuple(id(turned[one.key].new if one.key in turned else swap.held(one)) for one in slots))
     return found
 

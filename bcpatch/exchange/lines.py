@@ -16,7 +16,7 @@ from bcpatch.exchange.codes import Prepared
 from bcpatch.link import Plan
 from bcpatch.model import FunctionEdit, ModulePatch
 from bcpatch.process import sources
-from bcpatch.process.history import History
+from bcpatch.process.history import History, Way
 from bcpatch.process.locate import LinkedModule
 from bcpatch.process.objects import class_namespace, functions_in
 from bcpatch.process.records import Shown, Step, Turn
@@ -34,9 +34,8 @@ def follow(plan: Plan, history: History, ready: Prepared) -> None:
                 ready.texts += _showing(history, name, after)
 
 
-def back_and_forth(history: History, to: int) -> Iterator[Row]:
+def back_and_forth(history: History, way: Way) -> Iterator[Row]:
     """The stores that let files show what they show in another generation: part of the swap to it."""
-    way = history.way(to)
     turns: list[tuple[str, Turn]] = []
     for record in reversed(way.undone):
         turns += [(name, step.back) for name, step in record.steps.items()]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType, FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,7 @@ from bcpatch.process.history import History, Own, Way
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
 from bcpatch.process.objects import is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
-from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held, held_by
+from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 
 _OF_CODE: Final = ("__code__", "__doc__")
 
@@ -52,8 +52,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     strangers = tuple(arrivals.strangers(history, to))
     if strangers:
         raise Refused(strangers)
-    sites, caches = _patched(history.way(to).records)
-    changes = _between(history, to, sites)
+    changes, sites, caches, shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
     located = relocate(list(_switched(sites, changes)), history, known)
     loose = tuple(_loose(located, changes))
@@ -73,7 +72,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
             own=own,
             caches=tuple(cache for cache in caches if id(cache.function) in touched),
             along=(
-                *lines.back_and_forth(history, to),
+                *shown,
                 *way.along,
                 *history.records.renewing(way.renewals),
                 *history.giving_way(way.changes, sites),
@@ -81,7 +80,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
             ),
             certain=certain,
             verified=way.verified,
-            imports=tuple(_imports(history, to)),
+            imports=imports,
         )
         if not way.renewals:
             instant.make(wanted)
@@ -90,6 +89,24 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     arrivals.settle(history)
     generation = history.records[to].generation
     return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))
+
+
+class _Planned(NamedTuple):
+    """What a rollback comes to, as far as the records say: stores, the sites of functions, what files show then."""
+
+    changes: tuple[Change, ...]
+    sites: Mapping[int, Site]
+    caches: tuple[Cache, ...]
+    shown: tuple[Row, ...]
+    imports: tuple[Change, ...]
+
+
+def _planned(history: History, to: int) -> _Planned:
+    """Each record on the way is read once, and none is held when the swap counts who holds a function."""
+    way = history.way(to)
+    sites, caches = _patched(way.records)
+    changes = _between(history, way, sites)
+    return _Planned(changes, sites, caches, tuple(lines.back_and_forth(history, way)), tuple(_imports(way)))
 
 
 def _warning(found: Diagnostic) -> Diagnostic:
@@ -162,14 +179,14 @@ def _taken_over(copy: FunctionType, changes: Sequence[Change]) -> Iterator[Chang
                 yield Change(slot, change.old, change.new)
 
 
-def _between(history: History, to: int, sites: Mapping[int, Site]) -> tuple[Change, ...]:
+def _between(history: History, way: Way, sites: Mapping[int, Site]) -> tuple[Change, ...]:
     """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
-    turned = _with_late_copies(tuple(history.turned(to).values()), history, to, sites)
+    turned = _with_late_copies(tuple(history.turned(way).values()), history, way, sites)
     return tuple(change for change in turned if change.old is not change.new and not _is_hidden(change))
 
 
 def _with_late_copies(
-    changes: Sequence[Change], history: History, to: int, sites: Mapping[int, Site]
+    changes: Sequence[Change], history: History, way: Way, sites: Mapping[int, Site]
 ) -> Iterator[Change]:
     """The same stores; a copy follows its site through generations that didn't know it yet.
 
@@ -177,7 +194,6 @@ def _with_late_copies(
     """
     alone = {site for site, count in Counter(sites.values()).items() if count == 1}
     alone |= {site for key, site in sites.items() if key in history.exchanged}  # twins are no copies
-    way = Way((), ()) if alone.issuperset(sites.values()) else history.way(to)
     for change in changes:
         site = sites.get(id(change.slot.owner))
         if site is None or site in alone or change.slot.kind is not Kind.ATTRIBUTE:
@@ -211,9 +227,9 @@ def _is_hidden(change: Change) -> bool:
     return moves and change.slot.owner is not sys.modules and held(change.slot) is not change.old
 
 
-def _imports(history: History, to: int) -> Iterator[Change]:
+def _imports(way: Way) -> Iterator[Change]:
     """What ``sys.modules`` must have meanwhile for each module whose text is another one there."""
-    names = {one.module.name for record in history.way(to).records for one in record.versions}
+    names = {one.module.name for record in way.records for one in record.versions}
     for name in sorted(names):
         slot = Slot(Kind.NAMESPACE, sys.modules, name)
         yield Change(slot, held(slot), held(slot))
@@ -242,7 +258,7 @@ def at(history: History, generation: int, function: Any) -> Any:
         return MethodType(at(history, generation, function.__func__), function.__self__)
     if not isinstance(function, FunctionType):
         raise TypeError(f"a function or bound method is needed, not {type(function).__name__}")
-    turned = history.turned(generation)
+    turned = history.turned(history.way(generation))
 
     def then(name: str) -> Any:
         slot = Slot(Kind.ATTRIBUTE, function, name)

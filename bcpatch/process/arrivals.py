@@ -444,7 +444,7 @@ def strangers(history: History, to: int) -> Iterator[Diagnostic]:
     if not history.arrivals and not history.late:
         return
     line = history.line(to)
-    turned = history.turned(to)
+    turned = history.turned(history.way(to))
     for name in list(history.texts):
         slot = Slot(Kind.NAMESPACE, sys.modules, name)
         module = turned[slot.key].new if slot.key in turned else held(slot)

@@ -239,9 +239,8 @@ class History:
             if arrival.brought_by == record.generation.number:
                 yield from arrival.changes
 
-    def turned(self, number: int) -> dict[SlotKey, Change]:
+    def turned(self, way: Way) -> dict[SlotKey, Change]:
         """What every slot holds that changed on the way to another generation, and what it held there."""
-        way = self.way(number)
         found: dict[SlotKey, Change] = {}
         for record in reversed(way.undone):
             for change in reversed(list(self.changes_of(record))):
