@@ -10,7 +10,7 @@ import dis
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal, TypeAlias
 
 from bcpatch import pythons
@@ -70,10 +70,7 @@ class Scope:
     @cached_property
     def own_paths(self) -> frozenset[str]:
         """Dotted names under which the module can be imported."""
-        parts = self.module.path.removesuffix(".py").split("/")
-        if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
-            parts.pop()
-        return frozenset({self.module.name, ".".join(parts)})
+        return _own_paths(self.module)
 
     @cached_property
     def packages(self) -> frozenset[str]:
@@ -89,7 +86,7 @@ class Scope:
     @cached_property
     def telling(self) -> frozenset[str]:
         """The names of attributes that may lead to this module, or to what reaches around the rules."""
-        return names.TELLING | names.last_parts(self.own_paths)
+        return _telling(self.module)
 
     @cached_property
     def class_names(self) -> frozenset[str]:
@@ -100,6 +97,19 @@ class Scope:
     def type_parameters(self) -> frozenset[str]:
         """Names of the type parameters in whose scope annotations stand."""
         return self.text.type_parameters(self.site.qualname) if self.site else frozenset()
+
+
+@lru_cache(maxsize=64)
+def _own_paths(module: Module) -> frozenset[str]:
+    parts = module.path.removesuffix(".py").split("/")
+    if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
+        parts.pop()
+    return frozenset({module.name, ".".join(parts)})
+
+
+@lru_cache(maxsize=64)
+def _telling(module: Module) -> frozenset[str]:
+    return names.TELLING | names.last_parts(_own_paths(module))
 
 
 def importing(imports: Iterable[Import]) -> Mapping[str, tuple[Import, ...]]:
