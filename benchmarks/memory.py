@@ -22,6 +22,9 @@ FLOOR: Final = "code objects alone"
 TOOLS: Final = ("bcpatch", "importlib.reload", "IPython", "jurigged")
 FUNCTIONS: Final = 10
 
+_LONGEST: Final = 300.0
+"""Seconds that a tool may take for all edits of a case."""
+
 
 class Case(NamedTuple):
     """``period``: after how many edits the first text comes again; None for never."""
@@ -65,7 +68,7 @@ def _kept(case: Case, tool: str, steps: int) -> float:
     with folders() as (folder, aside):
         prepare(folder, aside, versions, patches=tool == "bcpatch")
         job = {"function": texts.name(0), "steps": steps, "value": values[-1]}
-        found: float = work("memory", tool, folder, job, 120.0)
+        found: float = work("memory", tool, folder, job, _LONGEST)
         return found
 
 
