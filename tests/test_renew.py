@@ -14,7 +14,9 @@ import pytest
 import worlds
 
 from bcpatch import apply, pythons
+from bcpatch.diagnostics import Refused
 from bcpatch.exchange import instant, renew
+from bcpatch.process import swap
 from bcpatch.process.history import History
 
 pytestmark = pytest.mark.skipif(not pythons.ASSIGNED_CODE_IS_SLOWER, reason="assigned code is as fast here")
@@ -163,3 +165,25 @@ def test_moved_functions_are_renewed_too(tmp_path: Path) -> None:
         worlds.applied(TEXT, moved, history)
         assert module.f.__code__.co_firstlineno == 3
         assert all(map(operator.ne, before, map(id, functions(module))))
+
+
+@pytest.mark.parametrize("name", ["__defaults__", "__kwdefaults__", "__code__"])
+def test_what_somebody_sets_before_the_swap_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A twin is made before the swap: what its function got since then refuses it."""
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        code = (lambda a, *, b: 5).__code__
+        values: dict[str, Any] = {"__defaults__": (5,), "__kwdefaults__": {"b": 5}, "__code__": code}
+        real = swap.exchange
+
+        def exchange(*arguments: Any, **named: Any) -> bool:
+            setattr(module.f, name, values[name])
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(swap, "exchange", exchange)
+        with pytest.raises(Refused) as refused:
+            worlds.applied(TEXT, TEXT.replace('"old"', '"new"'), history)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        assert getattr(module.f, name) is values[name]

@@ -36,13 +36,14 @@ HURRY: Final = 0.02
 class Renewal:
     """One function that gives way to a twin: the store into its namespace, and what nobody else may hold.
 
-    ``changes`` are the stores that it would take otherwise.
+    ``changes`` are the stores that it would take otherwise, ``kept`` the defaults that the twin has taken over.
     """
 
     twin: FunctionType
     store: Change
     sole: tuple[object, ...]
     changes: tuple[Change, ...]
+    kept: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +118,7 @@ def renewed(
             Target(twins[id(one.function)].twin, one.site) if id(one.function) in twins else one for one in targets
         ),
         sole=tuple(one for renewal in chosen for one in renewal.sole),
-        verified=tuple(change for one in chosen for change in one.changes),
+        verified=tuple(change for one in chosen for change in (*one.changes, *one.kept)),
         along=tuple(_along(chosen, history)),
         renewals=tuple((one.changes[0].slot.owner, one.twin) for one in chosen),
     )
@@ -150,7 +151,15 @@ def _renewal(function: FunctionType, slot: Slot, changes: Sequence[Change]) -> R
     if wrapped is None:
         return None
     sole = (function,) if value is function else (function, value)
-    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes))
+    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes), tuple(_kept(function, changes)))
+
+
+def _kept(function: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
+    changing = {change.slot.name for change in changes}
+    for name in ("__defaults__", "__kwdefaults__"):
+        if name not in changing:
+            value = getattr(function, name)
+            yield Change(Slot(Kind.ATTRIBUTE, function, name), value, value)
 
 
 def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
@@ -168,7 +177,7 @@ def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
 def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
     """The ids of what renewals refer to, but for the changes that they are about."""
     for one in renewals:
-        yield from map(id, (*one.sole, one.store.old))
+        yield from map(id, (*one.sole, one.store.old, *(change.slot.owner for change in one.kept)))
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:
