@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from traceback import clear_frames
+from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from bcpatch import patchfile
@@ -105,8 +106,19 @@ def _alone(history: History) -> Iterator[None]:
             error: BaseException | None = raised
             while error is not None:
                 clear_frames(error.__traceback__)
+                _clear_callers(error.__traceback__)
                 error = error.__cause__ or error.__context__
             raise
+
+
+def _clear_callers(trace: TracebackType | None) -> None:
+    """Empty the frames of bcpatch that called what a traceback begins with: whoever keeps the one keeps the others."""
+    frame = None if trace is None else trace.tb_frame.f_back
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("bcpatch."):
+            with suppress(RuntimeError):  # it is executing still
+                frame.clear()
+        frame = frame.f_back
 
 
 def _applied(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from types import CodeType, ModuleType
 import pytest
 import worlds
 from processes import running
+from samples import patch_of
 
 from bcpatch import load, pythons
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import flights
+from bcpatch.model import Module
 from bcpatch.process.accounting import Walk, account
 from bcpatch.process.history import History, Own
 from bcpatch.process.objects import everything
@@ -78,6 +81,7 @@ from bcpatch.channels.protocol import Apply
 from bcpatch import patchfile
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import flights
+from bcpatch.model import Module
 from bcpatch.process.accounting import Walk, account
 from bcpatch.process.history import History
 from bcpatch.process.objects import everything
@@ -353,3 +357,23 @@ gc.collect()
 def test_a_look_at_the_heap_takes_no_freed_objects_into_its_hands() -> None:
     """Or the next collection never ends (CPython 3.12)."""
     subprocess.run([sys.executable, "-c", FREED_ITERATORS], check=True, timeout=100)
+
+
+def test_who_keeps_a_refusal_keeps_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do the frames that its cause leads back to: the next patch finds every reference explained."""
+    loud = ModuleType("loud")
+    exec("def fail(): raise ValueError('no')", vars(loud))
+    monkeypatch.setitem(sys.modules, "loud", loud)
+    world = Module("world", "world.py")
+    old, bad, good = (
+        f"import loud\ndef f():\n    return {value}\ndef g(a={default}):\n    return a\n"
+        for value, default in (("0", "1"), ("1", "loud.fail()"), ("2", "2"))
+    )
+    history = History()
+    with worlds.world(old, tmp_path) as module:
+        with pytest.raises(Refused) as refused:
+            load.apply(patch_of(old, bad, module=world), history)
+        gc.collect()
+        load.apply(patch_of(old, good, module=world), history)
+        assert (module.f(), module.g()) == (2, 2)
+        assert isinstance(refused.value.__cause__, ValueError)

@@ -385,6 +385,22 @@ def test_a_copy_in_another_namespace_switches_too(tmp_path: Path, history: Histo
         assert copy() == "new"
 
 
+def test_a_copy_that_was_dropped_after_it_switched(tmp_path: Path, history: History) -> None:
+    """The records are its only holder now; what it stood for can be patched and rolled back all the same."""
+    texts = [SIMPLE.replace('"old"', f'"{word}"') for word in ("old", "new", "newer")]
+    with worlds.world(SIMPLE, tmp_path) as module:
+        copy = FunctionType(module.f.__code__, {})
+        worlds.applied(texts[0], texts[1], history)
+        assert copy() == "new"
+        del copy
+        gc.collect()  # no longer young
+        worlds.applied(texts[1], texts[2], history)
+        assert module.f() == "newer"
+        with history.exclusive():
+            apply.rollback(history, 0)
+        assert module.f() == "old"
+
+
 def test_frozen_functions_are_no_exception(tmp_path: Path, history: History) -> None:
     with worlds.world(SIMPLE, tmp_path) as module:
         gc.freeze()

@@ -151,7 +151,7 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
-    for number, look_further in enumerate(_stages(near, list(spaces.values()), heap)):
+    for number, look_further in enumerate(_stages(near, list(spaces.values()), history, heap)):
         look_further(walk)
         result = _settle(wanted, walk, aside, history)
         missing = {one.site: one.code for one in errors(result.found)}
@@ -192,7 +192,7 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located
     walk = _walk(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
-    for look_further in _stages(near, list(spaces.values()), heap=False):
+    for look_further in _stages(near, list(spaces.values()), history, heap=False):
         look_further(walk)
         result = _accounted(sites, (), walk, history, aside, own)
         if not any(one.code == "BCP506" for one in result.found):
@@ -216,12 +216,18 @@ def _all_modules() -> list[ModuleType]:
     return [one for one in list(sys.modules.values()) if is_module(one)]  # programs put other objects there too
 
 
-def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], heap: bool) -> Iterator[Stage]:
+def _stages(
+    near: Sequence[object], spaces: Sequence[dict[str, Any]], history: History, heap: bool
+) -> Iterator[Stage]:
     def nearby(walk: Walk) -> None:
         walk.enter(near, _NEAR, narrow=True)
 
     def in_modules(walk: Walk) -> None:
         walk.enter(spaces, _MODULE, narrow=True)
+
+    def in_records(walk: Walk) -> None:
+        # of a function that was patched and that the application has dropped since, these are the only holder
+        walk.add(one for one in history.records.objects if type(one) is FunctionType)
 
     def everywhere(walk: Walk) -> None:
         loaded = list(map(namespace_of, _all_modules()))
@@ -235,6 +241,7 @@ def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], heap: bool
 
     yield nearby
     yield in_modules
+    yield in_records
     yield everywhere
     if heap:
         yield in_heap
