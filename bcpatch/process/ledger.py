@@ -169,7 +169,7 @@ class Ledger:
         rows = self.renewing(renewals)
         rows += [(self.objects.extend, held), (self.places.update, places)]
         rows += [(self._parents.append, done.parent), (self._applied.append, done.applied)]
-        rows += [(self._milliseconds.append, done.milliseconds), *self._packing(facts)]
+        rows += [(self._milliseconds.append, done.milliseconds), *self._packing(facts, is_new=bool(held))]
         return Entry(rows, held, places, facts.changes)
 
     def renewing(self, renewals: Sequence[Renewal]) -> list[Row]:
@@ -187,12 +187,15 @@ class Ledger:
         facts = msgspec.structs.replace(self._facts(self._packed[number]), notes=notes)
         self._packed[number] = _deflated(_encoded(facts), self._pattern)
 
-    def _packing(self, facts: _Facts) -> list[Row]:
+    def _packing(self, facts: _Facts, *, is_new: bool) -> list[Row]:
+        """The stores that keep facts. Those that speak of something new can be no other generation's."""
         plain = _encoded(facts)
         pattern = self._pattern or plain[-_WINDOW:]
         packed = _deflated(plain, pattern)
         packed = self._known.get(packed, packed)
-        rows: list[Row] = [(self._packed.append, packed), (operator.setitem, self._known, packed, packed)]
+        rows: list[Row] = [(self._packed.append, packed)]
+        if not is_new:
+            rows.append((operator.setitem, self._known, packed, packed))
         return rows if self._pattern else [*rows, (setattr, self, "_pattern", pattern)]
 
     def _facts(self, packed: bytes) -> _Facts:

@@ -216,9 +216,7 @@ def _all_modules() -> list[ModuleType]:
     return [one for one in list(sys.modules.values()) if is_module(one)]  # programs put other objects there too
 
 
-def _stages(
-    near: Sequence[object], spaces: Sequence[dict[str, Any]], history: History, heap: bool
-) -> Iterator[Stage]:
+def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: History, heap: bool) -> Iterator[Stage]:
     def nearby(walk: Walk) -> None:
         walk.enter(near, _NEAR, narrow=True)
 
