@@ -64,6 +64,7 @@ def test_whether_it_collects_at_all_is_left_alone() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the runner of the tests has threads
 def test_a_child_forked_meanwhile_has_the_thresholds_of_the_application(thresholds: tuple[int, int, int]) -> None:
     with fewer_collections(1000):
         child = os.fork()

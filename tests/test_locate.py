@@ -401,6 +401,21 @@ def test_a_copy_that_was_dropped_after_it_switched(tmp_path: Path, history: Hist
         assert module.f() == "old"
 
 
+def test_garbage_that_nobody_has_collected_yet_is_no_holder(tmp_path: Path, history: History) -> None:
+    new = SIMPLE.replace('"old"', '"new"')
+    with worlds.world(SIMPLE, tmp_path) as module:
+        cycle: list[object] = [module.f.__code__]
+        cycle.append(cycle)
+        del cycle
+        before = gc.get_threshold()
+        gc.set_threshold(1_000_000)
+        try:
+            worlds.applied(SIMPLE, new, history)
+        finally:
+            gc.set_threshold(*before)
+        assert module.f() == "new"
+
+
 def test_frozen_functions_are_no_exception(tmp_path: Path, history: History) -> None:
     with worlds.world(SIMPLE, tmp_path) as module:
         gc.freeze()

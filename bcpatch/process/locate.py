@@ -536,6 +536,8 @@ def _balanced(
         )
         if not any(one.unexplained for one in accounts):
             break
+        if look == _LOOKS // 2 and gc.isenabled():
+            gc.collect(max(pythons.YOUNG_GENERATIONS))  # what holds it may be garbage in a cycle, of a call that failed
         if look:
             time.sleep(_PAUSE)
     return accounts
