@@ -9,6 +9,7 @@ belongs to the swap; without it the function is changed in place. Stores nothing
 from __future__ import annotations
 
 import operator
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType
@@ -126,8 +127,11 @@ def renewed(
 
 def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Renewal]:
     taken = {change.slot.key for change in changes} | history.named
+    by_owner: defaultdict[int, list[Change]] = defaultdict(list)
+    for change in changes:
+        by_owner[id(change.slot.owner)].append(change)
     for site in sites:
-        own = [change for change in changes if change.slot.owner is site.functions[0]]
+        own = by_owner[id(site.functions[0])]
         slot = namespace_slot(site)
         code = next((change.new for change in own if change.slot.name == "__code__"), None)
         if len(site.functions) > 1 or slot is None or code is None or slot.key in taken:
