@@ -139,7 +139,7 @@ def _basis() -> str:
 
 
 def _patch() -> str | None:
-    return history.records[history.current].generation.patch
+    return history.records.patch(history.current)
 
 
 def apply(

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from bcpatch import fingerprint, flow, pythons
-from bcpatch.flow import decode
+from bcpatch.flow import decode, fields, interpret
 from bcpatch.flow.graph import weigh
 from bcpatch.flow.origins import (
     WEIGHT,
@@ -50,7 +50,9 @@ from bcpatch.flow.uses import (
     SubscriptUse,
     Use,
 )
+from bcpatch.flow.values import slots
 from bcpatch.model import Code
+from benchmarks.checks import mutation
 
 HERE = Path(__file__).resolve().parent
 FEATURES = [
@@ -393,3 +395,37 @@ def test_random_arguments_of_real_code_are_handled(features: CodeType) -> None:
                 continue
             assert all(said(use) for use in found.uses)
             assert all(isinstance(found.operands(one.offset), tuple) for one in found.instructions)
+
+
+def test_what_is_let_pass_at_once_is_what_has_no_fault_when_looked_at_closely() -> None:
+    """Of whole code objects and of columns: the short ways of `flow`, beside those that say where a fault is."""
+    choose = random.Random(3)
+    text = Path(__file__).read_text("utf-8")
+    codes = list(map(fingerprint.encode, _nested(compile(text, "t", "exec", dont_inherit=True))))
+    passed = refused = 0
+    for _ in range(4000):
+        code = choose.choice(codes)
+        for _ in range(choose.randrange(3)):
+            code = mutation.mutate(code, choose)
+        faults = list(fields.check(code))
+        assert not (fields.fit(code) and faults)
+        try:
+            decoded = decode.instructions(code)
+        except decode.Broken:
+            continue
+        if faults:
+            continue
+        local = slots(code, fields.parameters(code))
+        wrong = list(fields.arguments(code, local, decoded))
+        fits = interpret.indices_fit(interpret.steps(decoded), code, local)
+        assert not (fits and wrong)
+        passed, refused = passed + fits, refused + bool(wrong)
+    assert passed > 1000
+    assert refused > 30
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _nested(one)

@@ -6,7 +6,6 @@ Knows no expressions and no imports; nothing of the application runs here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from types import CodeType
 
 import msgspec
@@ -91,8 +90,7 @@ def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
 def _key(print_: str, positions: object, filename: str) -> bytes:
     """What tells the code objects of a site from each other: a digest of all that they are."""
     named = filename.encode("utf-8", "surrogatepass")  # the name of a file need not be a text
-    told = _encoder.encode((print_, positions, named))
-    return blake2b(told, digest_size=fingerprint.DIGEST_SIZE).digest()
+    return bytes.fromhex(fingerprint.blake(_encoder.encode((print_, positions, named))))
 
 
 def _positions_of(code: CodeType) -> object:
