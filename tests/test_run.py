@@ -468,6 +468,22 @@ class TestTerminal:
                     heard = os.read(terminal, 4096)
             assert process.wait(PATIENCE) == 128 + signal.SIGKILL
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+    def test_control_c_after_the_end_does_not_change_the_exit_status(self, project, number):
+        write(project / "app.py", "raise SystemExit(7)\n")
+        ours = f"""
+            import signal
+            from bcpatch.cli import running
+            from bcpatch.model import Policy
+            from bcpatch.running import supervise
+
+            status = supervise.supervise(supervise.program(["app.py"]), ["."], Policy.STRICT, running.voice())
+            signal.raise_signal({int(number)})
+            raise SystemExit(status)
+            """
+        status = subprocess.call([sys.executable, "-c", dedent(ours)], cwd=project, env=environment(), timeout=PATIENCE)
+        assert status == 7
+
     def test_colour_only_where_it_is_wanted(self, project):
         with self.on_terminal("run", "app.py", cwd=project) as (process, terminal):
             assert "\x1b[" not in self.hear(terminal, "ready")

@@ -126,7 +126,8 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
 def supervise(program: Program, folders: Sequence[str], policy: Policy, voice: Voice) -> int:
     """Run a program until it ends, and bring every save below ``folders`` to its processes.
 
-    Returns its exit status, 128 + N where signal N ended it. Raises CannotRun or TooMany.
+    Returns its exit status, 128 + N where signal N ended it; SIGINT and SIGQUIT are ignored
+    from then on. Raises CannotRun or TooMany.
     """
     watched = tuple(dict.fromkeys(map(os.path.realpath, folders)))
     for folder in watched:
@@ -296,6 +297,8 @@ class _Application:
                     break
                 self._pass_on(number)
         finally:
+            for number in _FROM_TERMINAL:  # meant for a program that has ended, and its exit status is to be told
+                self._handlers[number] = signal.SIG_IGN
             self._restore()
         status = self._process.returncode
         return 128 - status if status < 0 else status
