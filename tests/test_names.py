@@ -37,6 +37,13 @@ def called(table: str, path: str, refused: str, accepted: str) -> Row:
 
 
 def rows() -> Iterator[Row]:
+    yield from rows_of_reaching()
+    yield from rows_of_calls()
+    yield from rows_of_loading()
+    yield from rows_of_public_names()
+
+
+def rows_of_reaching() -> Iterator[Row]:
     for path in names.REACHING:
         yield imported("REACHING", path, "BCP111")
     for path in names.OWN_MODULE:
@@ -46,22 +53,45 @@ def rows() -> Iterator[Row]:
     for name in sorted(names.DESCRIBING):
         code = "import sys\nreturn sys._getframe().f_code"
         yield Row("DESCRIBING", name, "BCP113", f"{code}.{name}x", f"{code}.{name}")
+
+
+def rows_of_calls() -> Iterator[Row]:
     for path, how in names.BY_NAME.items():
         before = "other, " * how.name
         text = "json" if how.module else "total"
         yield called("BY_NAME", path, f"{before}name", f"{before}'{text}'")
     for path in names.EVALUATING:
         yield called("EVALUATING", path, "other, eval_str=True", "other")
+    for path, position in names.COPYING.items():
+        before = "other, " * position
+        yield called("COPYING", path, f"{before}name", f"{before}('total',)")
+    for keyword in names.COPIED:
+        wraps = f"import functools\nreturn functools.wraps(other, {keyword}="
+        yield Row("COPIED", keyword, "BCP105", f"{wraps}('_rate',))", f"{wraps}('rate', '__dict__'))")
+    for path in names.USUALLY_COPIED:
+        wraps = f"import functools\nreturn functools.wraps(other, assigned={path}"
+        yield Row("USUALLY_COPIED", path, "BCP106", f"{wraps}X)", f"{wraps})")
+    for method, path in names.MADE_METHODS.items():
+        made = f"import {path.partition('.')[0]}\nreturn {path}(other)"
+        yield Row("MADE_METHODS", method, "BCP106", f"{made}.{method}('x')", f"{made}.{method}x('x')")
+    for name in names.FORMAT:
+        yield Row("FORMAT", name, "BCP106", f"map('{{0._rate}}'.{name}, other)", f"map('{{0.rate}}'.{name}, other)")
+    for name, count in names.BY_NAME_METHODS.items():
+        more = ", 1" * (count - 1)
+        call = f"return other.{name}"
+        yield Row("BY_NAME_METHODS", name, "BCP106", f"{call}(name{more})", f"{call}('total'{more})")
+
+
+def rows_of_loading() -> Iterator[Row]:
     for path in names.LOADING:
         yield called("LOADING", path, "b'x'", "other")
     for path in sorted(names.TURNING):
         what = path if "." in path else f"{path}.anything"
         load = f"import pickle, {what.rpartition('.')[0]}\nreturn pickle.loads({what}"
         yield Row("TURNING", path, "BCP106", f"{load}(b'x'))", f"{load}(other))")
-    for name, count in names.BY_NAME_METHODS.items():
-        more = ", 1" * (count - 1)
-        call = f"return other.{name}"
-        yield Row("BY_NAME_METHODS", name, "BCP106", f"{call}(name{more})", f"{call}('total'{more})")
+
+
+def rows_of_public_names() -> Iterator[Row]:
     for path in names.PUBLIC_NAMES:
         module, _, name = path.rpartition(".")
         statement = f"import {module}\nreturn {module}.{name}" if module else f"import {name}"

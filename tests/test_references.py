@@ -557,6 +557,13 @@ FORMATS = [
     refused("BCP106", "by the type, an unknown text", "return «str.format(name, other)»"),
     refused("BCP104", "by the type, a private field", "return «str.format('{0._rate}', me)»"),
     refused("BCP106", "as a value", "return «map(str.format, other)»"),
+    refused("BCP106", "of a text, as a value", "return «functools.partial('{0._rate}'.format, me)»"),
+    refused("BCP106", "of a text put together, as a value", "return «map(('{0.' + name + '}').format, other)»"),
+    accepted("of a text without private fields, as a value", "return map('{0.rate:>3}'.format, other)"),
+    accepted("an attribute that is called so", "return functools.partial(other.format, 1), other.format == 'PNG'"),
+    refused("BCP106", "by name, of a text", "return «getattr('{0._rate}', 'format')»(me)"),
+    refused("BCP106", "by name, of what comes later", "return «operator.methodcaller('format', me)»('{0._rate}')"),
+    accepted("by name, of what is no text", "return getattr(other, 'format', None)"),
 ]
 
 # --- annotations, defaults, type parameters, classes ------------------------------------------

@@ -57,27 +57,34 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
             if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
                 message = "`eval_str` evaluates texts as code, with the names of a module"
                 yield report("BCP106", message, call.offset, frame)
+            row = named(path, names.COPYING)
+            if row:
+                yield from _copied(row, call, frame)
         if isinstance(one, Attribute):
             if one.name in names.BY_NAME_METHODS:
                 yield from _method(one, call, frame)
-            elif one.name in ("format", "format_map") and not paths(one, where):
+            elif one.name in names.FORMAT and not paths(one, where):
                 yield from _format((one.owner,), call.arguments, is_text(one.owner, where), call, frame)
-            elif one.name in _FORMATTING and _is_formatter(one.owner, where):
-                message = f"what the fields of a format text take from the arguments of `{one.name}` can't be proved"
-                yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
+            elif one.name in names.MADE_METHODS and _is_made_by(names.MADE_METHODS[one.name], one.owner, where):
+                message = f"what `{one.name}` takes by the names in its arguments can't be proved"
+                yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
 
 
-def _is_formatter(owner: Origin, frame: Frame) -> bool:
-    """Whether a value may be a `string.Formatter`."""
-    made = (one for one, _ in options(owner, frame) if isinstance(one, Called))
-    return any(named(path, ("string.Formatter",)) for one in made for path in paths(one.callee, frame))
+def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
+    """Whether a value may be what a callable, such as a class, has made."""
+    made = (one for one, _ in options(origin, frame) if isinstance(one, Called))
+    return any(named(path, (maker,)) for one in made for path in paths(one.callee, frame))
 
 
-#: Methods of `string.Formatter` that are given the arguments of a text as containers.
-_FORMATTING = ("vformat", "get_field")
 #: What a method or a function of a module must be called to be looked at.
 _CALLED = names.last_parts(
-    names.BY_NAME, names.BY_NAME_METHODS, names.EVALUATING, names.LOADING, ("format", "format_map"), _FORMATTING
+    names.BY_NAME,
+    names.BY_NAME_METHODS,
+    names.COPYING,
+    names.EVALUATING,
+    names.FORMAT,
+    names.LOADING,
+    names.MADE_METHODS,
 )
 
 
@@ -100,9 +107,13 @@ def _by_name(row: str, rule: names.ByName, call: Called, frame: Frame) -> Iterat
         for text in known:
             if rule.module:
                 yield from _module(text, what, call, frame)
-            else:
-                owner = None if rule.owner is None else given[rule.owner]
-                yield from _parts(text.split(".") if rule.dotted else [text], owner, call, frame)
+                continue
+            owner = None if rule.owner is None else given[rule.owner]
+            parts = text.split(".") if rule.dotted else [text]
+            yield from _parts(parts, owner, call, frame)
+            if parts[-1] in names.FORMAT and (owner is None or takes_by_name(owner, frame)):
+                message = f"`{parts[-1]}` of a text is reached by name"
+                yield report("BCP106", message, call.offset, frame, help="write an f-string")
 
 
 def _parts(parts: Sequence[str | None], owner: Origin | None, call: Called, frame: Frame) -> Iterator[Diagnostic]:
@@ -149,6 +160,26 @@ def _anchor(call: Called, frame: Frame) -> str | None:
     return known[0] if known and len(known) == 1 else None
 
 
+def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    """Arguments that name what is copied from one object to another, where they are given."""
+    positional = len(call.arguments) - len(call.keywords)
+    wanted = list(call.arguments[names.COPYING[what] : positional])
+    given = zip(call.keywords, call.arguments[positional:], strict=True)
+    wanted += [argument for keyword, argument in given if keyword in names.COPIED]
+    for one, where in (option for argument in wanted for option in options(argument, frame)):
+        if any(named(path, names.USUALLY_COPIED) for path in paths(one, where)):
+            continue
+        constant = where.flow.code.constants[one.index] if isinstance(one, Constant) and one.index >= 0 else None
+        items = constant.items if isinstance(constant, model.Tuple) else (None,)
+        for name in items:
+            if not isinstance(name, str):
+                yield _unproved(what, call, frame)
+            elif name != "__dict__":  # what is private in there, stays so by its name
+                yield from access.attribute(Unknown(ENTRY), name, call.offset, frame)
+    if call.unpacked:
+        yield _unproved(what, call, frame)
+
+
 def _method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """``owner.__setattr__(name, value)``, or ``klass.__setattr__(object, name, value)``."""
     bound = names.BY_NAME_METHODS[callee.name]
@@ -183,6 +214,15 @@ def _format(
     if risky and (certain or any(receiver(one, frame) is not None for one in _spread(risky))):
         message = "what the fields of the format text take from the arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
+
+
+def takes_by_name(text: Origin, frame: Frame) -> bool:
+    """Whether a value may be a text that takes from its arguments what no instruction may."""
+    known = texts(text, frame)
+    if known is None:
+        return is_text(text, frame)
+    steps = (step for one in known for field in formats.fields(one) or () for step in field.steps)
+    return any(step is not None and (names.is_private(step) or step in names.INSIDE) for step in steps)
 
 
 def _spread(given: Sequence[Origin]) -> Iterator[Origin]:

@@ -363,6 +363,14 @@ BY_NAME: Final = MappingProxyType(
 #: Callables that evaluate texts where ``eval_str`` says so.
 EVALUATING: Final = ("inspect.signature", "inspect.Signature.from_callable")
 
+#: Callables that copy attributes from one object to another by names, with the position of the first argument
+#: of names; a further one may follow. Both may be given by the keywords, too.
+COPYING: Final = MappingProxyType({"functools.update_wrapper": 2, "functools.wraps": 1})
+COPIED: Final = ("assigned", "updated")
+
+#: Names that these copy where nothing else is said (library reference, functools).
+USUALLY_COPIED: Final = ("functools.WRAPPER_ASSIGNMENTS", "functools.WRAPPER_UPDATES")
+
 #: Callables that find objects of any module by texts in what they read.
 LOADING: Final = ("pickle.Unpickler", "pickle.load", "pickle.loads")
 
@@ -377,6 +385,15 @@ TURNING: Final = frozenset(
 #: Protocol methods that access by name, with the number of arguments that a bound call has: an
 #: unbound one (``object.__setattr__(self, "total", 0)``) has the object in front.
 BY_NAME_METHODS: Final = MappingProxyType({"__getattr__": 1, "__setattr__": 2, "__delattr__": 1})
+
+
+#: Methods that go by what texts say, of objects that a callable has made.
+MADE_METHODS: Final = MappingProxyType(
+    {"vformat": "string.Formatter", "get_field": "string.Formatter", "find_class": "pickle.Unpickler"}
+)
+
+#: Methods of texts that take attributes of their arguments by the names in the text.
+FORMAT: Final = ("format", "format_map")
 
 
 def last_parts(*tables: Iterable[str]) -> frozenset[str]:

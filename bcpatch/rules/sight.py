@@ -27,13 +27,14 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code
-from bcpatch.rules import names
+from bcpatch.rules import byname, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, named, options, paths
 
 _WATCHED: Final = frozenset(
     {
         *names.BY_NAME,
+        *names.COPYING,
         *names.EVALUATING,
         *names.LOADING,
         *names.WATCHED_MODULES,
@@ -43,7 +44,7 @@ _WATCHED: Final = frozenset(
 )
 
 #: What an attribute must be called to be watched, or to be a package of the module.
-_CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS)
+_CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS, names.FORMAT)
 
 _OPTIMIZED: Final = 0x01
 
@@ -119,6 +120,8 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
             continue
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
+        if isinstance(one, Attribute) and one.name in names.FORMAT and byname.takes_by_name(one.owner, where):
+            found.add(f"{one.name} of a text")
         if isinstance(one, Free) and one.name == "__classdict__":
             found.add(one.name)
         if isinstance(one, Made) and _is_class_body(one, where):
