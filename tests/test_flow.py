@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from bcpatch import fingerprint, flow, pythons
-from bcpatch.flow import decode, fields, interpret
+from bcpatch.flow import decode, fields, steps
 from bcpatch.flow.graph import weigh
 from bcpatch.flow.origins import (
     WEIGHT,
@@ -417,7 +417,7 @@ def test_what_is_let_pass_at_once_is_what_has_no_fault_when_looked_at_closely() 
             continue
         local = slots(code, fields.parameters(code))
         wrong = list(fields.arguments(code, local, decoded))
-        fits = interpret.indices_fit(interpret.steps(decoded), code, local)
+        fits = steps.indices_fit(steps.columns(decoded), code, local)
         assert not (fits and wrong)
         passed, refused = passed + fits, refused + bool(wrong)
     assert passed > 1000

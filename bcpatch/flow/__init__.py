@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from bcpatch.flow import decode, fields, loops, uses
+from bcpatch.flow import decode, fields, loops, steps, uses
 from bcpatch.flow.decode import Broken, Instruction, Position
 from bcpatch.flow.graph import Graph
-from bcpatch.flow.interpret import Trace, indices_fit, steps
+from bcpatch.flow.interpret import Trace
 from bcpatch.flow.kinds import Kinds
 from bcpatch.flow.origins import Origin
 from bcpatch.flow.values import slots
@@ -128,8 +128,8 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     decode.check_positions(code)
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
-    found = steps(decoded)
-    if not indices_fit(found, code, local):
+    found = steps.columns(decoded)
+    if not steps.indices_fit(found, code, local):
         broken += fields.arguments(code, local, decoded)
     if not broken:
         broken += fields.prologue(code, local, decoded)

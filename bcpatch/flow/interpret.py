@@ -11,12 +11,12 @@ from bisect import bisect_right
 from heapq import heappop, heappush
 from itertools import accumulate, chain
 from operator import sub
-from typing import Final, NamedTuple, cast
+from typing import Final
 
 from bcpatch import pythons
+from bcpatch.flow.blocks import Block, blocks
 from bcpatch.flow.decode import Broken, Decoded, Handler, pattern, places
 from bcpatch.flow.effects import Effect, effect
-from bcpatch.flow.fields import indices
 from bcpatch.flow.opcodes import (
     BORROWED,
     CELL,
@@ -25,76 +25,39 @@ from bcpatch.flow.opcodes import (
     INDEX,
     ITERATED,
     LASTI,
-    NEXT,
     NUMBERS,
-    OBJECT,
-    SPENT,
     UNBOUND,
     Row,
 )
-from bcpatch.flow.values import PRESENT, RESULTS, Slots, Values, constant_kind
+from bcpatch.flow.steps import (
+    BUDGET,
+    MOVE_BORROW,
+    MOVE_BORROW_TWO,
+    MOVE_CELL,
+    MOVE_CHANGE,
+    MOVE_COPY,
+    MOVE_COPY_CELLS,
+    MOVE_DELETE,
+    MOVE_END_SEND,
+    MOVE_LOAD,
+    MOVE_LOAD_CHECKED,
+    MOVE_LOAD_TWO,
+    MOVE_MAKE_CELL,
+    MOVE_PASS,
+    MOVE_PLAIN,
+    MOVE_PUSH,
+    MOVE_PUSH_EXCEPTION,
+    MOVE_STORE,
+    MOVE_STORE_LOAD,
+    MOVE_STORE_TWO,
+    MOVE_SWAP,
+    MOVE_TAKE,
+    MOVE_TEST,
+    PASSING,
+    Steps,
+)
+from bcpatch.flow.values import RESULTS, Slots, Values, constant_kind
 from bcpatch.model import Code
-
-#: How much following may cost, in values looked at: real code of any size stays far below.
-BUDGET: Final = 20_000_000
-
-
-class Block(NamedTuple):
-    """Instructions ``start`` to before ``end``: entered at the first, left after the last, one handler."""
-
-    start: int
-    end: int
-    handler: Handler | None
-    handler_number: int
-
-
-def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
-    """The basic blocks in order, and the number of the block that starts at an instruction."""
-    leaving = places(_LEAVING, decoded.opcodes)
-    if not table and not decoded.jumps and leaving in ([], [len(decoded) - 1]):
-        return [Block(0, len(decoded), None, -1)], {0: 0}
-    leaders = {0}
-    leaders.update(at + 1 for at in leaving)
-    leaders.update(decoded.targets[at] for at in decoded.jumps)
-    for handler in table:
-        leaders.update((handler.start, handler.end, handler.target))
-    leaders.discard(len(decoded))
-    starts = sorted(leaders)
-    found = []
-    entries = iter(enumerate(table))
-    current = next(entries, None)
-    for start, end in zip(starts, [*starts[1:], len(decoded)], strict=True):
-        while current is not None and current[1].end <= start:
-            current = next(entries, None)
-        if current is not None and current[1].start <= start:
-            found.append(Block(start, end, current[1], current[0]))
-        else:
-            found.append(Block(start, end, None, -1))
-    return found, {block.start: number for number, block in enumerate(found)}
-
-
-#: Instructions after which another one than the next may come.
-_LEAVING: Final = pattern(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
-
-(
-    _PLAIN, _PUSH, _CHANGE, _COPY, _SWAP, _LOAD, _LOAD_CHECKED, _TAKE, _LOAD_TWO, _BORROW, _BORROW_TWO, _STORE,
-    _STORE_LOAD, _STORE_TWO, _DELETE, _MAKE_CELL, _COPY_CELLS, _CELL, _TEST, _END_SEND, _PUSH_EXCEPTION, _PASS,
-) = range(22)  # fmt: skip
-
-_MOVES: Final = {
-    "": _PLAIN, "copy": _COPY, "swap": _SWAP, "load": _LOAD_CHECKED if pythons.LOAD_FAST_CHECKS else _LOAD,
-    "load checked": _LOAD_CHECKED, "take": _TAKE, "load load": _LOAD_TWO, "borrow": _BORROW,
-    "borrow borrow": _BORROW_TWO, "store": _STORE, "store load": _STORE_LOAD, "store store": _STORE_TWO,
-    "delete": _DELETE, "make cell": _MAKE_CELL, "copy cells": _COPY_CELLS, "load cell": _LOAD, "cell": _CELL,
-    "test": _TEST, "end send": _END_SEND, "push exception": _PUSH_EXCEPTION,
-}  # fmt: skip
-
-#: Instructions whose result may be their operand itself, borrowed as it was: which result.
-_PASSING: Final = pythons.PASSES_BORROWED
-
-_MOVE_OF: Final = {
-    number: _PASS if facts.row.name in _PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
-}
 
 #: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
 #: or monitors the code: their operands are there then.
@@ -113,11 +76,6 @@ _CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if 
 #: Instructions that the compiler itself puts where fewer values are than their handler expects.
 _BELOW: Final = frozenset(NUMBERS[name] for name in pythons.BELOW_HANDLER if name in NUMBERS)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
-_TWIN: Final = frozenset(
-    NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
-)
-#: Moves that make a value beside those on the stack: a cell, or what is left of a separated pair.
-_MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
 _CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
 
 
@@ -132,93 +90,6 @@ def _leaves(row: Row) -> tuple[bool, bool, str]:
 
 
 _LEAVES: Final = {number: _leaves(facts.row) for number, facts in FACTS.items()}
-
-
-class Step(NamedTuple):
-    """What following does at an instruction with one argument.
-
-    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes,
-    ``forbids`` those that its operands must not be of. ``local``, ``constant`` and ``name`` are `fields.Indices`.
-    """
-
-    wanted: int
-    removes: int
-    gives: int
-    move: int
-    results: tuple[int, ...]
-    forbids: tuple[int, ...]
-    local: int
-    constant: int
-    name: int
-
-
-_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, _PLAIN, (), (), -1, -1, -1)
-
-
-def _step(opcode: int, argument: int) -> Step:
-    facts = effect(opcode, argument)
-    if facts is None:
-        return _TOO_WIDE
-    results = [*facts.gives[:PRESENT], *[OBJECT] * RESULTS][:RESULTS]
-    if opcode in _TWIN:
-        results[PRESENT] = EXCEPTION
-    elif opcode in _MADE:
-        results[0] = _MADE[opcode]
-    wanted, gives, move = len(facts.needs), len(facts.gives), _MOVE_OF[opcode]
-    if move == _PLAIN and gives == 1 and wanted == facts.removes < 2:
-        move = _CHANGE if wanted else _PUSH
-    return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
-
-
-class Steps(NamedTuple):
-    """What following does at each instruction, in columns."""
-
-    wanted: tuple[int, ...]
-    removes: tuple[int, ...]
-    gives: tuple[int, ...]
-    move: tuple[int, ...]
-    results: tuple[tuple[int, ...], ...]
-    forbids: tuple[tuple[int, ...], ...]
-    local: tuple[int, ...]
-    constant: tuple[int, ...]
-    name: tuple[int, ...]
-
-
-#: By key of an instruction (`Decoded.keys`), for small arguments.
-_known: Final[dict[int, Step]] = {}
-
-
-def steps(decoded: Decoded) -> Steps:
-    """What following will do at some instructions, whichever code object they are of."""
-    found = list(map(_known.get, decoded.keys))
-    if None in found:
-        return Steps(*zip(*_learned(decoded.keys), strict=True))
-    return Steps(*zip(*cast("list[Step]", found), strict=True))
-
-
-def _learned(keys: list[int]) -> list[Step]:
-    """The same where not all are known. An instruction with a large argument may take so much room that only some
-    can be looked at: code with more of them is too wide to follow.
-    """
-    wide: dict[int, Step] = {}
-    room = BUDGET
-    for key in dict.fromkeys(keys):
-        if key >> 8 < 256:
-            if key not in _known:
-                _known[key] = _step(key & 255, key >> 8)
-        else:
-            step = wide[key] = _step(key & 255, key >> 8) if room >= 0 else _TOO_WIDE
-            room -= step.wanted + step.gives
-    return [wide[key] if key in wide else _known[key] for key in keys]
-
-
-def indices_fit(steps: Steps, code: Code, slots: Slots) -> bool:
-    """Whether every argument is in its range, as far as that is plain from the largest index of each sort."""
-    return (
-        max(steps.local) < len(slots.names)
-        and max(steps.constant) < len(code.constants)
-        and max(steps.name) < len(code.names)
-    )
 
 
 def _start(block: Block) -> int:
@@ -443,17 +314,17 @@ class Trace:
         operands, kinds, arguments, moves = self.operands, self.values.kinds, self.decoded.arguments, self.steps.move
         for at in range(start, end):
             move = moves[at]
-            if move == _PUSH:
+            if move == MOVE_PUSH:
                 operands[at] = []
                 stack.append(RESULTS * at)
-            elif move == _LOAD or (move == _LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
+            elif move == MOVE_LOAD or (move == MOVE_LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
                 value = local[arguments[at]]
                 operands[at] = [value]
                 stack.append(value)
-            elif move == _CHANGE:
+            elif move == MOVE_CHANGE:
                 operands[at] = [stack[-1]]
                 stack[-1] = RESULTS * at
-            elif move == _BORROW:
+            elif move == MOVE_BORROW:
                 value = local[arguments[at]]
                 operands[at] = [value]
                 stack.append(self.values.borrowed(value, arguments[at]))
@@ -462,16 +333,16 @@ class Trace:
                 work = operands[at] = stack[-wanted:] if wanted else []
                 if removes:
                     del stack[-removes:]
-                if move == _PLAIN:
+                if move == MOVE_PLAIN:
                     gives = self.steps.gives[at]
                     if gives == 1:
                         stack.append(RESULTS * at)
                     elif gives:
                         stack += _given(at, gives)
-                elif move == _STORE and not stack:
+                elif move == MOVE_STORE and not stack:
                     local[arguments[at]] = work[0]
                     self._covered = False
-                elif move != _TEST:
+                elif move != MOVE_TEST:
                     self._move(move, at, stack, local, work)
 
     def _leave(self, at: int, stack: list[int], local: list[int]) -> None:
@@ -509,24 +380,24 @@ class Trace:
 
     def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
         argument, made = self.decoded.arguments[at], RESULTS * at
-        if move == _LOAD_CHECKED:
+        if move == MOVE_LOAD_CHECKED:
             local[argument] = self.values.bound(local[argument], made)
             self.operands[at] = [local[argument]]
             stack.append(local[argument])
-        elif move == _STORE:
+        elif move == MOVE_STORE:
             self._store(at, stack, local, argument, work[0])
-        elif move == _PASS:
+        elif move == MOVE_PASS:
             self._pass(at, stack, work[-1])
-        elif move == _CELL:
+        elif move == MOVE_CELL:
             self.operands[at] = [*work, local[argument]]
             stack += _given(at, self.steps.gives[at])
-        elif move == _COPY:
+        elif move == MOVE_COPY:
             stack.append(work[0])
-        elif move == _SWAP:
+        elif move == MOVE_SWAP:
             self._swap(at, stack, work)
-        elif move == _END_SEND:
+        elif move == MOVE_END_SEND:
             stack.append(work[-1])
-        elif move == _PUSH_EXCEPTION:
+        elif move == MOVE_PUSH_EXCEPTION:
             stack += (made, work[0])
         else:
             self._move_locals(move, at, stack, local, work)
@@ -534,33 +405,33 @@ class Trace:
     def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
         argument = self.decoded.arguments[at]
         first, second = argument >> 4, argument & 15
-        if move == _STORE_LOAD:
+        if move == MOVE_STORE_LOAD:
             self._store(at, stack, local, first, work[0])
             self.operands[at] = [work[0], local[second]]
             stack.append(local[second])
-        elif move == _STORE_TWO:
+        elif move == MOVE_STORE_TWO:
             self._store(at, stack, local, first, work[1])
             self._store(at, stack, local, second, work[0])
-        elif move == _LOAD_TWO:
+        elif move == MOVE_LOAD_TWO:
             self.operands[at] = [local[first], local[second]]
             stack += (local[first], local[second])
-        elif move == _BORROW_TWO:
+        elif move == MOVE_BORROW_TWO:
             self.operands[at] = [local[first], local[second]]
             borrowed = self.values.borrowed
             stack += (borrowed(local[first], first), borrowed(local[second], second))
-        elif move == _TAKE:
+        elif move == MOVE_TAKE:
             value = local[argument]
             self.operands[at] = [value]
             self._store(at, stack, local, argument, self.values.unbound)
             stack.append(value)
-        elif move == _DELETE:
+        elif move == MOVE_DELETE:
             self.operands[at] = [local[argument]]
             self._store(at, stack, local, argument, self.values.unbound)
-        elif move == _MAKE_CELL:
+        elif move == MOVE_MAKE_CELL:
             self.operands[at] = [local[argument]]
             self._store(at, stack, local, argument, RESULTS * at)
         else:
-            assert move == _COPY_CELLS
+            assert move == MOVE_COPY_CELLS
             for slot in range(self.slots.first_free, len(self.slots.names)):
                 self._store(at, stack, local, slot, self.values.first_slot + slot)
 
@@ -574,7 +445,7 @@ class Trace:
     def _pass(self, at: int, stack: list[int], operand: int) -> None:
         given = _given(at, self.steps.gives[at])
         stack += given
-        result = _PASSING[self.decoded[at].name]
+        result = PASSING[self.decoded[at].name]
         if len(given) > result and self.values.kinds[operand] & BORROWED:
             place = len(stack) - len(given) + result
             stack[place] = self.values.lent(stack[place], operand)

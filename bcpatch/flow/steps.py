@@ -1,0 +1,135 @@
+"""What following does at each instruction, in columns, whichever code object it is of.
+
+Knows an instruction and its argument: what it takes and gives, and how it moves values. Nothing of the
+instructions around it, nor of paths.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, cast
+
+from bcpatch import pythons
+from bcpatch.flow.decode import Decoded
+from bcpatch.flow.effects import effect
+from bcpatch.flow.fields import indices
+from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, NUMBERS, OBJECT, SPENT
+from bcpatch.flow.values import PRESENT, RESULTS, Slots
+from bcpatch.model import Code
+
+#: How much following may cost, in values looked at: real code of any size stays far below.
+BUDGET: Final = 20_000_000
+#: How an instruction moves values; where it is nothing of its own, by how many it takes and gives.
+(
+    MOVE_PLAIN, MOVE_PUSH, MOVE_CHANGE, MOVE_COPY, MOVE_SWAP, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_TAKE, MOVE_LOAD_TWO,
+    MOVE_BORROW, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE, MOVE_MAKE_CELL,
+    MOVE_COPY_CELLS, MOVE_CELL, MOVE_TEST, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
+) = range(22)  # fmt: skip
+
+_MOVES: Final = {
+    "": MOVE_PLAIN, "copy": MOVE_COPY, "swap": MOVE_SWAP,
+    "load": MOVE_LOAD_CHECKED if pythons.LOAD_FAST_CHECKS else MOVE_LOAD, "load checked": MOVE_LOAD_CHECKED,
+    "take": MOVE_TAKE, "load load": MOVE_LOAD_TWO, "borrow": MOVE_BORROW, "borrow borrow": MOVE_BORROW_TWO,
+    "store": MOVE_STORE, "store load": MOVE_STORE_LOAD, "store store": MOVE_STORE_TWO, "delete": MOVE_DELETE,
+    "make cell": MOVE_MAKE_CELL, "copy cells": MOVE_COPY_CELLS, "load cell": MOVE_LOAD, "cell": MOVE_CELL,
+    "test": MOVE_TEST, "end send": MOVE_END_SEND, "push exception": MOVE_PUSH_EXCEPTION,
+}  # fmt: skip
+
+#: Instructions whose result may be their operand itself, borrowed as it was: which result.
+PASSING: Final = pythons.PASSES_BORROWED
+
+_MOVE_OF: Final = {
+    number: MOVE_PASS if facts.row.name in PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
+}
+
+_TWIN: Final = frozenset(
+    NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
+)
+#: Moves that make a value beside those on the stack: a cell, or what is left of a separated pair.
+_MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
+
+
+class Step(NamedTuple):
+    """What following does at an instruction with one argument.
+
+    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes,
+    ``forbids`` those that its operands must not be of. ``local``, ``constant`` and ``name`` are `fields.Indices`.
+    """
+
+    wanted: int
+    removes: int
+    gives: int
+    move: int
+    results: tuple[int, ...]
+    forbids: tuple[int, ...]
+    local: int
+    constant: int
+    name: int
+
+
+_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, MOVE_PLAIN, (), (), -1, -1, -1)
+
+
+def _step(opcode: int, argument: int) -> Step:
+    facts = effect(opcode, argument)
+    if facts is None:
+        return _TOO_WIDE
+    results = [*facts.gives[:PRESENT], *[OBJECT] * RESULTS][:RESULTS]
+    if opcode in _TWIN:
+        results[PRESENT] = EXCEPTION
+    elif opcode in _MADE:
+        results[0] = _MADE[opcode]
+    wanted, gives, move = len(facts.needs), len(facts.gives), _MOVE_OF[opcode]
+    if move == MOVE_PLAIN and gives == 1 and wanted == facts.removes < 2:
+        move = MOVE_CHANGE if wanted else MOVE_PUSH
+    return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
+
+
+class Steps(NamedTuple):
+    """What following does at each instruction, in columns."""
+
+    wanted: tuple[int, ...]
+    removes: tuple[int, ...]
+    gives: tuple[int, ...]
+    move: tuple[int, ...]
+    results: tuple[tuple[int, ...], ...]
+    forbids: tuple[tuple[int, ...], ...]
+    local: tuple[int, ...]
+    constant: tuple[int, ...]
+    name: tuple[int, ...]
+
+
+#: By key of an instruction (`Decoded.keys`), for small arguments.
+_known: Final[dict[int, Step]] = {}
+
+
+def columns(decoded: Decoded) -> Steps:
+    """What following will do at some instructions, whichever code object they are of."""
+    found = list(map(_known.get, decoded.keys))
+    if None in found:
+        return Steps(*zip(*_learned(decoded.keys), strict=True))
+    return Steps(*zip(*cast("list[Step]", found), strict=True))
+
+
+def _learned(keys: list[int]) -> list[Step]:
+    """The same where not all are known. An instruction with a large argument may take so much room that only some
+    can be looked at: code with more of them is too wide to follow.
+    """
+    wide: dict[int, Step] = {}
+    room = BUDGET
+    for key in dict.fromkeys(keys):
+        if key >> 8 < 256:
+            if key not in _known:
+                _known[key] = _step(key & 255, key >> 8)
+        else:
+            step = wide[key] = _step(key & 255, key >> 8) if room >= 0 else _TOO_WIDE
+            room -= step.wanted + step.gives
+    return [wide[key] if key in wide else _known[key] for key in keys]
+
+
+def indices_fit(steps: Steps, code: Code, slots: Slots) -> bool:
+    """Whether every argument is in its range, as far as that is plain from the largest index of each sort."""
+    return (
+        max(steps.local) < len(slots.names)
+        and max(steps.constant) < len(code.constants)
+        and max(steps.name) < len(code.names)
+    )
