@@ -151,6 +151,40 @@ def test_what_an_older_generation_makes_is_found(tmp_path: Path) -> None:
 
 # --- memory -----------------------------------------------------------------------------------
 
+PARTS = '''
+def f(a):
+    """What does not change, however long it is."""
+    try:
+        return a, "a text of which the next generation has the same", 70_000, 0
+    except TypeError:
+        return lambda: "and so has the code within"
+'''
+
+
+def parts(code: CodeType) -> Iterator[object]:
+    yield from (code.co_linetable, code.co_exceptiontable)
+    for one in code.co_consts:
+        yield from parts(one) if isinstance(one, CodeType) else [one]
+
+
+def test_code_shares_what_did_not_change_with_the_code_that_it_replaces(tmp_path: Path) -> None:
+    history = History()
+    new = PARTS.replace("70_000", "70_001")
+    with worlds.world(PARTS, tmp_path) as module:
+        before = {id(one) for one in parts(module.f.__code__)}
+        worlds.applied(PARTS, new, history)
+        assert [one for one in parts(module.f.__code__) if id(one) not in before] == [70_001]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("True", "1"), ("1", "True"), ("0.0", "-0.0"), ("-0.0", "0.0"), ("'1'", "b'1'")]
+)
+def test_code_shares_nothing_with_what_is_merely_equal(old: str, new: str, tmp_path: Path) -> None:
+    text = f"def f():\n    return {old}\n"
+    with worlds.world(text, tmp_path) as module:
+        worlds.applied(text, text.replace(old, new), History())
+        assert repr(module.f()) == new
+
 
 def kept_of(applies: list[Patch], history: History) -> float:
     """Bytes that an apply leaves behind, once what is made once has been made."""

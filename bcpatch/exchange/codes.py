@@ -5,8 +5,10 @@ Knows no expressions and no imports; nothing of the application runs here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +23,9 @@ from bcpatch.process.records import Arrival, Cache, SiteChange, Step, Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()
+
+_SHARED: Final = frozenset({str, int})
+"""Types of constants of which those that are equal are the same: not so 0.0 and -0.0."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,9 +78,43 @@ def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> 
     brought = ready.codes.setdefault(site.edit.site, {})
     code = history.code(site.edit.site, key) or brought.get(key)
     if code is None:
-        code = brought[key] = fingerprint.decode(fields, filename)
+        code = brought[key] = fingerprint.decode(_sharing(fields, site.functions[0].__code__), filename)
     fingerprint.know(code, print_)
     return code
+
+
+def _sharing(fields: Code, running: CodeType) -> Code:
+    """The same fields, with the very texts, numbers and tables of running code where they have equal ones.
+
+    Most edits change a line or two: what the rest is made of is kept once for both.
+    """
+    return _with_parts(fields, {(type(one), one): one for one in _parts(running)})
+
+
+def _parts(code: CodeType) -> Iterator[str | bytes | int]:
+    yield from (code.co_linetable, code.co_exceptiontable)
+    for constant in code.co_consts:
+        if type(constant) in _SHARED:
+            yield constant
+        elif type(constant) is CodeType:
+            yield from _parts(constant)
+
+
+def _with_parts(fields: Code, parts: Mapping[tuple[type, object], Any]) -> Code:
+    constants = [
+        _with_parts(one, parts)
+        if isinstance(one, Code)
+        else parts.get((type(one), one), one)
+        if type(one) in _SHARED
+        else one
+        for one in fields.constants
+    ]
+    return msgspec.structs.replace(
+        fields,
+        constants=tuple(constants),
+        line_table=parts.get((bytes, fields.line_table), fields.line_table),
+        exception_table=parts.get((bytes, fields.exception_table), fields.exception_table),
+    )
 
 
 def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
