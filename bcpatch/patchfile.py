@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import struct
 import tempfile
 from typing import Any, Final, NoReturn
@@ -311,25 +312,42 @@ def read(path: str | os.PathLike[str]) -> Patch:
 def write(patch: Patch, path: str | os.PathLike[str]) -> None:
     """Write a patch file: beside its place first, then by renaming, so that no half of it is ever seen.
 
+    A symbolic link stays one. A pipe or a device is written to as it is.
     Raises Refused (BCP003) where the file system does not let us; then nothing is left behind.
     """
     name = os.fspath(path)
-    temporary: str | None = None
     try:
-        folder, base = os.path.split(name)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{base}.", suffix=".tmp", dir=folder or os.curdir)
+        if is_stream(name):
+            with open(name, "wb") as stream:
+                stream.write(encode(patch))
+        else:
+            _replace(os.path.realpath(name), encode(patch))
+    except (OSError, ValueError) as error:
+        raise Refused([finding("BCP003", f"can't write it: {_reason(error)}", Place(name))]) from error
+
+
+def is_stream(name: str) -> bool:
+    """Whether a path names a pipe, a device or the like, such as ``/dev/stdout``."""
+    try:
+        mode = os.stat(name).st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _replace(name: str, data: bytes) -> None:
+    folder, base = os.path.split(name)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{base}.", suffix=".tmp", dir=folder)
+    try:
         with open(descriptor, "wb") as file:
-            file.write(encode(patch))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, name)
-    except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        if isinstance(error, (OSError, ValueError)):
-            raise Refused([finding("BCP003", f"can't write it: {_reason(error)}", Place(name))]) from error
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

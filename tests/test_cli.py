@@ -102,6 +102,14 @@ class TestBuild:
         assert "generation 2" in done.stdout
         assert patchfile.read(shop / "2.patch").parent == patchfile.digest(patchfile.read(shop / "1.patch"))
 
+    def test_a_patch_on_standard_output_is_nothing_but_the_patch(self, shop):
+        good(shop)
+        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        command = [sys.executable, "-m", "bcpatch", "build", "shop", "-o", "/dev/stdout"]
+        done = subprocess.run(command, cwd=shop, env=environment(), capture_output=True, check=True)
+        assert done.stdout == (shop / "1.patch").read_bytes()
+        assert done.stderr == b"/dev/stdout: 1 function in shop.cart (strict, generation 1)\n"
+
     def test_a_refused_change_writes_nothing(self, shop):
         bad(shop)
         done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))

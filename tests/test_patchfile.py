@@ -205,6 +205,32 @@ def test_a_file_that_can_not_be_written_leaves_nothing(patch: Patch, tmp_path: P
         patchfile.write(patch, tmp_path / "missing" / "gen7.patch")
 
 
+def test_a_pipe_or_a_device_is_written_to_and_stays(patch: Patch, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        patchfile.write(patch, pipe)
+        assert os.read(reading, 1 << 16) == patchfile.encode(patch)
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo()
+    if os.path.exists("/dev/full"):
+        (tmp_path / "full").symlink_to("/dev/full")
+        with pytest.raises(Refused, match="no space left on device"):
+            patchfile.write(patch, tmp_path / "full")
+
+
+def test_a_link_stays_a_link(patch: Patch, tmp_path: Path) -> None:
+    (tmp_path / "patches").mkdir()
+    (tmp_path / "current.patch").symlink_to("patches/1.patch")
+    for _ in range(2):
+        patchfile.write(patch, tmp_path / "current.patch")
+        assert (tmp_path / "current.patch").is_symlink()
+        assert (tmp_path / "patches" / "1.patch").read_bytes() == patchfile.encode(patch)
+    assert os.listdir(tmp_path / "patches") == ["1.patch"]
+
+
 def test_an_interrupted_write_leaves_nothing(patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt

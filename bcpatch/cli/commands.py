@@ -77,11 +77,12 @@ def build(
                 say("nothing changed; nothing written", format)
             return status(made.diagnostics) or UNCHANGED
         patchfile.write(made.patch, output)
+        aside = patchfile.is_stream(output)
     except Refused as error:
         report(error.diagnostics, format)
         return status(error.diagnostics)
     report(made.diagnostics, format)
-    say(f"{relative(output)}: {tables.summary(made.patch)}", format)
+    say(f"{relative(output)}: {tables.summary(made.patch)}", format, aside=aside)
     return DONE
 
 

@@ -58,10 +58,10 @@ def report(found: Sequence[Diagnostic], format: Format = "text") -> None:
         click.echo(diagnostics.as_github(found))
 
 
-def say(message: str, format: Format = "text") -> None:
-    """A line for people on standard output; nothing where a machine reads it."""
+def say(message: str, format: Format = "text", *, aside: bool = False) -> None:
+    """A line for people on standard output, ``aside`` on standard error; nothing where a machine reads it."""
     if format == "text":
-        click.echo(message)
+        click.echo(message, err=aside)
 
 
 def complain(message: str) -> None:
