@@ -44,6 +44,7 @@ from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import Header, defaults, header, is_lazy, keeps_text, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
+from bcpatch.source.pairing import context_key, has_same_header, paired
 from bcpatch.source.signature import rejected_call, signature
 
 _KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -157,7 +158,7 @@ def _functions(
     anew: Anew,
     found: list[Diagnostic],
 ) -> Iterator[Edit]:
-    pairs, added, removed = _paired(old, new)
+    pairs, added, removed = paired(old, new)
     branched = _Branched(old, pairs)
     found.extend(_merged_findings(old, new, added, removed, beyond))
     for function in added:
@@ -175,7 +176,7 @@ def _functions(
         found.extend(_decorator_findings(before, after, new))
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
         follows = readers.following(new, after, beyond.names()).keys()
-        if same_code and not follows and _same_header(before, after):
+        if same_code and not follows and has_same_header(before, after):
             if not _same_positions(before.code, after.code):
                 yield PositionEdit(
                     before.site,
@@ -185,7 +186,7 @@ def _functions(
                 )
             continue
         new_header = header(new, after, optimization)
-        same_header = keeps_text(old) == keeps_text(new) and _same_header(before, after)
+        same_header = keeps_text(old) == keeps_text(new) and has_same_header(before, after)
         old_header = new_header if same_header else header(old, before, optimization)
         found.extend(_shape_findings(before, after, new, policy))
         ran = importtime.ran(new) if ran is None else ran
@@ -248,62 +249,6 @@ def _merged_findings(
             if context_key(function) in both:
                 message = "a lambda of this statement changed, and which one it is can't be told"
                 yield finding("BCP213", message, unit.place(function.node), site=function.site)
-
-
-def _paired(old: Unit, new: Unit) -> tuple[list[tuple[Function, Function]], list[Function], list[Function]]:
-    """Functions of both versions that are the same one, those added, and those removed.
-
-    Same name, same decorators, same turn; what is left over pairs by name and turn, so that
-    a changed decorator shows as such.
-    """
-    added = list(new.functions)
-    removed = list(old.functions)
-    pairs = []
-    for key in (context_key, _name_key):
-        waiting: dict[object, list[Function]] = {}
-        for function in removed:
-            waiting.setdefault(key(function), []).append(function)
-        left = []
-        for function in added:
-            same = waiting.get(key(function))
-            if same:
-                pairs.append((same.pop(0), function))
-            else:
-                left.append(function)
-        added = left
-        taken = {id(before) for before, _ in pairs}
-        removed = [function for function in removed if id(function) not in taken]
-    pairs.sort(key=lambda pair: pair[1].code.co_firstlineno)
-    return pairs, added, removed
-
-
-def context_key(function: Function) -> object:
-    """What functions of both versions have in common that are the same one."""
-    if isinstance(function.node, ast.Lambda):
-        statement = function.statement
-        return function.site.qualname, getattr(statement, "name", None) or shape.shape(statement)
-    return function.site.qualname, *map(shape.shape, function.node.decorator_list)
-
-
-def _name_key(function: Function) -> object:
-    """Lambdas never pair by name alone: by turn the wrong one would be taken."""
-    return id(function) if isinstance(function.node, ast.Lambda) else function.site.qualname
-
-
-def _same_header(before: Function, after: Function) -> bool:
-    """Whether two definitions write the same arguments, annotations and type parameters."""
-    if ast.dump(before.node.args) != ast.dump(after.node.args):
-        return False
-    for name in ("returns", "type_params"):
-        if _dumped(getattr(before.node, name, None)) != _dumped(getattr(after.node, name, None)):
-            return False
-    return True
-
-
-def _dumped(node: object) -> object:
-    if isinstance(node, list):
-        return [_dumped(item) for item in node]
-    return ast.dump(node) if isinstance(node, ast.AST) else node
 
 
 def _edit(
@@ -429,7 +374,7 @@ def _class_findings(before: Class, after: Class, new: Unit) -> Iterator[Diagnost
         yield finding("BCP205", f"class `{after.qualname}` has other decorators than in the base", place)
     for name in ("bases", "keywords", "type_params"):
         was, now = getattr(before.node, name, []), getattr(after.node, name, [])
-        if _dumped(was) != _dumped(now):
+        if shape.dumped(was) != shape.dumped(now):
             yield finding("BCP206", f"class `{after.qualname}` has other {name.replace('_', ' ')}", place)
 
 
@@ -459,7 +404,11 @@ def _body(
         return
     if after is not None and _may_read_annotations(after.node, policy):
         changed = next(
-            (node for name, node in now.annotations.items() if _dumped(node) != _dumped(was.annotations.get(name))),
+            (
+                node
+                for name, node in now.annotations.items()
+                if shape.dumped(node) != shape.dumped(was.annotations.get(name))
+            ),
             after.node,
         )
         message = f"the annotated variables of `{qualname}` may be its generated fields"

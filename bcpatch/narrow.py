@@ -28,6 +28,7 @@ from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import Section, Splitter
 from bcpatch.source import facts, importtime, shape
 from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
+from bcpatch.source.pairing import context_key
 from bcpatch.splices import in_order
 
 _FUTURE: Final = "__future__"
@@ -296,7 +297,7 @@ def _is_calm(old: Unit, new: Unit) -> bool:
     """Whether no more differs than the insides, headers and lines of functions, each in its turn."""
     if old.unplaced or new.unplaced or (old.code.co_flags ^ new.code.co_flags) & _FUTURE_FLAGS:
         return False
-    if [*map(compiler.context_key, old.functions)] != [*map(compiler.context_key, new.functions)]:
+    if [*map(context_key, old.functions)] != [*map(context_key, new.functions)]:
         return False
     if [one.qualname for one in old.classes] != [one.qualname for one in new.classes]:
         return False

@@ -113,6 +113,13 @@ def _dump(node: object) -> str:
     return repr(node)
 
 
+def dumped(node: object) -> object:
+    """What is equal for syntax trees, lists of them and other values that are written the same."""
+    if isinstance(node, list):
+        return [dumped(item) for item in node]
+    return ast.dump(node) if isinstance(node, ast.AST) else node
+
+
 def is_type_checking(test: ast.expr) -> bool:
     """Whether the test of an ``if`` is the constant that only type checkers take for true."""
     match test:
