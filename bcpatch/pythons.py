@@ -37,6 +37,10 @@ ASSIGNED_CODE_IS_SLOWER: Final = sys.version_info >= (3, 13)
 #: Whether the process runs with the GIL; builds of 3.13+ can do without.
 is_gil_enabled: Final = getattr(sys, "_is_gil_enabled", lambda: True)
 
+#: ``sys.audit`` looks at its arguments only where a hook is installed, of Python's or of C's (until 3.13,
+#: ``sys_audit`` in ``Python/sysmodule.c``): what is no name of an event raises TypeError then, and else passes.
+AUDITS_ANYTHING: Final = sys.version_info < (3, 14)
+
 #: ``frame.f_locals`` of a function is a dictionary that its frame keeps, and with it every value
 #: for as long as the call lasts (until PEP 667, 3.13).
 LOCALS_ARE_KEPT: Final = sys.version_info < (3, 13)

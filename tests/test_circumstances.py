@@ -127,6 +127,19 @@ def test_with_an_audit_hook_the_instant_is_likely() -> None:
     assert back == "False"
 
 
+UNDER_A_HIGH_LIMIT = """
+from bcpatch.process import swap
+sys.setrecursionlimit(10**6)
+print(swap.has_audit_hook())
+sys.addaudithook(lambda event, arguments: None)
+print(swap.has_audit_hook())
+"""
+
+
+def test_that_no_hook_is_there_is_seen_at_once_where_the_interpreter_shows_it() -> None:
+    assert child(UNDER_A_HIGH_LIMIT) == [str(not pythons.AUDITS_ANYTHING), "True"]
+
+
 def test_without_an_audit_hook_the_instant_is_certain() -> None:
     required, _, applied, back = child(HOOKED.format(hooked=False))
     assert required == "True ('new', 1) 1"

@@ -25,7 +25,7 @@ from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, nested
 from bcpatch.process.history import History, Own, Way
 from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 
@@ -123,7 +123,7 @@ def _patched(records: Sequence[Record]) -> tuple[dict[int, Site], tuple[Cache, .
 
 def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
-    modules = {id(namespace_of(one)): one for one in list(sys.modules.values()) if is_module(one)}
+    modules = {id(namespace_of(one)): one for one in all_modules()}
     for change in changes:
         function, code = _function_and_code(change)
         if function is None or code is None or id(function) not in known:

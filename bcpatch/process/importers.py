@@ -18,7 +18,7 @@ from typing import Final
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
 from bcpatch.process.classes import with_subclasses
-from bcpatch.process.objects import class_namespace, is_module, namespace_of
+from bcpatch.process.objects import all_modules, class_namespace, is_module, namespace_of
 from bcpatch.process.sources import text_of
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
@@ -96,7 +96,7 @@ def used_at_import(sources: Sources, module: ModuleType, name: str, value: objec
         yield from used.findings(tree, f"`{other.__name__}` used `{module.__name__}.{name}` when it was imported")
     # what took it may have passed it on
     for slot in slots(sources, module, name, value):
-        origin = next(one for one in _modules() if namespace_of(one) is slot.owner)
+        origin = next(one for one in all_modules() if namespace_of(one) is slot.owner)
         for other, tree in _holders(sources, origin, (value, origin), (slot.name,)):
             space = namespace_of(other)
             names = {one for one in _imported_as(tree, other, origin.__name__, slot.name) if space.get(one) is value}
@@ -115,10 +115,6 @@ def attribute_used_at_import(sources: Sources, module: ModuleType, owner: type, 
 # --- loaded modules and their sources ------------------------------------------------------
 
 
-def _modules() -> list[ModuleType]:
-    return [one for one in list(sys.modules.values()) if is_module(one)]
-
-
 def _holders(
     sources: Sources, module: ModuleType, values: Iterable[object], words: Collection[str]
 ) -> Iterator[tuple[ModuleType, ast.Module]]:
@@ -129,7 +125,7 @@ def _holders(
         if around in sys.modules:
             wanted.add(id(sys.modules[around]))
         around = around.rpartition(".")[0]
-    for other in _modules():
+    for other in all_modules():
         if other is not module and not wanted.isdisjoint(map(id, list(namespace_of(other).values()))):
             tree = sources.tree(other, words)
             if tree is not None:

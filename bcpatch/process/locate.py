@@ -25,7 +25,7 @@ from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
 from bcpatch.process.guards import stacks
 from bcpatch.process.history import History, Own
-from bcpatch.process.objects import everything, is_module, namespace_of
+from bcpatch.process.objects import all_namespaces, everything, namespace_of
 from bcpatch.process.records import Cache
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
@@ -208,12 +208,8 @@ Stage: TypeAlias = Callable[[Walk], None]
 
 def _walk(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
     """A walk that enters no module's namespace by itself, nor what bcpatch keeps."""
-    beyond = [*map(namespace_of, _all_modules()), history, *history.stores]
+    beyond = [*all_namespaces(), history, *history.stores]
     return Walk(frozenset(str(space.get("__name__")) for space in spaces), frozenset(map(id, beyond)))
-
-
-def _all_modules() -> list[ModuleType]:
-    return [one for one in list(sys.modules.values()) if is_module(one)]  # programs put other objects there too
 
 
 def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: History, heap: bool) -> Iterator[Stage]:
@@ -228,7 +224,7 @@ def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: H
         walk.add(one for one in history.records.objects if type(one) is FunctionType)
 
     def everywhere(walk: Walk) -> None:
-        loaded = list(map(namespace_of, _all_modules()))
+        loaded = all_namespaces()
         own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == "bcpatch"]
         for space in own:
             walk.seen[id(space)] = space

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import operator
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
@@ -62,6 +63,17 @@ def parts_of(value: object) -> tuple[FunctionType | None, ...]:
 def functions_in(value: object) -> tuple[FunctionType, ...]:
     """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
     return tuple(part for part in parts_of(value) if part is not None)
+
+
+def all_modules() -> list[ModuleType]:
+    """The modules of ``sys.modules``; programs put other objects there too."""
+    present = list(sys.modules.values())
+    return list(compress(present, map(issubclass, map(type, present), repeat(ModuleType))))
+
+
+def all_namespaces() -> list[dict[str, Any]]:
+    """The dictionaries of all modules in ``sys.modules``."""
+    return list(map(_namespace_of_module, all_modules()))
 
 
 # --- objects of the heap -------------------------------------------------------------

@@ -98,7 +98,7 @@ def is_own_name(filename: str) -> bool:
 def lines_of(source: bytes) -> list[str]:
     """The lines of a text as ``linecache`` would read them from its file."""
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
-    lines = io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).readlines()
+    lines = io.StringIO(source.decode(encoding), newline=None).readlines()
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     return lines

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.process import importers
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot
 from bcpatch.source.evaluated import binds, evaluated
 
@@ -104,7 +103,7 @@ def _takers(
     """Modules whose source takes all names of another. They have at least one that is no module, if there was any."""
     space = namespace_of(module)
     telling = {name for name in before if not is_module(space.get(name))} or before
-    for other in [one for one in list(sys.modules.values()) if is_module(one)]:
+    for other in all_modules():
         if other is module or (telling and telling.isdisjoint(namespace_of(other))):
             continue
         tree = sources.tree(other, ())

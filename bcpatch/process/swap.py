@@ -191,11 +191,25 @@ def has_audit_hook() -> bool:
 
     There is no list of hooks to look at. But at the recursion limit a hook in C still
     runs, and one in Python can't. Hooks are never removed, so a yes stands. Under a limit
-    too high to descend to, the answer is yes, as it might be.
+    too high to descend to, the answer is yes, as it might be. The way down takes a while,
+    and is spared where the interpreter itself shows that there is no hook of any kind.
     """
     global _hooked
-    _hooked = _hooked or sys.getrecursionlimit() > _MOST_FRAMES or _at_the_limit()
+    if not _hooked and not _is_seen_without_hooks():
+        _hooked = sys.getrecursionlimit() > _MOST_FRAMES or _at_the_limit()
     return _hooked
+
+
+def _is_seen_without_hooks() -> bool:
+    """Whether the interpreter shows that no hook is installed; False where it does not say."""
+    if not pythons.AUDITS_ANYTHING:
+        return False
+    nothing: Any = None
+    try:
+        sys.audit(nothing)
+    except TypeError:
+        return False
+    return True
 
 
 def _at_the_limit() -> bool:
