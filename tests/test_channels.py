@@ -492,6 +492,31 @@ def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
         assert answer.result(SECONDS) == Applied(2, 0.5)
 
 
+def test_what_is_asked_while_a_large_request_is_on_its_way_comes_after_it() -> None:
+    released = threading.Event()
+
+    class Held(Connection):
+        def send(self, frame: bytes | memoryview) -> None:
+            released.wait(SECONDS)
+            super().send(frame)
+
+    requests: list[Request] = [Apply(patch=b"x" * (8 << 20)), Rollback(1), Rollback(2)]
+    expected = b"".join(map(frame, requests))
+    here, there = socket.socketpair()
+    there.settimeout(SECONDS)
+    peer = Peer(Held(here), hello())
+    peer.ask(requests[0])
+    came = there.recv(len(expected))  # there is room for the next one now
+    peer.ask(requests[1])
+    peer.ask(requests[2])
+    released.set()
+    while len(came) < len(expected):
+        came += there.recv(len(expected))
+    assert came == expected
+    there.close()
+    peer.close()
+
+
 REPLIES: dict[str, tuple[bytes, str]] = {
     "none": (b"", "ended the conversation"),
     "half of one": (frame(Applied(1, 0.5))[:-2], "in the middle of a message"),

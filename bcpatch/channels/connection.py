@@ -42,17 +42,24 @@ class Connection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes | memoryview) -> None:
         """Send a whole frame, or raise `Lost`."""
-        rest = memoryview(frame)
         deadline = time.monotonic() + MESSAGE_SECONDS
-        while rest:
-            try:
+        while rest := self.offer(frame):
+            self._wait(select.POLLOUT, deadline, "took nothing")
+            frame = rest
+
+    def offer(self, frame: bytes | memoryview) -> memoryview:
+        """Send as much of a frame as the other side takes without being waited for; the rest, or raise `Lost`."""
+        rest = memoryview(frame)
+        try:
+            while rest:
                 rest = rest[self._socket.send(rest, _SEND_FLAGS) :]
-            except BlockingIOError:
-                self._wait(select.POLLOUT, deadline, "took nothing")
-            except OSError as error:
-                raise Lost(f"the other side is gone: {error.strerror or error}") from error
+        except BlockingIOError:
+            return rest
+        except OSError as error:
+            raise Lost(f"the other side is gone: {error.strerror or error}") from error
+        return rest
 
     def receive(self, idle: float | None = None) -> bytes | None:
         """The body of the next message; None where the other side has ended the conversation.

@@ -27,7 +27,8 @@ class Peer:
         self._lock = threading.Lock()
         self._over: Lost | None = None
         self._asked: deque[Future[Reply]] = deque()
-        self._unsent: SimpleQueue[bytes | None] = SimpleQueue()
+        self._unsent: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._waiting = 0  # how many of these are not sent yet
         self._writer = threading.Thread(target=self._write, name=f"bcpatch to {hello.pid}", daemon=True)
         self._reader = threading.Thread(target=self._read, name=f"bcpatch from {hello.pid}", daemon=True)
         self._writer.start()
@@ -41,14 +42,21 @@ class Peer:
 
         Raises `ProtocolError` where the request is larger than allowed.
         """
-        data = frame(request)
+        data = memoryview(frame(request))
         answer: Future[Reply] = Future()
         with self._lock:
-            if self._over is None:
-                self._asked.append(answer)
-                self._unsent.put(data)
-            else:
+            if self._over is not None:
                 answer.set_exception(self._over)
+                return answer
+            self._asked.append(answer)
+            try:
+                rest = data if self._waiting else self._connection.offer(data)
+            except Lost:
+                self._connection.shut()
+                return answer
+            if rest:
+                self._waiting += 1
+                self._unsent.put(rest)
         return answer
 
     def request(self, request: Request, timeout: float | None = None) -> Reply:
@@ -65,10 +73,12 @@ class Peer:
             self._reader.join()
 
     def _write(self) -> None:
-        """Send what was asked, until there is nobody to send it to."""
+        """Send what could not be sent at once, until there is nobody to send it to."""
         try:
             while (data := self._unsent.get()) is not None:
                 self._connection.send(data)
+                with self._lock:
+                    self._waiting -= 1
         except Lost:
             self._connection.shut()
 
@@ -89,8 +99,8 @@ class Peer:
         self._connection.shut()
         self._unsent.put(None)
         self._writer.join()
-        self._connection.close()
         with self._lock:
+            self._connection.close()
             self._over = reason
         while self._asked:
             self._asked.popleft().set_exception(reason)
