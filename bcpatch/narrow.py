@@ -105,7 +105,8 @@ class _Version:
     def standings(self, number: int, around: Surroundings) -> facts.Standings:
         """Where the definitions of one of the sections stand. Raises Untold."""
         text = self.sections[number].text
-        found = facts.standings(text, around._replace(imported=facts.mentioned(text, around.imported)))
+        imported = facts.mentioned(text, around.imported)
+        found = facts.standings(text, Surroundings(around.flags, around.optimization, imported))
         if found is None:
             raise Untold
         return found

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from bcpatch.splices import equal_at_the_beginning, equal_at_the_end
@@ -33,6 +34,9 @@ class Section(NamedTuple):
 
     text: str
     above: int
+
+
+_text: Final = attrgetter("text")
 
 
 def split(text: str, stands_alone: Callable[[str], bool], near: Sequence[Section] = ()) -> tuple[Section, ...]:
@@ -66,7 +70,7 @@ def split(text: str, stands_alone: Callable[[str], bool], near: Sequence[Section
         position = end
     if rest:
         lines = above - rest[0].above
-        sections += [one._replace(above=one.above + lines) for one in rest] if lines else rest
+        sections += [Section(part, start + lines) for part, start in rest] if lines else rest
     return tuple(sections)
 
 
@@ -74,10 +78,10 @@ class _Known:
     """What the sections of another text tell about those of a text: by the positions at which sections begin."""
 
     def __init__(self, text: str, near: Sequence[Section]) -> None:
-        other = "".join(one.text for one in near)
+        other = "".join(map(_text, near))
         same = equal_at_the_beginning(text, other) - _AHEAD
         self._near = near
-        self._ends = list(accumulate(len(one.text) for one in near))
+        self._ends = list(accumulate(map(len, map(_text, near))))
         kept = bisect_left(self._ends, same + 1)
         self.at_the_beginning = near[:kept]
         self.beginning = self._ends[kept - 1] if kept else 0
