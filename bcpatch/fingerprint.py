@@ -55,9 +55,14 @@ def this_interpreter() -> Interpreter:
     )
 
 
+def hashed(data: bytes) -> hashlib.blake2b:
+    """BLAKE2b of some bytes (RFC 7693)."""
+    return hashlib.blake2b(data, digest_size=DIGEST_SIZE)
+
+
 def blake(data: bytes) -> str:
     """BLAKE2b of some bytes, as hexadecimal digits (RFC 7693)."""
-    return hashlib.blake2b(data, digest_size=DIGEST_SIZE).hexdigest()
+    return hashed(data).hexdigest()
 
 
 # --- code object → fields -----------------------------------------------------------

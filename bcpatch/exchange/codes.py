@@ -129,7 +129,7 @@ def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
 def _key(print_: str, positions: object, filename: str) -> bytes:
     """What tells the code objects of a site from each other: a digest of all that they are."""
     named = filename.encode("utf-8", "surrogatepass")  # the name of a file need not be a text
-    return bytes.fromhex(fingerprint.blake(_encoder.encode((print_, positions, named))))
+    return fingerprint.hashed(_encoder.encode((print_, positions, named))).digest()
 
 
 def _positions_of(code: CodeType) -> object:

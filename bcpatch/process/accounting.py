@@ -23,6 +23,7 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
+    ModuleType,
 )
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -78,7 +79,7 @@ class Walk:
             referents = _referents(holder)
             if not self._file(holder) and CodeType in map(type, referents):
                 self.holders.append(holder)
-            queue.extend(one for one in referents if not self._is_closed(one, narrow) and self._mark(one))
+            queue.extend(self._new(referents, narrow))
 
     def add(self, objects: Iterable[object]) -> None:
         """File objects that were found without a walk, as a scan of the heap does."""
@@ -87,9 +88,17 @@ class Walk:
                 if not self._file(found) and CodeType in map(type, _referents(found)):
                     self.holders.append(found)
 
+    def _new(self, referents: Iterable[object], narrow: bool) -> Iterator[object]:
+        """Those that are to be entered and were not marked before."""
+        seen, beyond = self.seen, self.beyond
+        for one in filter(gc.is_tracked, referents):
+            if id(one) not in seen and id(one) not in beyond and not self._is_closed(one, narrow):
+                seen[id(one)] = one
+                yield one
+
     def _is_closed(self, candidate: object, narrow: bool) -> bool:
         kind = type(candidate)
-        if id(candidate) in self.beyond or is_module(candidate):
+        if issubclass(kind, ModuleType):
             return True
         return narrow and issubclass(kind, type) and _module_of(candidate) not in self.names
 

@@ -294,22 +294,24 @@ def _added(known: dict[Site, dict[K, V]], more: Mapping[Site, dict[K, V]]) -> li
 class Own:
     """How often bcpatch itself refers to objects, by id: its history, and the data that is counted on top of it."""
 
-    def __init__(self, history: History, counted: Iterable[int] = ()) -> None:
+    def __init__(self, history: History, referred: Iterable[int] = ()) -> None:
         self._history = history
-        self._counts = Counter(counted)
+        self._referred = list(referred)
+        self._counts: Counter[int] | None = None
 
     def __getitem__(self, key: int) -> int:
+        if self._counts is None:  # of most swaps nobody asks
+            self._counts = Counter(self._referred)
         return self._counts[key] + (key in self._history.records.places)
 
     def update(self, ids: Iterable[int]) -> None:
         """Count one reference more to each of some objects."""
-        self._counts.update(ids)
+        self._referred += ids
+        self._counts = None
 
     def with_more(self, ids: Iterable[int]) -> Own:
         """The same with one reference more to each of some objects."""
-        more = Own(self._history, ids)
-        more._counts.update(self._counts)
-        return more
+        return Own(self._history, chain(self._referred, ids))
 
 
 _histories: weakref.WeakSet[History] = weakref.WeakSet()

@@ -18,6 +18,8 @@ from itertools import chain, repeat
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, errors, finding
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
@@ -66,8 +68,7 @@ class LinkedClosure:
     path: nested.Path
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LinkedSite:
+class LinkedSite(msgspec.Struct, frozen=True, eq=False):
     """A site found in one module object: every function that shares its code."""
 
     edit: SiteEdit
@@ -467,7 +468,7 @@ def _accounted(
     caches = _caches(sites, walk)
     more = copies.keys() | closures.keys() | caches.keys()
     linked = tuple(
-        replace(
+        msgspec.structs.replace(
             site,
             functions=(*site.functions, *copies[id(site)]),
             closures=tuple(closures[id(site)]),

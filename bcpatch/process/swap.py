@@ -15,11 +15,12 @@ import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import starmap
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from bcpatch import pythons
 from bcpatch.process.objects import class_namespace
@@ -83,8 +84,7 @@ _VERBS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Change:
+class Change(msgspec.Struct, frozen=True, eq=False):
     """One store: what the slot holds, and what it shall hold. Keeps both alive."""
 
     slot: Slot
@@ -104,6 +104,8 @@ def writing(slot: Slot, value: object) -> Row:
     computed when somebody asked for them (``function___annotate___set_impl`` in ``Objects/funcobject.c``); a module
     has these in its namespace, and whoever makes the swap takes them out.
     """
+    if slot.name == "__code__" and slot.kind is Kind.ATTRIBUTE:
+        return setattr, slot.owner, "__code__", value  # nearly all that a large patch stores
     verbs = _VERBS[slot.kind]
     if slot.name == "__annotate__" and value is None and isinstance(slot.owner, FunctionType | type):
         return setattr, slot.owner, "__annotations__", None if isinstance(slot.owner, FunctionType) else {}
