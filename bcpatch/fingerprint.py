@@ -212,10 +212,13 @@ def know(code: CodeType, print_: str) -> None:
 
 
 def forget(code: CodeType) -> None:
-    """Note no longer the fingerprint of a code object that goes on to live and is hardly asked for again."""
+    """Note no longer the fingerprints of code, and of the code in it, that lives on and is hardly asked for again."""
     known = _fingerprints.get(id(code))
     if known is not None:
         _gone(id(code), known[0])
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            forget(constant)
 
 
 def _gone(key: int, reference: weakref.ref[CodeType]) -> None:

@@ -132,7 +132,7 @@ def _applied(
     done = swap(plan, history, **how)
     generation = _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
     if generation.notes != done.notes:
-        history.records.note(done.number, generation.notes)
+        history.records.note(generation.notes)
     return generation
 
 

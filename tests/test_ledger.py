@@ -6,7 +6,7 @@ import gc
 import os
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ import worlds
 from bcpatch import apply, load
 from bcpatch.diagnostics import Severity, finding
 from bcpatch.model import Patch
+from bcpatch.process import ledger
 from bcpatch.process.history import History
 from bcpatch.process.ledger import Ledger
 
@@ -186,22 +187,34 @@ def test_code_shares_nothing_with_what_is_merely_equal(old: str, new: str, tmp_p
         assert repr(module.f()) == new
 
 
-def kept_of(applies: list[Patch], history: History) -> float:
-    """Bytes that an apply leaves behind, once what is made once has been made."""
+PROCESS = str(Path(ledger.__file__).with_name("*"))
+
+
+def kept_of(applies: list[Patch], history: History, where: str = "*", save: Callable[[int], object] = bool) -> float:
+    """Bytes allocated by the code of some files that an apply leaves behind, once what is made once has been made.
+
+    ``save`` is called before each.
+    """
     tracemalloc.start()
     try:
-        before = 0
-        for part in (applies, applies):
-            before = tracemalloc.get_traced_memory()[0]
-            for one in part:
-                load.apply(one, history)
-            gc.collect()
-        return (tracemalloc.get_traced_memory()[0] - before) / len(applies)
+        before, half = 0, len(applies) // 2
+        for number, one in enumerate(applies):
+            if number == half:
+                before = allocated(where)
+            save(number)
+            load.apply(one, history)
+        return (allocated(where) - before) / (len(applies) - half)
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.timeout(120)
+def allocated(where: str) -> int:
+    gc.collect()
+    taken = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, where)])
+    return sum(one.size for one in taken.statistics("filename"))
+
+
+@pytest.mark.timeout(300)
 def test_edits_back_and_forth_keep_next_to_nothing(tmp_path: Path) -> None:
     history = History()
     with worlds.world(TEXT, tmp_path):
@@ -209,9 +222,25 @@ def test_edits_back_and_forth_keep_next_to_nothing(tmp_path: Path) -> None:
         for one in (there, back, other, around) * 10:
             load.apply(one, history)
         objects = len(history.records.objects)
-        assert kept_of([there, back, other, around] * 100, history) < 150
+        assert kept_of([there, back, other, around] * 150, history, PROCESS) < 12
         assert len(history.records.objects) == objects
-    assert len(history.records) == 841
+    assert len(history.records) == 641
+
+
+@pytest.mark.timeout(300)
+def test_edits_to_something_new_keep_little_beside_their_code(tmp_path: Path) -> None:
+    """Code that is compiled and kept is the floor, though some of it is shared."""
+    texts = [PARTS.replace("70_000", str(number)) for number in range(10_000, 10_301)]
+    tracemalloc.start()
+    functions = [compile(text, "parts.py", "exec", dont_inherit=True).co_consts[0] for text in texts]
+    floor = tracemalloc.get_traced_memory()[0] / len(functions)
+    tracemalloc.stop()
+    history = History()
+    edits = [worlds.patch(worlds.module_patch(old, new, imports=())) for old, new in pairwise(texts)]
+    with worlds.world(texts[0], tmp_path):
+        file = tmp_path / "world.py"
+        kept = kept_of(edits, history, save=lambda number: file.write_text(texts[number + 1]))
+    assert kept < floor * 1.25
 
 
 def test_generations_that_did_the_same_tell_their_own_times(tmp_path: Path) -> None:
@@ -237,7 +266,7 @@ def test_a_record_holds_names_that_are_no_texts(tmp_path: Path) -> None:
         load.apply(patches(0, 1)[0], history)
         assert name in history.records[1].steps
         note = finding("BCP612", f"in {name}")
-        history.records.note(1, (msgspec.structs.replace(note, severity=Severity.NOTE),))
+        history.records.note((msgspec.structs.replace(note, severity=Severity.NOTE),))
         assert history.generations[1].notes[0].message == r"in /nowhere/\udcff.py"
         load.rollback(history, 0)
         assert (module.f.__code__.co_filename, module.f(1)) == (name, (2, 0))

@@ -12,25 +12,22 @@ import operator
 import os
 import threading
 import weakref
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from types import CodeType, FunctionType, MappingProxyType
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.model import Site
 from bcpatch.process.guards import counted
 from bcpatch.process.ledger import Entry, Ledger, Renewal, Store
 from bcpatch.process.objects import CAN_BE_SUSPENDED, functions_in
+from bcpatch.process.packing import Keys, Numbers
 from bcpatch.process.records import Arrival, Generation, Record, Shown
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 SlotKey: TypeAlias = tuple[Kind, int, str]
 """What `Slot.key` gives."""
@@ -58,9 +55,9 @@ class History:
 
     records: Ledger = field(default_factory=Ledger)
     pointer: dict[str, int] = field(default_factory=lambda: {"current": 0, "serial": 0})
-    codes: dict[Site, dict[bytes, int]] = field(default_factory=dict)
+    codes: dict[Site, Keys] = field(default_factory=dict)
     lingering: dict[Site, dict[int, None]] = field(default_factory=dict)
-    touched: dict[Site, array[int]] = field(default_factory=dict)
+    touched: dict[Site, Numbers] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)  # modules that came late, in their order
     texts: set[str] = field(default_factory=set)  # names of modules that patches had a text for
@@ -113,7 +110,8 @@ class History:
 
     def code(self, site: Site, key: bytes) -> CodeType | None:
         """A code object that a site has had, None where it never had it."""
-        place = self.codes.get(site, {}).get(key)
+        known = self.codes.get(site)
+        place = None if known is None else known.get(key)
         return None if place is None else self.code_at(place)
 
     def code_at(self, place: int) -> CodeType:
@@ -136,11 +134,16 @@ class History:
         """
         entry = self.records.entry(record, [one for store in codes.values() for one in store.values()], renewals)
         rows = entry.rows
-        rows += _added(self.codes, {site: self._places(store, entry) for site, store in codes.items()})
+        brought = {site: self._places(store, entry) for site, store in codes.items() if store}
+        for site in brought.keys() & self.codes.keys():
+            rows += self.codes[site].adding(brought[site])
+        rows.append((self.codes.update, {one: Keys(new) for one, new in brought.items() if one not in self.codes}))
         number = record.generation.number
         touched = dict.fromkeys(target.site for target in record.targets)
-        rows += [(self.touched[site].append, number) for site in touched if site in self.touched]
-        rows.append((self.touched.update, {one: array("I", [number]) for one in touched if one not in self.touched}))
+        for site in touched.keys() & self.touched.keys():
+            self.touched[site] = self.touched[site].settled()
+            rows.append(self.touched[site].appending(number))
+        rows.append((self.touched.update, {one: Numbers(number) for one in touched if one not in self.touched}))
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
@@ -180,11 +183,12 @@ class History:
         for site, more in given.items():
             resting = [place for place in self.lingering.get(site, ()) if place not in more and self._rests(place)]
             rows += [(self.lingering[site].pop, place, None) for place in resting]
-        return rows + _added(self.lingering, given)
+        rows += [(self.lingering[site].update, more) for site, more in given.items() if site in self.lingering]
+        return [*rows, (self.lingering.update, {one: new for one, new in given.items() if one not in self.lingering})]
 
     def sites_of(self, place: int) -> Iterator[Site]:
         """The sites that have had the code object at a place."""
-        return (site for site, places in self.codes.items() if place in places.values())
+        return (site for site, places in self.codes.items() if place in places)
 
     def exhibited(self, function: FunctionType) -> None:
         """Note that a function has code of some generation, and may be called and make functions of its own."""
@@ -283,12 +287,6 @@ def _codes_given_up(change: Change) -> Iterator[tuple[FunctionType, CodeType]]:
         yield change.slot.owner, change.old
     for function in functions_in(change.old):
         yield function, function.__code__
-
-
-def _added(known: dict[Site, dict[K, V]], more: Mapping[Site, dict[K, V]]) -> list[Row]:
-    """The stores that add to what is known of some sites."""
-    rows: list[Row] = [(known[site].update, new) for site, new in more.items() if site in known]
-    return [*rows, (known.update, {site: new for site, new in more.items() if new and site not in known})]
 
 
 class Own:

@@ -8,19 +8,19 @@ it means.
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import time
-import zlib
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic
+from bcpatch.fingerprint import DIGEST_SIZE
 from bcpatch.model import Policy, Site
+from bcpatch.process.packing import Keys, Numbers, Pieces, Places
 from bcpatch.process.records import Cache, Generation, Record, SiteChange, Step, Target, Version
 from bcpatch.process.swap import Change, Kind, Row, Slot
 
@@ -31,15 +31,10 @@ Store: TypeAlias = tuple[Kind, int, str, int, int]
 """A change: kind, owner and name of the slot, old and new value. Objects are told by their places."""
 
 
-class _First(msgspec.Struct, frozen=True, array_like=True):
-    """What the facts of a generation begin with; the rest is skipped."""
-
-    patch: str
-
-
-class _Facts(_First, frozen=True, array_like=True):
+class _Facts(msgspec.Struct, frozen=True, array_like=True):
     """What a generation says that others may say too."""
 
+    patch: str
     policy: Policy
     certain: bool
     pending: tuple[str, ...]
@@ -54,10 +49,12 @@ class _Facts(_First, frozen=True, array_like=True):
 
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 _decoder: Final = msgspec.msgpack.Decoder(_Facts)
-_first: Final = msgspec.msgpack.Decoder(_First)
 
-_WINDOW: Final = 1 << 15
-"""Bytes of a pattern that the compression looks back on (RFC 1951)."""
+_A_SECOND: Final = 1000
+"""As often as this the clock of the records ticks in a second."""
+
+_A_MILLISECOND: Final = 10
+"""And so often in a millisecond the one that says how long an apply took."""
 
 
 class Entry(NamedTuple):
@@ -73,30 +70,36 @@ class Entry(NamedTuple):
     stores: tuple[Store, ...]
 
 
-@dataclass(slots=True, eq=False)
 class Ledger:
-    """The records by number. ``objects`` are what they speak of, ``places`` where each stands there, by its id."""
+    """The records by number. ``objects`` are what they speak of, ``places`` where each stands there, by its id.
 
-    objects: list[object] = field(default_factory=list)
-    places: dict[int, int] = field(default_factory=dict)
-    _parents: array[int] = field(default_factory=lambda: array("I", [0]))
-    _applied: array[float] = field(default_factory=lambda: array("d", [time.time()]))
-    _milliseconds: array[float] = field(default_factory=lambda: array("d", [0.0]))
-    _packed: list[bytes] = field(default_factory=lambda: [b""])
-    _known: dict[bytes, bytes] = field(default_factory=dict)
-    _pattern: bytes = b""
+    A record is told by the times of its generation, the number of its parent, and what it says; of that there is
+    one piece for all generations that did the same. Generation 0 says nothing.
+    """
+
+    __slots__ = ("_applied", "_known", "_parents", "_pieces", "_said", "_took", "objects", "places")
+
+    def __init__(self) -> None:
+        self.objects: list[object] = []
+        self.places = Places(self.objects)
+        self._parents = Numbers(0)
+        self._applied = Numbers(_whole(time.time(), _A_SECOND))
+        self._took = Numbers(0)
+        self._said = Numbers(0)
+        self._pieces = Pieces(b"")
+        self._known = Keys()
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._said)
 
     def __getitem__(self, number: int) -> Record:
-        if not 0 <= number < len(self._packed):
-            raise IndexError(f"generation {number} is not one of 0 to {len(self._packed) - 1}")
-        packed = self._packed[number]
-        parent, applied, took = self._parents[number], self._applied[number], self._milliseconds[number]
-        if not packed:
+        if not 0 <= number < len(self):
+            raise IndexError(f"generation {number} is not one of 0 to {len(self) - 1}")
+        parent, applied = self._parents[number], self._applied[number] / _A_SECOND
+        took = self._took[number] / _A_MILLISECOND
+        facts = self._facts(number)
+        if facts is None:
             return Record(Generation(number, parent, None, None, applied, took))
-        facts = self._facts(packed)
         told = (facts.sites, facts.notes, facts.certain, facts.pending)
         return Record(
             Generation(number, parent, facts.patch, facts.policy, applied, took, *told),
@@ -108,7 +111,7 @@ class Ledger:
         )
 
     def __iter__(self) -> Iterator[Record]:
-        return map(self.__getitem__, range(len(self._packed)))
+        return map(self.__getitem__, range(len(self)))
 
     def parent(self, number: int) -> int:
         """The generation that another one was applied to."""
@@ -116,8 +119,8 @@ class Ledger:
 
     def patch(self, number: int) -> str | None:
         """The digest of the patch that a generation came with; None for generation 0."""
-        packed = self._packed[number]
-        return _first.decode(self._plain(packed)).patch if packed else None
+        facts = self._facts(number)
+        return None if facts is None else facts.patch
 
     def change(self, store: Store) -> Change:
         """A change whose objects are told by their places."""
@@ -134,6 +137,7 @@ class Ledger:
 
         A function that is renewed gives its place to its twin, in the records of all generations.
         """
+        self._settle()
         held: list[object] = []
         places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
 
@@ -167,9 +171,10 @@ class Ledger:
         for one in more:
             place_of(one)
         rows = self.renewing(renewals)
-        rows += [(self.objects.extend, held), (self.places.update, places)]
-        rows += [(self._parents.append, done.parent), (self._applied.append, done.applied)]
-        rows += [(self._milliseconds.append, done.milliseconds), *self._packing(facts, is_new=bool(held))]
+        rows += [(self.objects.extend, held), self.places.adding(places)]
+        rows += [self._parents.appending(done.parent), self._applied.appending(_whole(done.applied, _A_SECOND))]
+        rows += [self._took.appending(_whole(done.milliseconds, _A_MILLISECOND))]
+        rows += self._saying(_encoded(facts), is_new=bool(held))
         return Entry(rows, held, places, facts.changes)
 
     def renewing(self, renewals: Sequence[Renewal]) -> list[Row]:
@@ -178,31 +183,56 @@ class Ledger:
         for old, twin in renewals:
             place = self.places.get(id(old))
             if place is not None:
-                rows += [(self.places.pop, id(old)), (operator.setitem, self.places, id(twin), place)]
+                rows += self.places.moving(id(old), id(twin), place)
                 rows.append((operator.setitem, self.objects, place, twin))
         return rows
 
-    def note(self, number: int, notes: tuple[Diagnostic, ...]) -> None:
-        """Let a generation have other notes."""
-        facts = msgspec.structs.replace(self._facts(self._packed[number]), notes=notes)
-        self._packed[number] = _deflated(_encoded(facts), self._pattern)
+    def note(self, notes: tuple[Diagnostic, ...]) -> None:
+        """Let the newest generation have other notes."""
+        said = self._said[len(self) - 1]
+        before = self._pieces[said]
+        facts = msgspec.structs.replace(_decoder.decode(before), notes=notes)
+        if said == len(self._pieces) - 1 and self._known.get(_digest(before)) is None:  # no other one says it
+            self._pieces.replace_last(_encoded(facts))
+            return
+        *adding, (_, piece) = self._saying(_encoded(facts), is_new=False)
+        for call, *arguments in adding:
+            call(*arguments)
+        self._said.replace_last(piece)
 
-    def _packing(self, facts: _Facts, *, is_new: bool) -> list[Row]:
-        """The stores that keep facts. Those that speak of something new can be no other generation's."""
-        plain = _encoded(facts)
-        pattern = self._pattern or plain[-_WINDOW:]
-        packed = _deflated(plain, pattern)
-        packed = self._known.get(packed, packed)
-        rows: list[Row] = [(self._packed.append, packed)]
-        if not is_new:
-            rows.append((operator.setitem, self._known, packed, packed))
-        return rows if self._pattern else [*rows, (setattr, self, "_pattern", pattern)]
+    def _saying(self, piece: bytes, *, is_new: bool) -> list[Row]:
+        """The stores that let a generation say something. What speaks of new objects can be no other one's."""
+        number = len(self._pieces)
+        if is_new:
+            return [self._pieces.appending(piece), self._said.appending(number)]
+        key = _digest(piece)
+        known = self._known.get(key)
+        if known is not None and self._pieces[known] == piece:
+            return [self._said.appending(known)]
+        return [self._pieces.appending(piece), *self._known.adding({key: number}), self._said.appending(number)]
 
-    def _facts(self, packed: bytes) -> _Facts:
-        return _decoder.decode(self._plain(packed))
+    def _facts(self, number: int) -> _Facts | None:
+        piece = self._pieces[self._said[number]]
+        return _decoder.decode(piece) if piece else None
 
-    def _plain(self, packed: bytes) -> bytes:
-        return zlib.decompressobj(-zlib.MAX_WBITS, self._pattern).decompress(packed)
+    def _settle(self) -> None:
+        """Compress what is much by now: it changes nothing."""
+        self._parents, self._applied = self._parents.settled(), self._applied.settled()
+        self._took, self._said = self._took.settled(), self._said.settled()
+        self._pieces = self._pieces.settled()
+        self.places.settle(_is_code)
+
+
+def _whole(number: float, unit: int) -> int:
+    return round(number * unit)
+
+
+def _is_code(one: object) -> bool:
+    return type(one) is CodeType
+
+
+def _digest(piece: bytes) -> bytes:
+    return hashlib.blake2b(piece, digest_size=DIGEST_SIZE).digest()
 
 
 def _encoded(facts: _Facts) -> bytes:
@@ -216,12 +246,3 @@ def _readable(note: Diagnostic) -> Diagnostic:
     texts: dict[str, Any] = {name: getattr(note, name) for name in ("message", "help", "file", "text")}
     shown = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in texts.items()}
     return msgspec.structs.replace(note, trail=(), **shown)
-
-
-def _deflated(plain: bytes, pattern: bytes) -> bytes:
-    """Compressed as what follows a pattern: what all patches of a file say costs next to nothing."""
-    level = 9 if len(plain) <= _WINDOW else 1
-    packing = zlib.compressobj(
-        level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, pattern
-    )
-    return packing.compress(plain) + packing.flush()

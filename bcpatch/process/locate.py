@@ -375,7 +375,7 @@ def _twin(
     A line alone tells nothing: the base may stand some lines off what the process loaded.
     Their order does, where the patch knows as many of them as there are.
     """
-    brought = history.codes.get(edit.site, {}).values()
+    brought = history.codes.get(edit.site, ())
     known = [one for one in matching if history.records.places.get(id(one.__code__)) in brought]
     if len({id(one.__code__) for one in known}) == 1:
         return known

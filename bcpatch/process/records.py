@@ -32,9 +32,10 @@ class Generation:
     """What one applied patch made of the process; 0 is the process as started.
 
     ``parent`` is the generation it was applied to, ``patch`` the digest of the patch file.
-    ``applied`` is in seconds since the epoch. ``certain`` is False where a Python audit
-    hook made the one instant likely instead of certain. ``notes`` are warnings and notes.
-    ``pending`` names the modules that were not imported when it was applied.
+    ``applied`` is in seconds since the epoch, to a thousandth; ``milliseconds`` is what the
+    apply took, to a tenth. ``certain`` is False where a Python audit hook made the one
+    instant likely instead of certain. ``notes`` are warnings and notes. ``pending`` names
+    the modules that were not imported when it was applied.
     """
 
     number: int

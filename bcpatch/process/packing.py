@@ -1,0 +1,238 @@
+"""Long rows of like things in few bytes. Knows nothing of what they mean.
+
+What comes is put at an open end, by calls that run no Python: they can be part of a swap.
+Once the open end is long, `settled` gives the same row with it compressed. A row that somebody
+reads meanwhile stays as it is, so readers need no lock. There is one writer at a time.
+"""
+
+from __future__ import annotations
+
+import operator
+import zlib
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, chain
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+Call: TypeAlias = tuple[Any, ...]
+"""A callable that runs no Python, and its arguments."""
+
+_OPEN: Final = 64
+"""Numbers of an open end that is long."""
+
+_CHUNK: Final = 1024
+"""Numbers that are compressed as one."""
+
+_OPEN_BYTES: Final = 1 << 14
+"""Bytes of pieces that are compressed as one: half of what the compression looks back on (RFC 1951)."""
+
+_integers: Final = msgspec.msgpack.Decoder(list[int])
+_pieces: Final = msgspec.msgpack.Decoder(list[bytes])
+
+
+class Numbers:
+    """Integers of 64 bits in their order: a bit or two each where what they grow by comes again and again."""
+
+    __slots__ = ("_chunks", "_count", "_open")
+
+    def __init__(self, *first: int) -> None:
+        self._chunks: tuple[bytes, ...] = ()
+        self._count = 0
+        self._open = array("q", first)
+
+    def __len__(self) -> int:
+        return self._count + len(self._open)
+
+    def __getitem__(self, index: int) -> int:
+        if index >= self._count:
+            return self._open[index - self._count]
+        return _unpacked(self._chunks[index // _CHUNK])[index % _CHUNK]
+
+    def __iter__(self) -> Iterator[int]:
+        return chain(chain.from_iterable(map(_unpacked, self._chunks)), self._open)
+
+    def __reversed__(self) -> Iterator[int]:
+        yield from reversed(self._open)
+        for chunk in reversed(self._chunks):
+            yield from reversed(_unpacked(chunk))
+
+    def appending(self, number: int) -> Call:
+        """The call that adds a number."""
+        return self._open.append, number
+
+    def replace_last(self, number: int) -> None:
+        """Put another number in place of the last one, after which none was `settled`."""
+        self._open[-1] = number
+
+    def settled(self) -> Numbers:
+        """The same numbers, with what came of late compressed where that is much."""
+        if len(self._open) < _OPEN:
+            return self
+        whole = self._count // _CHUNK
+        rest = self._open
+        for chunk in self._chunks[whole:]:  # one that is not whole, and won't be read again
+            rest = _unpacked.__wrapped__(chunk) + rest
+        found = Numbers()
+        parts = range(0, len(rest), _CHUNK)
+        found._chunks = (*self._chunks[:whole], *(_packed(rest[start : start + _CHUNK]) for start in parts))
+        found._count = len(self)
+        return found
+
+
+def _packed(numbers: array[int]) -> bytes:
+    grown = list(map(operator.sub, numbers, chain((0,), numbers)))
+    return zlib.compress(msgspec.msgpack.encode(grown), 9, -zlib.MAX_WBITS)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(chunk: bytes) -> array[int]:
+    return array("q", accumulate(_integers.decode(zlib.decompress(chunk, -zlib.MAX_WBITS))))
+
+
+class Pieces:
+    """Pieces of data in their order: those that resemble what came shortly before take little more than what is new."""
+
+    __slots__ = ("_blocks", "_ends", "_open")
+
+    def __init__(self, *first: bytes) -> None:
+        self._blocks: tuple[bytes, ...] = ()
+        self._ends = array("Q")
+        self._open = list(first)
+
+    def __len__(self) -> int:
+        return (self._ends[-1] if self._ends else 0) + len(self._open)
+
+    def __getitem__(self, index: int) -> bytes:
+        block = bisect_right(self._ends, index)
+        start = self._ends[block - 1] if block else 0
+        if block == len(self._ends):
+            return self._open[index - start]
+        packed = self._blocks[block]
+        # what is large is rarely looked at, and not kept unpacked
+        return (_opened if len(packed) < _OPEN_BYTES else _opened.__wrapped__)(packed)[index - start]
+
+    def appending(self, piece: bytes) -> Call:
+        """The call that adds a piece."""
+        return self._open.append, piece
+
+    def replace_last(self, piece: bytes) -> None:
+        """Put another piece in place of the last one, after which none was `settled`."""
+        self._open[-1] = piece
+
+    def settled(self) -> Pieces:
+        """The same pieces, with what came of late compressed where that is much."""
+        if sum(map(len, self._open)) < _OPEN_BYTES:
+            return self
+        found = Pieces()
+        found._blocks = (*self._blocks, zlib.compress(msgspec.msgpack.encode(self._open), 9, -zlib.MAX_WBITS))
+        found._ends = self._ends + array("Q", [len(self)])
+        return found
+
+
+@lru_cache(maxsize=8)
+def _opened(block: bytes) -> list[bytes]:
+    return _pieces.decode(zlib.decompress(block, -zlib.MAX_WBITS))
+
+
+class Keys:
+    """A number for each of some digests of one length."""
+
+    __slots__ = ("_digests", "_numbers")
+
+    def __init__(self, more: Mapping[bytes, int] = {}) -> None:
+        self._digests = bytearray().join(sorted(more))
+        self._numbers = array("I", [more[key] for key in sorted(more)])
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __contains__(self, number: int | None) -> bool:
+        return number in self._numbers
+
+    def get(self, key: bytes) -> int | None:
+        """The number of a digest, None where it has none."""
+        at = self._find(key)
+        return self._numbers[at] if self._has(at, key) else None
+
+    def adding(self, more: Mapping[bytes, int]) -> list[Call]:
+        """The calls that give numbers to digests, and others to those that have one."""
+        calls: list[Call] = []
+        for key in sorted(more, reverse=True):  # what comes before stays where it is
+            at = self._find(key)
+            if self._has(at, key):
+                calls.append((operator.setitem, self._numbers, at, more[key]))
+            else:
+                start = at * len(key)
+                calls.append((operator.setitem, self._digests, slice(start, start), key))
+                calls.append((self._numbers.insert, at, more[key]))
+        return calls
+
+    def _find(self, key: bytes) -> int:
+        """Where a digest is, or would be."""
+        return bisect_left(range(len(self._numbers)), key, key=self._nth(len(key)))
+
+    def _has(self, at: int, key: bytes) -> bool:
+        return at < len(self._numbers) and self._nth(len(key))(at) == key
+
+    def _nth(self, size: int) -> Callable[[int], bytes]:
+        return lambda at: bytes(self._digests[at * size : (at + 1) * size])
+
+
+class Places:
+    """The place of each object of a sequence, by its id: for as long as it has it."""
+
+    __slots__ = ("_objects", "_of_late", "_settled")
+
+    def __init__(self, objects: Sequence[object]) -> None:
+        self._objects = objects
+        self._of_late: dict[int, int] = {}
+        self._settled = array("I")
+
+    def get(self, key: int) -> int | None:
+        """The place of the object of an id, None where it has none."""
+        found = self._of_late.get(key)
+        if found is None:
+            settled = self._settled
+            at = bisect_left(settled, key, key=self._id_at)
+            if at < len(settled) and self._id_at(settled[at]) == key:
+                return settled[at]
+        return found
+
+    def __contains__(self, key: int) -> bool:
+        return self.get(key) is not None
+
+    def __getitem__(self, key: int) -> int:
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def adding(self, places: Mapping[int, int]) -> Call:
+        """The call that gives objects their places."""
+        return self._of_late.update, places
+
+    def moving(self, old: int, new: int, place: int) -> list[Call]:
+        """The calls that give the place of one object to another; the place must not have been settled."""
+        return [(self._of_late.pop, old), (operator.setitem, self._of_late, new, place)]
+
+    def settle(self, stays: Callable[[object], bool]) -> None:
+        """Keep the places of objects that never give them to others in fewer bytes."""
+        places = [place for place in self._of_late.values() if stays(self._objects[place])]
+        if not places:
+            return
+        if len(places) > _OPEN:
+            self._settled = array("I", sorted((*self._settled, *places), key=self._id_at))
+        else:
+            copied = self._settled[:]
+            for place in places:
+                insort(copied, place, key=self._id_at)
+            self._settled = copied
+        for place in places:
+            del self._of_late[self._id_at(place)]
+
+    def _id_at(self, place: int) -> int:
+        return id(self._objects[place])
