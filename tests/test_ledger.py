@@ -6,7 +6,7 @@ import gc
 import os
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,8 @@ import worlds
 from bcpatch import apply, load
 from bcpatch.diagnostics import Severity, finding
 from bcpatch.model import Patch
-from bcpatch.process import ledger
+from bcpatch.process import history as records
+from bcpatch.process import ledger, packing, swap
 from bcpatch.process.history import History
 from bcpatch.process.ledger import Ledger
 
@@ -187,10 +188,12 @@ def test_code_shares_nothing_with_what_is_merely_equal(old: str, new: str, tmp_p
         assert repr(module.f()) == new
 
 
-PROCESS = str(Path(ledger.__file__).with_name("*"))
+RECORDS = [str(one.__file__) for one in (records, ledger, packing, swap)]
 
 
-def kept_of(applies: list[Patch], history: History, where: str = "*", save: Callable[[int], object] = bool) -> float:
+def kept_of(
+    applies: list[Patch], history: History, where: Sequence[str] = ("*",), save: Callable[[int], object] = bool
+) -> float:
     """Bytes allocated by the code of some files that an apply leaves behind, once what is made once has been made.
 
     ``save`` is called before each.
@@ -208,9 +211,9 @@ def kept_of(applies: list[Patch], history: History, where: str = "*", save: Call
         tracemalloc.stop()
 
 
-def allocated(where: str) -> int:
+def allocated(where: Sequence[str]) -> int:
     gc.collect()
-    taken = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, where)])
+    taken = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, one) for one in where])
     return sum(one.size for one in taken.statistics("filename"))
 
 
@@ -222,7 +225,7 @@ def test_edits_back_and_forth_keep_next_to_nothing(tmp_path: Path) -> None:
         for one in (there, back, other, around) * 10:
             load.apply(one, history)
         objects = len(history.records.objects)
-        assert kept_of([there, back, other, around] * 150, history, PROCESS) < 12
+        assert kept_of([there, back, other, around] * 150, history, RECORDS) < 12
         assert len(history.records.objects) == objects
     assert len(history.records) == 641
 
