@@ -7,8 +7,11 @@ the loading side need not trust the builder; a process is not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
+from msgspec.structs import replace
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.flow import Flow
@@ -71,7 +74,7 @@ class Examined:
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """The names that the edits need to find in the process, sorted. Empty where their code is malformed."""
-        frames = [Frame(unit.flow, unit.scope) for unit in self.units if unit.runs and unit.flow]
+        frames = [unit.frame for unit in self.units if unit.runs and unit.frame]
         return () if any(unit.flow is None for unit in self.units) else needs.links(frames, self.text)
 
 
@@ -101,8 +104,8 @@ def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterat
     links = examined.links  # first of all: what is known of a value in a loop may depend on what was asked before
     for unit in examined.units:
         yield from unit.faults
-        if unit.flow:
-            yield from references.check(unit.flow, unit.scope)
+        if unit.frame:
+            yield from references.check(unit.frame)
     if policy is Policy.STRICT:
         yield from _outside_of_code(part, text)
         yield from _beyond_functions(part)
@@ -115,8 +118,7 @@ def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterat
 # --- code by code ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(msgspec.Struct, frozen=True, dict=True):
     """A code object that an edit brings, and what it may use. ``runs`` is False where the process keeps its own.
 
     ``flow`` is None where the structure has ``faults``.
@@ -126,6 +128,10 @@ class _Unit:
     runs: bool
     flow: Flow | None
     faults: tuple[Diagnostic, ...]
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        return Frame(self.flow, self.scope) if self.flow else None
 
 
 def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:

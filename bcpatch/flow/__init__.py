@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
+
+import msgspec
 
 from bcpatch.flow import decode, fields, loops, steps, uses
 from bcpatch.flow.decode import Broken, Instruction, Position
@@ -19,6 +20,7 @@ from bcpatch.flow.graph import Graph
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.kinds import Kinds
 from bcpatch.flow.origins import Origin
+from bcpatch.flow.uses import MakeUse
 from bcpatch.flow.values import slots
 from bcpatch.model import Code
 
@@ -49,8 +51,7 @@ class Malformed(Exception):
         )
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True, dict=True, eq=False):
     """What is known of one code object.
 
     ``nested`` maps the index of a constant to the flow of the code that it is.
@@ -61,7 +62,7 @@ class Flow:
     max_depth: int
     nested: Mapping[int, Flow]
     demands: tuple[int, ...]
-    trace: Trace = field(repr=False)
+    trace: Trace
 
     @cached_property
     def instructions(self) -> tuple[Instruction, ...]:
@@ -72,6 +73,11 @@ class Flow:
     def uses(self) -> tuple[uses.Use, ...]:
         """What the reachable instructions do with names, in their order."""
         return uses.uses(self.graph)
+
+    @cached_property
+    def made(self) -> tuple[MakeUse, ...]:
+        """The functions that it makes, among these."""
+        return tuple(use for use in self.uses if isinstance(use, MakeUse)) if self.nested else ()
 
     def at(self, offset: int) -> int:
         """The index of the instruction at ``offset``."""

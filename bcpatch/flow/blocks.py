@@ -5,6 +5,7 @@ Knows which instructions follow which, nothing of the values that they move.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from bcpatch.flow.decode import Decoded, Handler, pattern, places
@@ -28,21 +29,23 @@ def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], d
     leaving = places(_LEAVING, decoded.opcodes)
     if not table and not decoded.jumps and leaving in ([], [len(decoded) - 1]):
         return [Block(0, len(decoded), None, -1)], {0: 0}
-    leaders = {0}
-    leaders.update(at + 1 for at in leaving)
-    leaders.update(decoded.targets[at] for at in decoded.jumps)
+    leaders = {0, *[at + 1 for at in leaving], *map(decoded.targets.__getitem__, decoded.jumps)}
     for handler in table:
         leaders.update((handler.start, handler.end, handler.target))
     leaders.discard(len(decoded))
     starts = sorted(leaders)
+    numbers = dict(zip(starts, range(len(starts)), strict=True))
+    ends = [*starts[1:], len(decoded)]
+    if not table:
+        return list(map(Block, starts, ends, repeat(None), repeat(-1))), numbers
     found = []
     entries = iter(enumerate(table))
     current = next(entries, None)
-    for start, end in zip(starts, [*starts[1:], len(decoded)], strict=True):
+    for start, end in zip(starts, ends, strict=True):
         while current is not None and current[1].end <= start:
             current = next(entries, None)
         if current is not None and current[1].start <= start:
             found.append(Block(start, end, current[1], current[0]))
         else:
             found.append(Block(start, end, None, -1))
-    return found, {block.start: number for number, block in enumerate(found)}
+    return found, numbers

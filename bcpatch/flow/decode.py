@@ -181,15 +181,13 @@ def instructions(code: Code) -> Decoded:
     else:
         keys = list(filter(None, unpack(f"<{len(units)}H", bytecode)))  # an entry of a cache is two zeros
     decoded = Decoded(offsets, opcodes, arguments, keys, len(bytecode))
-    if decoded.jumps:
-        index = decoded.index()
-        for at in decoded.jumps:
-            wanted = decoded.end(at) + _DIRECTIONS[opcodes[at]] * arguments[at]
-            target = index.get(wanted)
-            if target is None:
-                message = f"{_NAMES[opcodes[at]]} jumps to byte {wanted}, where no instruction starts"
-                raise Broken("BCP302", message, offsets[at])
-            decoded.targets[at] = target
+    for at in decoded.jumps:
+        wanted = decoded.end(at) + _DIRECTIONS[opcodes[at]] * arguments[at]
+        target = bisect_left(offsets, wanted)
+        if target == len(offsets) or offsets[target] != wanted:
+            message = f"{_NAMES[opcodes[at]]} jumps to byte {wanted}, where no instruction starts"
+            raise Broken("BCP302", message, offsets[at])
+        decoded.targets[at] = target
     return decoded
 
 

@@ -89,7 +89,9 @@ class Kinds:
 
     def narrow(self) -> Iterator[Broken]:
         """Set the kinds that depend on what else is done with a value."""
-        self.values.rekind(self._parameters())
+        given = self._parameters()
+        if given:
+            self.values.rekind(given)
         kinds: dict[int, int] = {}
         for at in places(_NARROWED_OR_CALLED if self.nested else _NARROWED_PLACES, self.trace.decoded.opcodes):
             work = self.trace.operands[at]
@@ -97,7 +99,8 @@ class Kinds:
                 yield from self._narrow(
                     at, self.trace.decoded.opcodes[at], self.trace.decoded.arguments[at], work, kinds
                 )
-        self.values.rekind(kinds)
+        if kinds:
+            self.values.rekind(kinds)
 
     def _narrow(self, at: int, opcode: int, argument: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
         if opcode in _PREPARES_STAR and self._prepares(opcode, argument):

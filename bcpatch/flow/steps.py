@@ -6,7 +6,7 @@ instructions around it, nor of paths.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from bcpatch import pythons
 from bcpatch.flow.decode import Decoded
@@ -104,10 +104,11 @@ _known: Final[dict[int, Step]] = {}
 
 def columns(decoded: Decoded) -> Steps:
     """What following will do at some instructions, whichever code object they are of."""
-    found = list(map(_known.get, decoded.keys))
-    if None in found:
-        return Steps(*zip(*_learned(decoded.keys), strict=True))
-    return Steps(*zip(*cast("list[Step]", found), strict=True))
+    try:
+        found = list(map(_known.__getitem__, decoded.keys))
+    except KeyError:
+        found = _learned(decoded.keys)
+    return Steps._make(zip(*found, strict=True))
 
 
 def _learned(keys: list[int]) -> list[Step]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Instruction
@@ -25,7 +26,7 @@ from bcpatch.flow.origins import (
     Origin,
     Unknown,
 )
-from bcpatch.flow.uses import MakeUse, SubscriptUse
+from bcpatch.flow.uses import SubscriptUse
 from bcpatch.model import Tuple
 from bcpatch.rules import access
 from bcpatch.rules.reach import Frame, options, paths
@@ -38,6 +39,16 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
     """The texts among the annotations of the functions that a code object makes, or that it gives."""
     for text, offset in _texts(frame):
         yield from _read(text, offset, replace(frame, quoted=text))
+
+
+def are_given(frame: Frame) -> bool:
+    """Whether a code object has annotations, or makes functions, which may have."""
+    return bool(frame.flow.made) or frame.scope.role == "type parameters" or _computes(frame)
+
+
+def _computes(frame: Frame) -> bool:
+    """Whether a code object is a function that computes annotations when they are asked for."""
+    return frame.flow.code.name == "__annotate__" and frame.scope.role != "function"
 
 
 # --- which texts are annotations -----------------------------------------------------------
@@ -76,10 +87,11 @@ def _annotations(frame: Frame) -> Iterator[Origin]:
 
 def _alternating(frame: Frame, start: int) -> Iterator[Origin]:
     """Of names and annotations in turn, those from ``start``: 0 the names, 1 the annotations."""
-    for use in frame.flow.uses:
-        if isinstance(use, MakeUse) and use.annotations is not None:
-            yield from _given(use.annotations, start, frame)
-    if frame.flow.code.name == "__annotate__" and frame.scope.role != "function":
+    for use in frame.flow.made:
+        annotations = use.annotations
+        if annotations is not None:
+            yield from _given(annotations, start, frame)
+    if _computes(frame):
         for at, instruction in enumerate(frame.flow.instructions):
             if instruction.name == "BUILD_MAP":
                 yield from _worked_on(at, frame)[start::2]

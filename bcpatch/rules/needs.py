@@ -25,6 +25,8 @@ _QUESTIONS = frozenset(
 )
 
 
+_LOADS = ("load", "method")
+
 #: What an attribute must be called to be one of these.
 _ASKED = names.last_parts(_QUESTIONS)
 
@@ -37,15 +39,16 @@ def links(frames: Iterable[Frame], text: Text) -> tuple[Link, ...]:
 
 
 def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
-    asks = _asks(frame)
+    asks: bool | None = None
     for use in frame.flow.uses:
-        match use:
-            case GlobalUse(action="load", name=name) if not frame.binds(use) and not _is_of_class(name, frame):
-                yield from _global(name, frame.scope, certain)
-            case AttributeUse(action="load" | "method", name=name) if not asks and _may_be_of_module(use, frame):
-                module = _module(paths(use.owner, frame), frame.scope, certain)
-                if module:
-                    yield Link(module, name)
+        if isinstance(use, GlobalUse):
+            if use.action == "load" and not frame.binds(use) and not _is_of_class(use.name, frame):
+                yield from _global(use.name, frame.scope, certain)
+        elif isinstance(use, AttributeUse) and use.action in _LOADS and not asks and _may_be_of_module(use, frame):
+            asks = _asks(frame) if asks is None else asks
+            module = None if asks else _module(paths(use.owner, frame), frame.scope, certain)
+            if module:
+                yield Link(module, use.name)
     for inner in inner_frames(frame):
         yield from _links(inner, certain)
 
@@ -97,10 +100,10 @@ def _asks(frame: Frame) -> bool:
     if flow.code.exception_table:
         return True
     for use in flow.uses:
-        match use:
-            case GlobalUse(action="load", name=name) if f"builtins.{name}" in _QUESTIONS:
+        if isinstance(use, GlobalUse):
+            if use.action == "load" and use.name in _ASKED and f"builtins.{use.name}" in _QUESTIONS:
                 return True
-            case AttributeUse(name=name) if name in _ASKED:
-                if any(f"{path}.{name}" in _QUESTIONS for path in paths(use.owner, frame)):
-                    return True
+        elif isinstance(use, AttributeUse) and use.name in _ASKED:
+            if any(f"{path}.{use.name}" in _QUESTIONS for path in paths(use.owner, frame)):
+                return True
     return False

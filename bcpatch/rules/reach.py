@@ -9,9 +9,11 @@ from __future__ import annotations
 import dis
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from bcpatch import pythons
 from bcpatch.diagnostics import Step
@@ -32,7 +34,7 @@ from bcpatch.flow.origins import (
     Parameter,
     Super,
 )
-from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse, MakeUse
+from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Import, Module, Policy, Site
 from bcpatch.rules import names
@@ -49,8 +51,7 @@ Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"
 # --- scopes ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, dict=True):
     """What a code object may use, and what it is: the code of a function, of a default, of annotations.
 
     ``around`` is the qualified name of the class around it, empty at the module's level.
@@ -131,8 +132,7 @@ def absolute(module: str, level: int, package: str) -> str | None:
     return f"{base}.{module}" if module else base
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, dict=True):
     """A code object under the rules, and the one around it in terms of which ``captured`` is said.
 
     ``quoted`` is the text of the code that is being read, where the rules read one.
@@ -140,7 +140,7 @@ class Frame:
 
     flow: Flow
     scope: Scope
-    captured: Mapping[str, Origin] = field(default_factory=dict)
+    captured: Mapping[str, Origin] = msgspec.field(default_factory=dict)
     outer: Frame | None = None
     quoted: str = ""
 
@@ -156,7 +156,11 @@ class Frame:
 
     def binds(self, use: GlobalUse) -> bool:
         """Whether the name that is loaded is surely one that a class body has bound before."""
-        return self.is_at(use.offset, "LOAD_NAME") and self.body_names.get(use.name, use.offset) < use.offset
+        return (
+            use.namespace
+            and self.is_at(use.offset, "LOAD_NAME")
+            and self.body_names.get(use.name, use.offset) < use.offset
+        )
 
     def is_at(self, offset: int, name: str) -> bool:
         """Whether the instruction at an offset is the one of that name."""
@@ -195,11 +199,12 @@ def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
 
 def inner_frames(frame: Frame) -> Iterator[Frame]:
     """The frames of nested code. What its free variables hold is joined over all functions made of it."""
+    if not frame.flow.nested:
+        return
     held: dict[int, dict[str, list[Origin]]] = {index: {} for index in frame.flow.nested}
-    for use in frame.flow.uses if held else ():
-        if isinstance(use, MakeUse):
-            for name, origin in use.captured:
-                held[use.constant].setdefault(name, []).append(origin)
+    for use in frame.flow.made:
+        for name, origin in use.captured:
+            held[use.constant].setdefault(name, []).append(origin)
     for index, nested in frame.flow.nested.items():
         captured = {name: either(origins) for name, origins in held[index].items()}
         yield Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)

@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.flow import Flow
+from bcpatch.flow.opcodes import NUMBERS
 from bcpatch.flow.origins import Constant, Imported, Origin
-from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, Use
+from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, Use
 from bcpatch.model import Policy
 from bcpatch.rules import access, byname, hints, names, sight
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, Scope, absolute, inner_frames, options, paths
+from bcpatch.rules.reach import Frame, absolute, inner_frames, options, paths
 
 
-def check(flow: Flow, scope: Scope) -> tuple[Diagnostic, ...]:
+def check(frame: Frame) -> tuple[Diagnostic, ...]:
     """Every reference of a code object, and of the code nested in it, that the policy does not allow."""
-    if scope.policy is Policy.LINKED:
+    if frame.scope.policy is Policy.LINKED:
         return ()
-    found = dict.fromkeys(_check(Frame(flow, scope)))
+    found = dict.fromkeys(_check(frame))
+    if not found:
+        return ()
     receivers = {_where(one) for one in found if one.code == "BCP104"}
     told = (one for one in found if one.code != "BCP105" or _where(one) not in receivers)
     return tuple(sorted(told, key=lambda one: (one.line, one.column, one.code)))
@@ -40,12 +42,17 @@ def _check(frame: Frame) -> Iterator[Diagnostic]:
         rule = _RULES.get(type(use))
         if rule and rule.concerns(use, frame):
             yield from rule.check(use, frame)
-    yield from _patterns(frame)
-    yield from _classes(frame)
-    yield from hints.check(frame)
-    yield from sight.check(frame)
-    for inner in inner_frames(frame):
-        yield from _check(inner)
+    if _MATCH_CLASS in frame.flow.trace.decoded.opcodes:
+        yield from _patterns(frame)
+    if hints.are_given(frame):
+        yield from hints.check(frame)
+    watched = sight.watched(frame)
+    if watched:
+        yield from sight.check(watched, frame)
+    if frame.flow.nested:
+        yield from _classes(frame)
+        for inner in inner_frames(frame):
+            yield from _check(inner)
 
 
 # --- one rule a kind of use --------------------------------------------------------------
@@ -130,13 +137,12 @@ _RULES: Final = {
 
 def _classes(frame: Frame) -> Iterator[Diagnostic]:
     """Methods of a private class that the function makes."""
-    for use in frame.flow.uses:
-        if isinstance(use, MakeUse):
-            nested = frame.flow.nested[use.constant]
-            name = nested.code.name
-            if not nested.code.flags & _OPTIMIZED and nested.nested and names.is_private(name):
-                message = f"a strict patch changes methods of public classes only; `{name}` is private"
-                yield report("BCP109", message, use.offset, frame)
+    for use in frame.flow.made:
+        nested = frame.flow.nested[use.constant]
+        name = nested.code.name
+        if not nested.code.flags & _OPTIMIZED and nested.nested and names.is_private(name):
+            message = f"a strict patch changes methods of public classes only; `{name}` is private"
+            yield report("BCP109", message, use.offset, frame)
 
 
 def _patterns(frame: Frame) -> Iterator[Diagnostic]:
@@ -158,4 +164,5 @@ def _matches_itself(klass: Origin, frame: Frame) -> bool:
 
 
 _OPTIMIZED = 0x01
+_MATCH_CLASS = NUMBERS["MATCH_CLASS"]
 _SELF_MATCHING = frozenset(f"builtins.{name}" for name in names.SELF_MATCHING)

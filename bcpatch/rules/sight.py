@@ -46,14 +46,16 @@ _WATCHED: Final = frozenset(
 #: What an attribute must be called to be watched, or to be a package of the module.
 _CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS, names.FORMAT)
 
+#: The same of a global that no import binds.
+_WATCHED_BUILTINS: Final = frozenset(
+    path.removeprefix("builtins.") for path in _WATCHED if path.startswith("builtins.")
+)
+
 _OPTIMIZED: Final = 0x01
 
 
-def check(frame: Frame) -> Iterator[Diagnostic]:
+def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
     """Findings where something watched goes out of sight."""
-    watched = _watched_values(frame)
-    if not watched:
-        return
     uses = {use.offset: use for use in frame.flow.uses if isinstance(use, (AttributeUse, CallUse))}
     members = frame.flow.trace.values.members
     carriers = frame.flow.trace.values.holding(watched.keys())
@@ -71,7 +73,7 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
                 yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
 
 
-def _watched_values(frame: Frame) -> Mapping[int, str]:
+def watched(frame: Frame) -> Mapping[int, str]:
     """By value of the trace: what is watched in it."""
     trace, found = frame.flow.trace, {}
     for use in frame.flow.uses:
@@ -87,11 +89,10 @@ def _watched_values(frame: Frame) -> Mapping[int, str]:
 
 def _may_give(use: Use, frame: Frame) -> bool:
     """Whether the names in a use leave it possible that it gives something watched."""
-    match use:
-        case GlobalUse(name=name):
-            return name in frame.scope.imports or f"builtins.{name}" in _WATCHED
-        case AttributeUse(name=name):
-            return name in _CALLED or name in frame.scope.package_names
+    if isinstance(use, AttributeUse):
+        return use.name in _CALLED or use.name in frame.scope.package_names
+    if isinstance(use, GlobalUse):
+        return use.name in frame.scope.imports or use.name in _WATCHED_BUILTINS
     return not isinstance(use, (CallUse, SubscriptUse))
 
 
