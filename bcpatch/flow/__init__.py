@@ -72,7 +72,7 @@ class Flow(msgspec.Struct, frozen=True, dict=True, eq=False):
     @cached_property
     def uses(self) -> tuple[uses.Use, ...]:
         """What the reachable instructions do with names, in their order."""
-        return uses.uses(self.graph)
+        return uses.uses(self.graph) if uses.may_use(self.trace) else ()
 
     @cached_property
     def made(self) -> tuple[MakeUse, ...]:
@@ -100,7 +100,8 @@ class Flow(msgspec.Struct, frozen=True, dict=True, eq=False):
     @cached_property
     def graph(self) -> Graph:
         """The origins of all values, as they are asked for."""
-        return Graph(self.trace, frozenset().union(*(one.stored_captures for one in self.nested.values())))
+        stored = (one.stored_captures for one in self.nested.values())
+        return Graph(self.trace, frozenset().union(*stored) if self.nested else frozenset())
 
     @cached_property
     def _positions(self) -> tuple[list[int], list[Position]]:

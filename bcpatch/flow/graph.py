@@ -164,20 +164,25 @@ class Graph:
         known = self._known.get(value)
         if known is not None:
             return known
-        members = self.values.members(value)
-        first = min(members) if len(members) > 1 else next(iter(members))
-        offset = self.offset(first // RESULTS) if first < self.values.entry else ENTRY
         if value in self._open or depth > _DEEPEST:
-            return Unknown(offset)
+            return Unknown(self._made_at(value))
         self._open.add(value)
-        members -= {self.values.unbound}
-        if len(members) == 1:
+        members = None if value < self.values.single else self.values.members(value) - {self.values.unbound}
+        if members is None:
+            found = self._single(value, depth)
+        elif len(members) == 1:
             found = self._single(next(iter(members)), depth)
         else:
-            found = self.either([self.origin(one, depth + 1) for one in sorted(members)[: WIDTH + 1]], offset)
+            options = [self.origin(one, depth + 1) for one in sorted(members)[: WIDTH + 1]]
+            found = self.either(options, self._made_at(value))
         self._open.discard(value)
         self._known[value] = found
         return found
+
+    def _made_at(self, value: int) -> int:
+        """The offset of the first instruction that may have made a value."""
+        first = min(self.values.members(value))
+        return self.offset(first // RESULTS) if first < self.values.entry else ENTRY
 
     def _weigh(self, value: int, origin: Origin) -> int:
         """The weight of a value's origin, which is looked at once where it is settled."""
@@ -324,10 +329,11 @@ class Graph:
 
 # --- how results come from operands --------------------------------------------------
 
+#: By opcode: the bits of an argument that are beside the index of its name.
 _NAME_SHIFTS: Final = {
-    facts.row.name: int(facts.row.argument.partition(">>")[2])
-    for facts in FACTS.values()
-    if facts.row.argument.startswith("name>>")
+    number: int(facts.row.argument.partition(">>")[2] or 0)
+    for number, facts in FACTS.items()
+    if facts.row.argument.startswith("name")
 }
 
 _Make = Callable[[Graph, int, int, int], Origin]
@@ -335,7 +341,8 @@ _Make = Callable[[Graph, int, int, int], Origin]
 
 def name_of(graph: Graph, at: int) -> str:
     """The name in the argument of an instruction."""
-    return graph.code.names[graph.argument(at) >> _NAME_SHIFTS.get(graph.name(at), 0)]
+    decoded = graph.trace.decoded
+    return graph.code.names[decoded.arguments[at] >> _NAME_SHIFTS[decoded.opcodes[at]]]
 
 
 def _global(graph: Graph, at: int, result: int, depth: int) -> Origin:

@@ -198,11 +198,21 @@ class Trace:
             number = heappop(self._waiting)
             self._queued.discard(number)
             block = self.blocks[number]
+            start, end, handler, _ = block
             stack, local = self.entered[number]
-            self.spent += len(stack) + len(local) + block.end - block.start
+            self.spent += len(stack) + len(local) + end - start
             if self.spent > BUDGET:
-                raise self._fault("BCP310", "the code is too tangled to follow", block.start)
-            self._block(number, block, stack.copy(), local.copy())
+                raise self._fault("BCP310", "the code is too tangled to follow", start)
+            stack, local = stack.copy(), local.copy()
+            self._covered = False
+            if self.table:
+                self._raises_before(number, stack, local)
+            self._check_depth(start, end, len(stack))
+            if handler is None:
+                self._run(start, end, stack, local)
+            else:
+                self._run_covered(block, stack, local)
+            self._leave(end - 1, stack, local)
 
     def _enter(self, start: int, stack: list[int], local: list[int], source: int) -> None:
         """Join what flows into the block at instruction ``start``: lists that nobody changes any more."""
@@ -213,7 +223,8 @@ class Trace:
         if known is None:
             if len(stack) > self.code.stacksize:
                 raise self._fault("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
-            self.max_depth = max(self.max_depth, len(stack))
+            if len(stack) > self.max_depth:
+                self.max_depth = len(stack)
             self.entered[number] = (stack, local)
         elif known == (stack, local):
             return
@@ -278,22 +289,15 @@ class Trace:
                 self._raises(before, block.start, stack, local)
                 self._covered = False
 
-    def _block(self, number: int, block: Block, stack: list[int], local: list[int]) -> None:
-        self._covered = False
-        if self.table:
-            self._raises_before(number, stack, local)
-        self._check_depth(block, len(stack))
-        if block.handler is None:
-            self._run(block.start, block.end, stack, local)
-        else:
-            for at in range(block.start, block.end):
-                self._raises(block, at, stack, local)
-                self._run(at, at + 1, stack, local)
-        self._leave(block.end - 1, stack, local)
+    def _run_covered(self, block: Block, stack: list[int], local: list[int]) -> None:
+        """What the instructions of a block do whose exceptions a handler may take up."""
+        for at in range(block.start, block.end):
+            self._raises(block, at, stack, local)
+            self._run(at, at + 1, stack, local)
 
-    def _check_depth(self, block: Block, depth: int) -> None:
+    def _check_depth(self, start: int, end: int, depth: int) -> None:
         """How deep the stack is from instruction to instruction, which depends on nothing but them."""
-        depths, (start, end, _, _) = self._depths, block
+        depths = self._depths
         base = depth - depths[start]
         deepest = base + max(depths[start : end + 1])
         if deepest > self.max_depth:

@@ -253,6 +253,11 @@ _USING: Final = pattern(_FINDERS)
 _CAPTURED_STORES: Final = pattern(NUMBERS[name] for name in ("STORE_DEREF", "DELETE_DEREF"))
 
 
+def may_use(trace: Trace) -> bool:
+    """Whether any instruction, reachable or not, does something with a name or a value of which a use tells."""
+    return _USING.search(trace.decoded.opcodes) is not None
+
+
 def uses(graph: Graph) -> tuple[Use, ...]:
     """Of all reachable instructions, in their order."""
     found: list[Use] = []

@@ -76,13 +76,12 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def packages(self) -> frozenset[str]:
         """Packages that have the module as an attribute, or one that has."""
-        parts = [path.split(".") for path in self.own_paths]
-        return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+        return _packages(self.module)
 
     @cached_property
     def package_names(self) -> frozenset[str]:
         """The names that these packages have in the packages around them."""
-        return names.last_parts(self.packages)
+        return _package_names(self.module)
 
     @cached_property
     def telling(self) -> frozenset[str]:
@@ -106,6 +105,17 @@ def _own_paths(module: Module) -> frozenset[str]:
     if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
         parts.pop()
     return frozenset({module.name, ".".join(parts)})
+
+
+@lru_cache(maxsize=64)
+def _packages(module: Module) -> frozenset[str]:
+    parts = [path.split(".") for path in _own_paths(module)]
+    return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+
+
+@lru_cache(maxsize=64)
+def _package_names(module: Module) -> frozenset[str]:
+    return names.last_parts(_packages(module))
 
 
 @lru_cache(maxsize=64)

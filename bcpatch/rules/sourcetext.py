@@ -123,8 +123,17 @@ class Text:
 
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
-        sections = self._defining(qualname.partition(".")[0])
-        return frozenset().union(*(_bound_in_class(section, qualname) for section in sections))
+        known = self._classes.get(qualname)
+        if known is None:
+            sections = self._defining(qualname.partition(".")[0])
+            known = frozenset().union(*(_bound_in_class(section, qualname) for section in sections))
+            self._classes[qualname] = known
+        return known
+
+    @cached_property
+    def _classes(self) -> dict[str, frozenset[str]]:
+        """By qualified name: what the classes bind that were asked for."""
+        return {}
 
     def type_parameters(self, qualname: str) -> frozenset[str]:
         """Names of the type parameters (PEP 695) of a function and of the classes around it."""
