@@ -45,6 +45,7 @@ from bcpatch.flow.steps import (
     MOVE_MAKE_CELL,
     MOVE_PASS,
     MOVE_PLAIN,
+    MOVE_POP,
     MOVE_PUSH,
     MOVE_PUSH_EXCEPTION,
     MOVE_STORE,
@@ -332,6 +333,12 @@ class Trace:
                 value = local[arguments[at]]
                 operands[at] = [value]
                 stack.append(self.values.borrowed(value, arguments[at]))
+            elif move == MOVE_POP:
+                operands[at] = [stack.pop()]
+            elif move == MOVE_LOAD_TWO:
+                pair = arguments[at]
+                work = operands[at] = [local[pair >> 4], local[pair & 15]]
+                stack += work
             else:
                 wanted, removes = self.steps.wanted[at], self.steps.removes[at]
                 work = operands[at] = stack[-wanted:] if wanted else []
@@ -416,9 +423,6 @@ class Trace:
         elif move == MOVE_STORE_TWO:
             self._store(at, stack, local, first, work[1])
             self._store(at, stack, local, second, work[0])
-        elif move == MOVE_LOAD_TWO:
-            self.operands[at] = [local[first], local[second]]
-            stack += (local[first], local[second])
         elif move == MOVE_BORROW_TWO:
             self.operands[at] = [local[first], local[second]]
             borrowed = self.values.borrowed

@@ -20,10 +20,10 @@ from bcpatch.model import Code
 BUDGET: Final = 20_000_000
 #: How an instruction moves values; where it is nothing of its own, by how many it takes and gives.
 (
-    MOVE_PLAIN, MOVE_PUSH, MOVE_CHANGE, MOVE_COPY, MOVE_SWAP, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_TAKE, MOVE_LOAD_TWO,
-    MOVE_BORROW, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE, MOVE_MAKE_CELL,
-    MOVE_COPY_CELLS, MOVE_CELL, MOVE_TEST, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
-) = range(22)  # fmt: skip
+    MOVE_PLAIN, MOVE_PUSH, MOVE_POP, MOVE_CHANGE, MOVE_COPY, MOVE_SWAP, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_TAKE,
+    MOVE_LOAD_TWO, MOVE_BORROW, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE,
+    MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_TEST, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
+) = range(23)  # fmt: skip
 
 _MOVES: Final = {
     "": MOVE_PLAIN, "copy": MOVE_COPY, "swap": MOVE_SWAP,
@@ -33,6 +33,9 @@ _MOVES: Final = {
     "make cell": MOVE_MAKE_CELL, "copy cells": MOVE_COPY_CELLS, "load cell": MOVE_LOAD, "cell": MOVE_CELL,
     "test": MOVE_TEST, "end send": MOVE_END_SEND, "push exception": MOVE_PUSH_EXCEPTION,
 }  # fmt: skip
+
+#: The moves of instructions that take all that they want: by how many values that is, and how many they give.
+_BY_COUNT: Final = {(0, 1): MOVE_PUSH, (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE}
 
 #: Instructions whose result may be their operand itself, borrowed as it was: which result.
 PASSING: Final = pythons.PASSES_BORROWED
@@ -79,8 +82,8 @@ def _step(opcode: int, argument: int) -> Step:
     elif opcode in _MADE:
         results[0] = _MADE[opcode]
     wanted, gives, move = len(facts.needs), len(facts.gives), _MOVE_OF[opcode]
-    if move == MOVE_PLAIN and gives == 1 and wanted == facts.removes < 2:
-        move = MOVE_CHANGE if wanted else MOVE_PUSH
+    if move == MOVE_PLAIN and wanted == facts.removes:
+        move = _BY_COUNT.get((wanted, gives), MOVE_PLAIN)
     return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
 
 
