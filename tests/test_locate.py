@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 import worlds
 
-from bcpatch import apply
-from bcpatch.diagnostics import Refused, Severity
+from bcpatch import apply, builder, load
+from bcpatch.diagnostics import Refused, Severity, errors
+from bcpatch.model import Module, Patch
 from bcpatch.process.history import History
+from bcpatch.source.outline import Source
 
 
 class Kind(NamedTuple):
@@ -167,6 +171,10 @@ def _new(text: str) -> str:
     return text.replace('"ld"[:2]', '"ld"[:2] + "er"') if '"ld"' in text else text.replace('"old"', '"new"')
 
 
+#: Where the text tells what the site returns, and not the value of a default.
+TOLD = [kind for kind in KINDS if '"old"' in kind.text and kind.name != "lambda as a default"]
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_kinds_of_sites(kind: Kind, tmp_path: Path, history: History) -> None:
     old = DECORATORS + kind.text + "\n"
@@ -208,6 +216,94 @@ def local_class():
 def handlers():
     return [lambda: "a", lambda: "b", lambda: "old"]
 #"""
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+def test_what_ran_before_the_application_loaded_something_else_is_no_site(
+    kind: Kind, tmp_path: Path, history: History
+) -> None:
+    old = DECORATORS + kind.text + "\n"
+    texts = [old.replace('"old"', value) for value in ('"new"', '"other"', '"newer"')]
+    with worlds.world(old, tmp_path) as module:
+        worlds.applied(old, texts[0], history)
+        load_again(module, texts[1])
+        with pytest.raises(Refused) as refused:
+            worlds.applied(texts[0], texts[2], history)
+        assert [one.code for one in errors(refused.value.diagnostics)] == ["BCP504"]
+        assert eval(kind.call, vars(module)) == "other"
+
+
+#: Until the garbage collector has run, a class that gave way holds what no name of the module leads to.
+LED = [kind for kind in TOLD if kind.name not in ("class lambda", "partial method", "property of two accessors")]
+
+
+@pytest.mark.parametrize("kind", LED, ids=[kind.name for kind in LED])
+def test_there_is_no_way_back_for_what_the_application_loaded_anew(
+    kind: Kind, tmp_path: Path, history: History
+) -> None:
+    old = DECORATORS + kind.text + "\n"
+    with worlds.world(old, tmp_path) as module:
+        worlds.applied(old, old.replace('"old"', '"new"'), history)
+        load_again(module, old.replace('"old"', '"other"'))
+        with pytest.raises(Refused) as refused, history.exclusive():
+            apply.rollback(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        assert (eval(kind.call, vars(module)), history.current) == ("other", 1)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_the_application_loaded_again_is_the_site(held: bool, tmp_path: Path, history: History) -> None:
+    text = "def f(): return {}"
+    with worlds.world(text.format(1), tmp_path) as module:
+        before = module.f
+        worlds.applied(text.format(1), text.format(2), history)
+        if not held:
+            del before
+        load_again(module, "\n\n" + text.format(2))
+        codes = module.elsewhere = [module.f.__code__]  # so that the look goes on to what the records have
+        sys.modules["elsewhere"] = keeping = ModuleType("elsewhere")
+        vars(keeping)["codes"] = codes
+        del module.elsewhere, codes
+        try:
+            worlds.applied("\n\n" + text.format(2), text.format(3), history)
+        finally:
+            del sys.modules["elsewhere"]
+        assert module.f() == 3
+
+
+def test_a_definition_that_another_of_its_name_hides_is_a_site(tmp_path: Path, history: History) -> None:
+    text = "table = []\ndef f(): return {}\ntable.append(f)\ndef f(): return 'last'"
+    with worlds.world(text.format(1), tmp_path) as module:
+        for number in (2, 3):
+            worlds.applied(text.format(number - 1), text.format(number), history)
+            assert (module.table[0](), module.f()) == (number, "last")
+
+
+def test_a_class_that_came_again_is_the_site_and_not_the_one_before(tmp_path: Path, history: History) -> None:
+    text = "class New:\n    def f(self): return {}\n"
+    steps = ["", text.format(1), text.format(2), "", "\n\n" + text.format(2), "\n\n" + text.format(3)]
+    with worlds.world(steps[0], tmp_path) as module:
+        made, keeping = None, ModuleType("elsewhere")
+        sys.modules["elsewhere"] = keeping
+        try:
+            for before, after in pairwise(steps):
+                load.apply(linked(before, after), history)
+                made = made or vars(module)["New"]()
+                vars(keeping)["codes"] = [vars(module)["New"].f.__code__]  # so that the look goes on
+        finally:
+            del sys.modules["elsewhere"]
+        assert (vars(module)["New"]().f(), made.f()) == (3, 3)
+
+
+def load_again(module: ModuleType, text: str) -> None:
+    exec(compile(text, str(module.__file__), "exec", dont_inherit=True), vars(module))
+
+
+def linked(before: str, after: str) -> Patch:
+    old, new = (Source(Module("world", "world.py"), "world.py", text.encode()) for text in (before, after))
+    made = builder.compare([old], [new], policy="linked").patch
+    assert made is not None
+    return made
 
 
 def test_live_closures_switch_with_their_maker(tmp_path: Path, history: History) -> None:

@@ -7,7 +7,7 @@ current generation made are looked for as when a patch is applied.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType, FunctionType, MethodType
@@ -16,15 +16,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bcpatch import fingerprint
-from bcpatch.diagnostics import Diagnostic, Refused, Severity, finding
+from bcpatch.diagnostics import Diagnostic, Place, Refused, Severity, finding
 from bcpatch.exchange import instant, lines
 from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
-from bcpatch.process import arrivals, nested
+from bcpatch.process import arrivals, naming, nested
 from bcpatch.process.history import History, Own, Way
-from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate
+from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate, walk_in
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
@@ -54,7 +54,11 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         raise Refused(strangers)
     changes, sites, caches, shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
-    located = relocate(list(_switched(sites, changes)), history, known)
+    switched = list(_switched(sites, changes))
+    replaced = tuple(_replaced(switched, changes, history, known))
+    if replaced:
+        raise Refused(replaced)
+    located = relocate(switched, history, known)
     loose = tuple(_loose(located, changes))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
     touched = {id(change.slot.owner) for change in changes}
@@ -133,6 +137,31 @@ def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[
             edit = _edit(known[id(function)], function.__code__, code)
             part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"", ())
             yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
+
+
+def _replaced(
+    switched: Sequence[LinkedSite], changes: Sequence[Change], history: History, own: Own
+) -> Iterator[Diagnostic]:
+    """Sites for which the application has made other functions since: to change those that were there does nothing."""
+    spaces = {id(one.module.namespace): one.module.namespace for one in switched}
+    walk = walk_in(spaces.values(), history)
+    own = own.with_more(id(function) for one in switched for function in one.functions)
+    bound = {change.slot.name for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
+    functions: defaultdict[tuple[int, Site], list[FunctionType]] = defaultdict(list)
+    for one in switched:
+        functions[id(one.module.namespace), one.edit.site].extend(one.functions)
+    for (space, site), known in functions.items():
+        led = naming.led(spaces[space], site.qualname, walk)
+        if any(one is other for one in led for other in known) or not bound.isdisjoint(site.qualname.split(".")):
+            continue
+        first = min(one.__code__.co_firstlineno for one in known)
+        above = [one for one in led if one.__code__.co_firstlineno <= first]  # else a definition that follows hides it
+        if not above and len(naming.left_over(known, own)) < len(known):
+            continue
+        for other in (above or led or naming.others(spaces[space], site.qualname, walk))[:1]:
+            code = other.__code__
+            message = f"`{site.qualname}` is another function now: the application has made it since"
+            yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
 
 
 def _function_and_code(change: Change) -> tuple[FunctionType | None, CodeType | None]:

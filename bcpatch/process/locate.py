@@ -23,9 +23,8 @@ import msgspec
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, errors, finding
 from bcpatch.model import Code, FunctionEdit, ModulePatch, PositionEdit, Site
-from bcpatch.process import nested
+from bcpatch.process import guards, naming, nested
 from bcpatch.process.accounting import Account, Walk, account
-from bcpatch.process.guards import stacks
 from bcpatch.process.history import History, Own
 from bcpatch.process.objects import all_namespaces, everything, namespace_of
 from bcpatch.process.records import Cache
@@ -147,12 +146,12 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     spaces = {id(module.namespace): module.namespace for module in modules}
     named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
     near = [space[name] for space, name in named if name in space]
-    walk = _walk(spaces.values(), history)
+    walk = walk_in(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
-    for number, look_further in enumerate(_stages(near, list(spaces.values()), history, heap)):
+    for number, look_further in enumerate(_stages(near, list(spaces.values()), history, aside, heap)):
         look_further(walk)
         result = _settle(wanted, walk, aside, history)
         missing = {one.site: one.code for one in errors(result.found)}
@@ -190,10 +189,10 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located
     """
     spaces = {id(site.module.namespace): site.module.namespace for site in sites}
     near = [function for site in sites for function in site.functions]
-    walk = _walk(spaces.values(), history)
+    walk = walk_in(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
-    for look_further in _stages(near, list(spaces.values()), history, heap=False):
+    for look_further in _stages(near, list(spaces.values()), history, aside, heap=False):
         look_further(walk)
         result = _accounted(sites, (), walk, history, aside, own)
         if not any(one.code == "BCP506" for one in result.found):
@@ -207,13 +206,21 @@ Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]
 Stage: TypeAlias = Callable[[Walk], None]
 
 
-def _walk(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
+def walk_in(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
     """A walk that enters no module's namespace by itself, nor what bcpatch keeps."""
     beyond = [*all_namespaces(), history, *history.stores]
     return Walk(frozenset(str(space.get("__name__")) for space in spaces), frozenset(map(id, beyond)))
 
 
-def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: History, heap: bool) -> Iterator[Stage]:
+def _stages(
+    near: Sequence[object],
+    spaces: Sequence[dict[str, Any]],
+    history: History,
+    aside: dict[int, FunctionType],
+    heap: bool,
+) -> Iterator[Stage]:
+    """Where to look. What is found to be left over joins those set ``aside``."""
+
     def nearby(walk: Walk) -> None:
         walk.enter(near, _NEAR, narrow=True)
 
@@ -221,8 +228,14 @@ def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: H
         walk.enter(spaces, _MODULE, narrow=True)
 
     def in_records(walk: Walk) -> None:
-        # of a function that was patched and that the application has dropped since, these are the only holder
-        walk.add(one for one in history.records.objects if type(one) is FunctionType)
+        known = [one for one in history.records.objects if type(one) is FunctionType and id(one) not in walk.seen]
+        left = naming.left_over(known, Own(history))
+        if len(left) < len(known) and gc.isenabled():
+            left.clear()
+            gc.collect()  # classes that gave way are garbage in cycles, and hold their functions
+            left = naming.left_over(known, Own(history))
+        aside.update((id(one), one) for one in left)
+        walk.add(one for one in known if id(one) not in aside)
 
     def everywhere(walk: Walk) -> None:
         loaded = all_namespaces()
@@ -245,7 +258,7 @@ def _stages(near: Sequence[object], spaces: Sequence[dict[str, Any]], history: H
 def _locals(own: set[int]) -> Iterator[object]:
     """What the local variables of all threads' frames refer to, bcpatch's own frames excepted."""
     # no variable keeps a frame: this call's own is among them, and would become a cycle
-    for values in map(_values, stacks(), repeat(own)):
+    for values in map(_values, guards.stacks(), repeat(own)):
         yield from values
 
 
@@ -274,9 +287,12 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
     found: list[Diagnostic] = []
     for module, edit in wanted:
         candidates = by_name[id(module.namespace), edit.site.qualname]
-        chosen = _choose(module, edit, candidates, twins[id(module.part)], history)
+        chosen = _choose(module, edit, candidates, twins[id(module.part)], history, walk)
+        passed = None if isinstance(chosen, Diagnostic) else _passed_over(module, edit, candidates, chosen, walk)
         if isinstance(chosen, Diagnostic):
             found.append(chosen)
+        elif passed is not None:
+            found.append(_mismatch(module, edit, [passed]))
         elif chosen:
             sites.append(LinkedSite(edit, module, tuple(chosen)))
         else:
@@ -304,7 +320,12 @@ def _by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
 
 
 def _choose(
-    module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType], twins: Twins, history: History
+    module: LinkedModule,
+    edit: SiteEdit,
+    candidates: Sequence[FunctionType],
+    twins: Twins,
+    history: History,
+    walk: Walk,
 ) -> Sequence[FunctionType] | Diagnostic:
     """The functions of a site among those of its name; none where all run the new code already."""
     alike = twins[edit.site.qualname, edit.replaces]
@@ -332,7 +353,27 @@ def _choose(
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({_position(one.__code__) for one in matching})
-    return matching if len(places) == 1 else _twin(module, edit, matching, places, alike, history)
+    return matching if len(places) == 1 else _twin(module, edit, matching, places, alike, history, walk)
+
+
+def _passed_over(
+    module: LinkedModule,
+    edit: SiteEdit,
+    candidates: Sequence[FunctionType],
+    chosen: Sequence[FunctionType],
+    walk: Walk,
+) -> FunctionType | None:
+    """What the site's name leads to and what runs neither the old code nor the new, if there is such a function.
+
+    Others that have both the name and the code are then no more than left over.
+    """
+    if not isinstance(edit, FunctionEdit) or not edit.replaces or edit.rivals:
+        return None
+    led = naming.led(module.namespace, edit.site.qualname, walk)
+    right = chosen or [one for one in candidates if fingerprint.of(one.__code__) == edit.brings]
+    if not led or any(one is other for one in led for other in right):
+        return None
+    return led[0] if naming.is_bound_last(edit.site, module.part) else None
 
 
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
@@ -369,6 +410,7 @@ def _twin(
     places: Sequence[tuple[int, int]],
     alike: Sequence[SiteEdit],
     history: History,
+    walk: Walk,
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
@@ -377,6 +419,9 @@ def _twin(
     """
     brought = history.codes.get(edit.site, ())
     known = [one for one in matching if history.records.places.get(id(one.__code__)) in brought]
+    led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, walk)}
+    if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
+        return [one for one in matching if one in known or id(one.__code__) in led]
     if len({id(one.__code__) for one in known}) == 1:
         return known
     if len(alike) != len(places):

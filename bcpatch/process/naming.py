@@ -1,0 +1,99 @@
+"""Where the name of a site leads now, and whether what it leads to is the site's.
+
+What has a function's name and code need not be what runs: the application may have bound
+the name anew, by a reload or by hand, and then the old function is still somewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
+from types import FunctionType
+from typing import Any, Final
+
+from bcpatch import splices
+from bcpatch.model import ModulePatch, Site
+from bcpatch.process import guards
+from bcpatch.process.accounting import Walk
+from bcpatch.process.history import Own
+from bcpatch.process.objects import class_namespace, functions_in
+
+_BEHIND: Final = 500
+"""Objects that are looked at behind a name, which may hold a wrapper of the function."""
+_WITHIN: Final = 200_000
+"""Objects that are looked at within a module."""
+
+
+def led(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[FunctionType]:
+    """The functions of a name that the name leads to now; none where it leads nowhere, as those in functions do.
+
+    ``walk`` says what is never entered on the way.
+    """
+    if "<" in qualname or not (value := _bound(namespace, qualname)):
+        return []
+    plain = [one for one in functions_in(value[0]) if _is_of(one, namespace, qualname)]
+    if plain:
+        return plain
+    behind = Walk(walk.names, walk.beyond)
+    behind.enter(value, _BEHIND, narrow=True)
+    return [one for one in behind.functions if _is_of(one, namespace, qualname)]
+
+
+def _bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
+    """What a dotted name is bound to in a module and its classes, or nothing."""
+    *classes, name = qualname.split(".")
+    space, private = namespace, ""
+    for one in classes:
+        value = space.get(_mangled(one, private))
+        if not isinstance(value, type):
+            return ()
+        space, private = class_namespace(value), one
+    name = _mangled(name, private)
+    return (space[name],) if name in space else ()
+
+
+def _mangled(name: str, private: str) -> str:
+    """A name as the body of the class ``private`` binds it (language reference, "Identifiers")."""
+    around = private.lstrip("_")
+    return f"_{around}{name}" if around and name.startswith("__") and not name.endswith("__") else name
+
+
+def _is_of(function: FunctionType, namespace: Mapping[str, Any], qualname: str) -> bool:
+    return function.__globals__ is namespace and function.__code__.co_qualname == qualname
+
+
+def others(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[FunctionType]:
+    """The functions of a name that a module holds anywhere."""
+    within = Walk(walk.names, walk.beyond)
+    within.enter(list(namespace.values()), _WITHIN, narrow=True)
+    return [one for one in within.functions if _is_of(one, namespace, qualname)]
+
+
+def left_over(functions: Sequence[FunctionType], own: Own) -> list[FunctionType]:
+    """Those that nobody holds but bcpatch, and ``functions``."""
+    counts = [own[id(one)] for one in functions]
+    return list(compress(functions, list(guards.counted(functions, counts))))
+
+
+def is_bound_last(site: Site, part: ModulePatch) -> bool:
+    """Whether the base has no definition of the site's name after the site's own, which the name would lead to."""
+    try:
+        tree = ast.parse(splices.applied(part.back, part.source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    *classes, name = site.qualname.split(".")
+    return site.ordinal + 1 >= sum(1 for _ in _definitions(tree, classes, name))
+
+
+def _definitions(node: ast.AST, classes: Sequence[str], name: str) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                if not classes and child.name == name:
+                    yield child
+            case ast.ClassDef():
+                if classes and child.name == classes[0]:
+                    yield from _definitions(child, classes[1:], name)
+            case ast.stmt() | ast.ExceptHandler() | ast.match_case():
+                yield from _definitions(child, classes, name)
