@@ -243,7 +243,7 @@ def test_edits_to_something_new_keep_little_beside_their_code(tmp_path: Path) ->
     with worlds.world(texts[0], tmp_path):
         file = tmp_path / "world.py"
         kept = kept_of(edits, history, save=lambda number: file.write_text(texts[number + 1]))
-    assert kept < floor * 1.25
+    assert kept < floor
 
 
 def test_generations_that_did_the_same_tell_their_own_times(tmp_path: Path) -> None:

@@ -260,10 +260,8 @@ def test_what_the_application_loaded_again_is_the_site(held: bool, tmp_path: Pat
         if not held:
             del before
         load_again(module, "\n\n" + text.format(2))
-        codes = module.elsewhere = [module.f.__code__]  # so that the look goes on to what the records have
         sys.modules["elsewhere"] = keeping = ModuleType("elsewhere")
-        vars(keeping)["codes"] = codes
-        del module.elsewhere, codes
+        vars(keeping)["codes"] = [module.f.__code__]  # so that the look goes on to what the records have
         try:
             worlds.applied("\n\n" + text.format(2), text.format(3), history)
         finally:

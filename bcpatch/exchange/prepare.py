@@ -355,8 +355,10 @@ def _new_types(
 
 def _defaults(function: FunctionType) -> dict[str, Any]:
     """The running default values, by parameter."""
+    if not function.__defaults__:
+        return dict(function.__kwdefaults__ or {})  # and has no tuple of its code's names made, which would be kept
     code = function.__code__
-    positional = function.__defaults__ or ()
+    positional = function.__defaults__
     names = code.co_varnames[: code.co_argcount]
     found = dict(zip(names[len(names) - len(positional) :], positional, strict=True))
     return {**found, **(function.__kwdefaults__ or {})}

@@ -20,6 +20,7 @@ from itertools import chain
 from types import CodeType, FunctionType, MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.model import Site
 from bcpatch.process.guards import counted
@@ -182,6 +183,9 @@ class History:
                     given.setdefault(site, {})[place] = None
         for site, more in given.items():
             resting = [place for place in self.lingering.get(site, ()) if place not in more and self._rests(place)]
+            for one in map(self.records.objects.__getitem__, resting):
+                if isinstance(one, CodeType):
+                    fingerprint.forget(one)
             rows += [(self.lingering[site].pop, place, None) for place in resting]
         rows += [(self.lingering[site].update, more) for site, more in given.items() if site in self.lingering]
         return [*rows, (self.lingering.update, {one: new for one, new in given.items() if one not in self.lingering})]
