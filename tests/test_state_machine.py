@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from traceback import clear_frames
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -167,22 +167,20 @@ class Machine(RuleBasedStateMachine):
         there = data.draw(self.others())
         patch = self.patch(there)
         if patch is not None:
-            with failing_at_call(fault):
-                self.step(there, lambda: load.apply(patch, self.history), False, False)
+            self.step(there, within(failing_at_call(fault), lambda: load.apply(patch, self.history)), False, False)
 
     @rule(data=st.data(), fault=st.integers(0, 400))
     def edit_and_fail_in_the_swap(self, data: st.DataObject, fault: int) -> None:
         there = data.draw(self.others())
         patch = self.patch(there)
         if patch is not None:
-            with failing_at_store(fault):
-                self.step(there, lambda: load.apply(patch, self.history), False, False)
+            self.step(there, within(failing_at_store(fault), lambda: load.apply(patch, self.history)), False, False)
 
     @rule(number=st.integers(0, 1000), fault=st.integers(0, 4000), store=st.booleans())
     def roll_back_and_fail(self, number: int, fault: int, store: bool) -> None:
         to = number % len(self.states)
-        with failing_at_store(fault) if store else failing_at_call(fault):
-            self.step(self.states[to], lambda: load.rollback(self.history, to), False, False, to=to)
+        failing = failing_at_store(fault) if store else failing_at_call(fault)
+        self.step(self.states[to], within(failing, lambda: load.rollback(self.history, to)), False, False, to=to)
 
     @rule(data=st.data(), error=st.sampled_from([ValueError, SystemExit, KeyboardInterrupt, RecursionError]))
     def edit_with_a_value_that_raises(self, data: st.DataObject, error: type[BaseException]) -> None:
@@ -434,6 +432,16 @@ def lines_of(code: CodeType) -> str:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+def within(failing: AbstractContextManager[None], update: Callable[[], object]) -> Callable[[], object]:
+    """The same update, and nothing else, with what fails in it."""
+
+    def failed() -> object:
+        with failing:
+            return update()
+
+    return failed
 
 
 @contextmanager
