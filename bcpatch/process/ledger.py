@@ -141,11 +141,19 @@ class Ledger:
         held: list[object] = []
         places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
 
+        known: dict[int, int] = {}  # an edit speaks of a function and its code several times
+
         def place_of(one: object) -> int:
-            found = places.get(id(one), self.places.get(id(one)))
+            key = id(one)
+            found = known.get(key)
             if found is None:
-                found = places[id(one)] = len(self.objects) + len(held)
+                found = places.get(key)
+            if found is None:
+                found = self.places.get(key)
+            if found is None:
+                found = places[key] = len(self.objects) + len(held)
                 held.append(one)
+            known[key] = found
             return found
 
         def store(change: Change) -> Store:

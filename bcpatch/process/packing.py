@@ -10,10 +10,10 @@ from __future__ import annotations
 import operator
 import zlib
 from array import array
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -128,7 +128,9 @@ class Pieces:
         if sum(map(len, self._open)) < _OPEN_BYTES:
             return self
         found = Pieces()
-        found._blocks = (*self._blocks, zlib.compress(msgspec.msgpack.encode(self._open), 9, -zlib.MAX_WBITS))
+        plain = msgspec.msgpack.encode(self._open)
+        level = 9 if len(plain) < 2 * _OPEN_BYTES else 1  # what is large is of a large patch, and came all at once
+        found._blocks = (*self._blocks, zlib.compress(plain, level, -zlib.MAX_WBITS))
         found._ends = self._ends + array("Q", [len(self)])
         return found
 
@@ -139,13 +141,13 @@ def _opened(block: bytes) -> list[bytes]:
 
 
 class Keys:
-    """A number for each of some digests of one length."""
+    """A number for each of some digests of one length. They are looked for in C, from the first to the last."""
 
     __slots__ = ("_digests", "_numbers")
 
     def __init__(self, more: Mapping[bytes, int] = {}) -> None:
-        self._digests = bytearray().join(sorted(more))
-        self._numbers = array("I", [more[key] for key in sorted(more)])
+        self._digests = bytearray().join(more)
+        self._numbers = array("I", more.values())
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -156,50 +158,48 @@ class Keys:
     def get(self, key: bytes) -> int | None:
         """The number of a digest, None where it has none."""
         at = self._find(key)
-        return self._numbers[at] if self._has(at, key) else None
+        return None if at is None else self._numbers[at]
 
     def adding(self, more: Mapping[bytes, int]) -> list[Call]:
         """The calls that give numbers to digests, and others to those that have one."""
-        calls: list[Call] = []
-        for key in sorted(more, reverse=True):  # what comes before stays where it is
-            at = self._find(key)
-            if self._has(at, key):
-                calls.append((operator.setitem, self._numbers, at, more[key]))
-            else:
-                start = at * len(key)
-                calls.append((operator.setitem, self._digests, slice(start, start), key))
-                calls.append((self._numbers.insert, at, more[key]))
+        found = {key: self._find(key) for key in more}
+        new = [key for key, at in found.items() if at is None]
+        calls: list[Call] = [
+            (operator.setitem, self._numbers, at, more[key]) for key, at in found.items() if at is not None
+        ]
+        if new:  # whoever reads meanwhile finds the number of each digest that he finds
+            calls.append((self._numbers.extend, array("I", [more[key] for key in new])))
+            calls.append((self._digests.extend, b"".join(new)))
         return calls
 
-    def _find(self, key: bytes) -> int:
-        """Where a digest is, or would be."""
-        return bisect_left(range(len(self._numbers)), key, key=self._nth(len(key)))
-
-    def _has(self, at: int, key: bytes) -> bool:
-        return at < len(self._numbers) and self._nth(len(key))(at) == key
-
-    def _nth(self, size: int) -> Callable[[int], bytes]:
-        return lambda at: bytes(self._digests[at * size : (at + 1) * size])
+    def _find(self, key: bytes) -> int | None:
+        at = self._digests.find(key)
+        while at % len(key) > 0 and at >= 0:  # not where a digest begins
+            at = self._digests.find(key, at + 1)
+        return None if at < 0 else at // len(key)
 
 
 class Places:
     """The place of each object of a sequence, by its id: for as long as it has it."""
 
-    __slots__ = ("_objects", "_of_late", "_settled")
+    __slots__ = ("_moving", "_objects", "_of_late", "_settled")
 
     def __init__(self, objects: Sequence[object]) -> None:
         self._objects = objects
         self._of_late: dict[int, int] = {}
-        self._settled = array("I")
+        self._moving: dict[int, int] = {}
+        self._settled = array("Q"), array("I")  # ids in their order, and the places
 
     def get(self, key: int) -> int | None:
         """The place of the object of an id, None where it has none."""
         found = self._of_late.get(key)
         if found is None:
-            settled = self._settled
-            at = bisect_left(settled, key, key=self._id_at)
-            if at < len(settled) and self._id_at(settled[at]) == key:
-                return settled[at]
+            found = self._moving.get(key)
+        if found is None:
+            ids, places = self._settled
+            at = bisect_left(ids, key)
+            if at < len(ids) and ids[at] == key:
+                return places[at]
         return found
 
     def __contains__(self, key: int) -> bool:
@@ -216,23 +216,24 @@ class Places:
         return self._of_late.update, places
 
     def moving(self, old: int, new: int, place: int) -> list[Call]:
-        """The calls that give the place of one object to another; the place must not have been settled."""
-        return [(self._of_late.pop, old), (operator.setitem, self._of_late, new, place)]
+        """The calls that give the place of one object to another; it must be one that does not stay."""
+        table = self._of_late if old in self._of_late else self._moving
+        return [(table.pop, old), (operator.setitem, table, new, place)]
 
     def settle(self, stays: Callable[[object], bool]) -> None:
-        """Keep the places of objects that never give them to others in fewer bytes."""
-        places = [place for place in self._of_late.values() if stays(self._objects[place])]
-        if not places:
-            return
-        if len(places) > _OPEN:
-            self._settled = array("I", sorted((*self._settled, *places), key=self._id_at))
-        else:
-            copied = self._settled[:]
-            for place in places:
-                insort(copied, place, key=self._id_at)
-            self._settled = copied
-        for place in places:
-            del self._of_late[self._id_at(place)]
+        """Keep the places of some objects that never give them to others in fewer bytes.
 
-    def _id_at(self, place: int) -> int:
-        return id(self._objects[place])
+        Of some only, the oldest first, so that it takes no longer after much than after little.
+        """
+        some = list(islice(self._of_late.items(), _OPEN))
+        staying = [(key, place) for key, place in some if stays(self._objects[place])]
+        if staying:
+            ids, places = self._settled[0][:], self._settled[1][:]
+            for key, place in staying:
+                at = bisect_left(ids, key)
+                ids.insert(at, key)
+                places.insert(at, place)
+            self._settled = ids, places
+        self._moving.update((key, place) for key, place in some if not stays(self._objects[place]))
+        for key, _ in some:  # whoever reads finds it in one table or the other
+            del self._of_late[key]
