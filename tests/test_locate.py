@@ -251,6 +251,22 @@ def test_there_is_no_way_back_for_what_the_application_loaded_anew(
         assert (eval(kind.call, vars(module)), history.current) == ("other", 1)
 
 
+def test_there_is_no_way_back_for_a_module_that_was_imported_again(tmp_path: Path, history: History) -> None:
+    text = "def f(): return {}"
+    with worlds.world(text.format(1), tmp_path):
+        worlds.applied(text.format(1), text.format(2), history)
+        sys.modules["world"] = again = ModuleType("world")
+        vars(again)["__file__"] = str(tmp_path / "world.py")
+        load_again(again, text.format(2))
+        with pytest.raises(Refused) as refused, history.exclusive():
+            apply.rollback(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        worlds.applied(text.format(2), text.format(3), history)
+        with history.exclusive():
+            apply.rollback(history, 1)
+        assert again.f() == 2
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_what_the_application_loaded_again_is_the_site(held: bool, tmp_path: Path, history: History) -> None:
     text = "def f(): return {}"

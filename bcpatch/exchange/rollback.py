@@ -55,7 +55,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     changes, sites, caches, shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
     switched = list(_switched(sites, changes))
-    replaced = tuple(_replaced(switched, changes, history, known))
+    replaced = (*_imported_again(sites, changes), *_replaced(switched, changes, history, known))
     if replaced:
         raise Refused(replaced)
     located = relocate(switched, history, known)
@@ -137,6 +137,17 @@ def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[
             edit = _edit(known[id(function)], function.__code__, code)
             part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"", ())
             yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
+
+
+def _imported_again(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[Diagnostic]:
+    """Modules that the application has taken out of ``sys.modules`` and imported anew, which runs what is on disk."""
+    present = {id(namespace_of(one)) for one in all_modules()}
+    lives: defaultdict[Site, bool] = defaultdict(bool)
+    for function, code in map(_function_and_code, changes):
+        if function is not None and code is not None and id(function) in known:
+            lives[known[id(function)]] |= id(function.__globals__) in present  # copies may be at home elsewhere
+    for name in sorted({site.module for site, found in lives.items() if not found} & sys.modules.keys()):
+        yield finding("BCP608", f"the module `{name}` is another one now: it was imported again since", Place(name))
 
 
 def _replaced(
