@@ -8,7 +8,6 @@ it means.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.fingerprint import DIGEST_SIZE
+from bcpatch.fingerprint import hashed
 from bcpatch.model import Policy, Site
 from bcpatch.process.packing import Keys, Numbers, Pieces, Places
 from bcpatch.process.records import Cache, Generation, Record, SiteChange, Step, Target, Version
@@ -240,7 +239,7 @@ def _is_code(one: object) -> bool:
 
 
 def _digest(piece: bytes) -> bytes:
-    return hashlib.blake2b(piece, digest_size=DIGEST_SIZE).digest()
+    return hashed(piece).digest()
 
 
 def _encoded(facts: _Facts) -> bytes:

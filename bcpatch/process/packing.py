@@ -226,14 +226,14 @@ class Places:
         Of some only, the oldest first, so that it takes no longer after much than after little.
         """
         some = list(islice(self._of_late.items(), _OPEN))
-        staying = [(key, place) for key, place in some if stays(self._objects[place])]
+        staying = {key: place for key, place in some if stays(self._objects[place])}
         if staying:
             ids, places = self._settled[0][:], self._settled[1][:]
-            for key, place in staying:
+            for key, place in staying.items():
                 at = bisect_left(ids, key)
                 ids.insert(at, key)
                 places.insert(at, place)
             self._settled = ids, places
-        self._moving.update((key, place) for key, place in some if not stays(self._objects[place]))
+        self._moving.update((key, place) for key, place in some if key not in staying)
         for key, _ in some:  # whoever reads finds it in one table or the other
             del self._of_late[key]
