@@ -35,7 +35,8 @@ from bcpatch.model import (
 from bcpatch.process import arrivals, branches, sources
 from bcpatch.process.bring import obstacles
 from bcpatch.process.history import History
-from bcpatch.process.locate import LinkedModule, LinkedSite, Still, locate
+from bcpatch.process.linked import LinkedModule, LinkedSite, Still
+from bcpatch.process.locate import locate
 from bcpatch.process.objects import is_module, namespace_of
 from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held

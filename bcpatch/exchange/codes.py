@@ -18,7 +18,7 @@ from bcpatch.flow.decode import Broken, check_positions
 from bcpatch.model import Code, PositionEdit, Positions, Site
 from bcpatch.process import sources
 from bcpatch.process.history import History
-from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.linked import LinkedModule, LinkedSite
 from bcpatch.process.records import Arrival, Cache, SiteChange, Step, Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 

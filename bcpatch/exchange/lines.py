@@ -17,7 +17,7 @@ from bcpatch.link import Plan
 from bcpatch.model import FunctionEdit, ModulePatch
 from bcpatch.process import sources
 from bcpatch.process.history import History, Way
-from bcpatch.process.locate import LinkedModule
+from bcpatch.process.linked import LinkedModule
 from bcpatch.process.objects import class_namespace, functions_in
 from bcpatch.process.records import Shown, Step, Turn
 from bcpatch.process.swap import Row

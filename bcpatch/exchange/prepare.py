@@ -37,7 +37,7 @@ from bcpatch.model import (
 from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
-from bcpatch.process.locate import LinkedModule, LinkedSite
+from bcpatch.process.linked import LinkedModule, LinkedSite
 from bcpatch.process.objects import class_namespace
 from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held

@@ -20,7 +20,7 @@ from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
 from bcpatch.exchange.wrappers import COPIED
 from bcpatch.process import guards
 from bcpatch.process.history import History, Own
-from bcpatch.process.locate import LinkedSite
+from bcpatch.process.linked import LinkedSite
 from bcpatch.process.records import Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 

@@ -15,7 +15,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, cast
 
 from bcpatch import pythons
-from bcpatch.process.locate import LinkedSite
+from bcpatch.process.linked import LinkedSite
 from bcpatch.process.objects import class_namespace, parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 

@@ -24,7 +24,8 @@ from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, naming, nested
 from bcpatch.process.history import History, Own, Way
-from bcpatch.process.locate import LinkedModule, LinkedSite, Located, relocate, walk_in
+from bcpatch.process.linked import LinkedModule, LinkedSite, Located
+from bcpatch.process.locate import relocate, walk_in
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by

@@ -20,7 +20,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
 from bcpatch.process import classes, importers, stars
 from bcpatch.process.history import History
-from bcpatch.process.locate import LinkedModule
+from bcpatch.process.linked import LinkedModule
 from bcpatch.process.objects import class_namespace, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 

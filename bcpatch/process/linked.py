@@ -1,0 +1,115 @@
+"""What linking finds: the modules, the functions and the code of a patch's sites. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+import msgspec
+
+from bcpatch.diagnostics import Diagnostic
+from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
+from bcpatch.process import nested
+from bcpatch.process.objects import namespace_of
+from bcpatch.process.records import Cache
+
+SiteEdit: TypeAlias = FunctionEdit | PositionEdit
+Store: TypeAlias = FunctionType | Sequence[object]
+"""What code is of: a function, or what the records of the history speak of."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedModule:
+    """One module object that a part of a patch goes into.
+
+    ``on_disk`` says whether its file holds the new text now, and code under its name goes on there;
+    ``file`` is that file.
+    """
+
+    part: ModulePatch
+    object: ModuleType
+    file: str
+    on_disk: bool
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        return namespace_of(self.object)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedClosure:
+    """A live function made by a site's code: ``path`` leads through constants to its new code."""
+
+    function: FunctionType
+    path: nested.Path
+
+
+class LinkedSite(msgspec.Struct, frozen=True, eq=False):
+    """A site found in one module object: every function that shares its code."""
+
+    edit: SiteEdit
+    module: LinkedModule
+    functions: tuple[FunctionType, ...]
+    closures: tuple[LinkedClosure, ...] = ()
+    caches: tuple[Cache, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldCode:
+    """Code to be replaced: says where it is, and holds no reference to it.
+
+    It is the code of a function, or one that the history keeps at a place, or nested in
+    either; ``pair`` says where, and what continues it.
+    """
+
+    site: LinkedSite
+    store: Store
+    place: int
+    pair: nested.Pair
+
+    def code(self) -> CodeType:
+        return nested.at(self.outer(), self.pair.old)
+
+    def outer(self) -> CodeType:
+        return _stored(self.store, self.place)
+
+
+def _stored(store: Store, place: int) -> CodeType:
+    found = store.__code__ if isinstance(store, FunctionType) else store[place]
+    assert isinstance(found, CodeType)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """Old code, and how many references it has while no call is inside it, those of bcpatch aside.
+
+    The code is that of a function, or one that the history keeps at a place, or at a path in it.
+    """
+
+    store: Store
+    place: int
+    path: nested.Path
+    references: int
+
+    def code(self) -> CodeType:
+        return nested.at(_stored(self.store, self.place), self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What was found: sites to switch, sites that run the new code already, and findings.
+
+    ``still`` tells of each code object that gives way when nobody is inside.
+    """
+
+    sites: tuple[LinkedSite, ...]
+    satisfied: tuple[Site, ...]
+    found: tuple[Diagnostic, ...]
+    still: tuple[Still, ...] = ()
+
+
+Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]
+"""A site to be found in a module."""

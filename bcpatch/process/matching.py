@@ -1,0 +1,174 @@
+"""Which of the functions of a site's name are the site: by what they run, and by where the name leads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from types import CodeType, FunctionType
+from typing import TypeAlias
+
+from bcpatch import fingerprint
+from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.model import FunctionEdit, PositionEdit
+from bcpatch.process import naming
+from bcpatch.process.accounting import Walk
+from bcpatch.process.history import History
+from bcpatch.process.linked import LinkedModule, SiteEdit, Wanted
+
+Twins: TypeAlias = Mapping[tuple[str, str], Sequence[SiteEdit]]
+"""By a name and a fingerprint: the edits of one module that replace such code."""
+
+
+def by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
+    """The twins of every module part, by its id: of all its edits, whether these are wanted or not."""
+    found: dict[int, Twins] = {}
+    for part in {id(module.part): module.part for module, _ in wanted}.values():
+        twins: defaultdict[tuple[str, str], list[SiteEdit]] = defaultdict(list)
+        for edit in part.edits:
+            if isinstance(edit, FunctionEdit | PositionEdit):
+                twins[edit.site.qualname, edit.replaces].append(edit)
+        found[id(part)] = twins
+    return found
+
+
+def chosen(
+    module: LinkedModule,
+    edit: SiteEdit,
+    candidates: Sequence[FunctionType],
+    twins: Twins,
+    history: History,
+    walk: Walk,
+) -> Sequence[FunctionType] | Diagnostic:
+    """The functions of a site among those of its name, or why not; none where all run the new code already."""
+    found = _choose(module, edit, candidates, twins, history, walk)
+    passed = None if isinstance(found, Diagnostic) else _passed_over(module, edit, candidates, found, walk)
+    return found if passed is None else _mismatch(module, edit, [passed])
+
+
+def _choose(
+    module: LinkedModule,
+    edit: SiteEdit,
+    candidates: Sequence[FunctionType],
+    twins: Twins,
+    history: History,
+    walk: Walk,
+) -> Sequence[FunctionType] | Diagnostic:
+    alike = twins[edit.site.qualname, edit.replaces]
+    if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
+        if isinstance(edit, PositionEdit) or not edit.rivals:
+            return candidates
+    prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
+    matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
+    brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
+    if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
+        ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
+        if not ours:
+            return did_not_run(module, edit)
+        if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
+            lines = {one.__code__.co_firstlineno for one in ours}
+            if lines != {edit.replaced_line}:
+                message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
+                return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
+        matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
+    if not matching:
+        if isinstance(edit, PositionEdit) and brings in prints.values():
+            return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
+        if brings in prints.values() and not _is_claimed(edit, brings, twins):
+            return []
+        return _mismatch(module, edit, candidates)
+    places = sorted({_position(one.__code__) for one in matching})
+    return matching if len(places) == 1 else _twin(module, edit, matching, places, alike, history, walk)
+
+
+def _passed_over(
+    module: LinkedModule,
+    edit: SiteEdit,
+    candidates: Sequence[FunctionType],
+    chosen: Sequence[FunctionType],
+    walk: Walk,
+) -> FunctionType | None:
+    """What the site's name leads to and what runs neither the old code nor the new, if there is such a function.
+
+    Others that have both the name and the code are then no more than left over.
+    """
+    if not isinstance(edit, FunctionEdit) or not edit.replaces or edit.rivals:
+        return None
+    led = naming.led(module.namespace, edit.site.qualname, walk)
+    right = chosen or [one for one in candidates if fingerprint.of(one.__code__) == edit.brings]
+    if not led or any(one is other for one in led for other in right):
+        return None
+    return led[0] if naming.is_bound_last(edit.site, module.part) else None
+
+
+def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
+    """Whether code is that of another branch: by what it does, and by its line where both do the same."""
+    return any(
+        print_ in one.prints and (print_ not in (edit.replaces, edit.brings) or code.co_firstlineno == one.line)
+        for one in edit.rivals
+    )
+
+
+def _is_doubtful(alike: Sequence[SiteEdit], matching: Sequence[FunctionType]) -> bool:
+    """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
+    return len(alike) > len({_position(one.__code__) for one in matching})
+
+
+def _is_claimed(edit: SiteEdit, brings: str, twins: Twins) -> bool:
+    """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
+    rest = twins.get((edit.site.qualname, brings), ())
+    return brings != edit.replaces and any(isinstance(other, FunctionEdit) for other in rest)
+
+
+def _position(code: CodeType) -> tuple[int, int]:
+    """The line and the column at which code starts: lambdas may share a line."""
+    if code.co_name != "<lambda>":
+        return code.co_firstlineno, 0
+    columns = (column for *_, column, _ in code.co_positions() if column)
+    return code.co_firstlineno, min(columns, default=0)
+
+
+def _twin(
+    module: LinkedModule,
+    edit: SiteEdit,
+    matching: Sequence[FunctionType],
+    places: Sequence[tuple[int, int]],
+    alike: Sequence[SiteEdit],
+    history: History,
+    walk: Walk,
+) -> list[FunctionType] | Diagnostic:
+    """The functions of a site where others of its name run the same code on other lines.
+
+    A line alone tells nothing: the base may stand some lines off what the process loaded.
+    Their order does, where the patch knows as many of them as there are.
+    """
+    brought = history.codes.get(edit.site, ())
+    known = [one for one in matching if history.records.places.get(id(one.__code__)) in brought]
+    led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, walk)}
+    if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
+        return [one for one in matching if one in known or id(one.__code__) in led]
+    if len({id(one.__code__) for one in known}) == 1:
+        return known
+    if len(alike) != len(places):
+        shown = ", ".join(str(line) for line, _ in places)
+        message = f"{len(places)} functions named {edit.site.qualname} run the same code, at lines {shown}"
+        return finding("BCP503", message, Place(module.file), site=edit.site)
+    place = places[sorted(other.site.ordinal for other in alike).index(edit.site.ordinal)]
+    return [one for one in matching if _position(one.__code__) == place]
+
+
+def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:
+    if not candidates:
+        message = f"{module.object.__name__} holds no function {edit.site.qualname}"
+        return finding("BCP502", message, Place(module.file), site=edit.site)
+    other = candidates[0].__code__
+    place = Place(other.co_filename, other.co_firstlineno)
+    if any(name.startswith("@py") for name in (*other.co_names, *other.co_varnames)):
+        return finding("BCP507", "its assertions were rewritten by pytest", place, site=edit.site)
+    running = ", ".join(sorted({fingerprint.of(one.__code__) for one in candidates}))
+    return finding("BCP504", f"it runs {running}, the patch replaces {edit.replaces}", place, site=edit.site)
+
+
+def did_not_run(module: LinkedModule, edit: SiteEdit) -> Diagnostic:
+    message = f"`{edit.site.qualname}` stays as it is: the branch that defines this one did not run here"
+    return finding("BCP514", message, Place(module.file, edit.replaced_line), site=edit.site)
