@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
@@ -210,15 +210,14 @@ def _functions(
 
 
 class _Branched:
-    """The functions of the base that stand in branches, and what continues each."""
+    """The functions of the base by their names, the branches that they stand in, and what continues each."""
 
     def __init__(self, old: Unit, pairs: Sequence[tuple[Function, Function]]) -> None:
         self._paths = branches.paths(old.tree)
         self._continued = {before.site: after for before, after in pairs}
-        self._named: dict[str, list[Function]] = {}
+        self._named: defaultdict[str, list[Function]] = defaultdict(list)
         for one in old.functions:
-            if self._path(one):
-                self._named.setdefault(one.site.qualname, []).append(one)
+            self._named[one.site.qualname].append(one)
 
     def _path(self, function: Function) -> branches.Path:
         if id(function.node) in self._paths:
@@ -229,12 +228,25 @@ class _Branched:
         return bool(self._path(function))
 
     def rivals(self, function: Function) -> Iterator[Rival]:
+        """The functions that may be there where the name of one leads, or that can be taken for it."""
         path = self._path(function)
-        for other in self._named.get(function.site.qualname, ()) if path else ():
-            if branches.exclude(path, self._path(other)):
+        for other in self._named[function.site.qualname]:
+            apart = bool(path) and branches.exclude(path, self._path(other))
+            if apart or _hides(other, function):
                 continued = self._continued.get(other.site, other)
                 prints = fingerprint.of(other.code), fingerprint.of(continued.code)
-                yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
+                yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno, beside=not apart)
+
+
+def _hides(other: Function, function: Function) -> bool:
+    """Whether a namesake that runs the same code has the name of a function instead of it: the later one has it.
+
+    Of lambdas none has: what they are bound to, if anything, is not known.
+    """
+    later = other.site.ordinal > function.site.ordinal
+    if not later and (other is function or not isinstance(function.node, ast.Lambda)):
+        return False
+    return fingerprint.of(other.code) == fingerprint.of(function.code)
 
 
 def _merged_findings(

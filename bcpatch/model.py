@@ -216,11 +216,13 @@ class Annotations(Noun, frozen=True):
 class Rival(Noun, frozen=True):
     """A function of the same name in another branch (``if``, ``try``) of the module: one of the two runs.
 
+    Or, where it is ``beside``, one that did the same and is there as well; it may have the name now.
     ``prints`` are the fingerprints of its code, old and new, ``line`` its first line in the base.
     """
 
     prints: tuple[str, ...]
     line: int
+    beside: bool = False
 
 
 class FunctionEdit(Noun, frozen=True, tag="function"):
@@ -231,7 +233,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
     returns a function that has the new type parameters and annotations, where these changed (PEP 695).
     ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
-    ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches.
+    ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches, or hide it.
     """
 
     site: Site

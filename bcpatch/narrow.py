@@ -172,8 +172,10 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
             raise Untold
         was = now = now._replace(flags=new.code.co_flags & _FUTURE_FLAGS)
         changed = compiler.changes(old, new, policy, optimization)
-        edited = {edit.site for edit in changed.edits if isinstance(edit, FunctionEdit)}
-        if any(_is_among(one, run) for one in new.functions if one.site in edited):
+        switched = {edit.site: edit for edit in changed.edits if isinstance(edit, FunctionEdit)}
+        if any(_is_among(one, run) for one in new.functions if one.site in switched):
+            raise Untold
+        if any(olds.has_twin(edit, gap.old) for edit in switched.values()):
             raise Untold
         yield changed
         end = gaps[number + 1].new.start if number + 1 < len(gaps) else len(after.sections)
@@ -271,13 +273,24 @@ class _Ordinals:
         """By qualified name: how many there are above a section; counted when asked."""
         return _Counted(lambda qualname: self._count(qualname, number))
 
+    def has_twin(self, edit: FunctionEdit, stretch: range) -> bool:
+        """Whether a namesake of a function, which is not in its stretch of sections, does what it did."""
+        qualname = edit.site.qualname
+        numbers = (number for number in self._homes(qualname) if number not in stretch)
+        found = (one for number in numbers for one in self._version.standings(number, self._around).functions)
+        return any(one.qualname == qualname and one.print == edit.replaces for one in found)
+
     def _count(self, qualname: str, above: int) -> int:
-        version, name = self._version, qualname.partition(".")[0]
-        numbers: Iterable[int] = version.homes.get(name, ())
-        if name == "<lambda>":
-            numbers = (number for number, one in enumerate(version.sections) if "lambda" in one.text)
-        found = (version.standings(number, self._around) for number in numbers if number < above)
+        numbers = (number for number in self._homes(qualname) if number < above)
+        found = (self._version.standings(number, self._around) for number in numbers)
         return sum(one.qualname == qualname for standings in found for one in standings.functions)
+
+    def _homes(self, qualname: str) -> Iterable[int]:
+        """The sections that may define functions of a name."""
+        version, name = self._version, qualname.partition(".")[0]
+        if name == "<lambda>":
+            return (number for number, one in enumerate(version.sections) if "lambda" in one.text)
+        return version.homes.get(name, ())
 
 
 class _Counted(dict[str, int]):

@@ -53,8 +53,8 @@ def _choose(
     history: History,
     walk: Walk,
 ) -> Sequence[FunctionType] | Diagnostic:
-    alike = twins[edit.site.qualname, edit.replaces]
-    if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
+    edits = twins[edit.site.qualname, edit.replaces]
+    if len(candidates) == len(edits) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
         if isinstance(edit, PositionEdit) or not edit.rivals:
             return candidates
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
@@ -63,13 +63,15 @@ def _choose(
     if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
         ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
         if not ours:
-            return did_not_run(module, edit)
+            return _only_twins(module, edit, candidates) or did_not_run(module, edit)
         if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
-            lines = {one.__code__.co_firstlineno for one in ours}
+            alike = [one for one in ours if prints[id(one)] in (edit.replaces, brings)]
+            lines = {one.__code__.co_firstlineno for one in alike or ours}
             if lines != {edit.replaced_line}:
                 message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
                 return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
-    if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
+            matching = [one for one in matching if any(one is other for other in ours)]
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(edits, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
@@ -78,7 +80,7 @@ def _choose(
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({_position(one.__code__) for one in matching})
-    return matching if len(places) == 1 else _twin(module, edit, matching, places, alike, history, walk)
+    return matching if len(places) == 1 else _twin(module, edit, matching, places, edits, history, walk)
 
 
 def _passed_over(
@@ -99,6 +101,18 @@ def _passed_over(
     if not led or any(one is other for one in led for other in right):
         return None
     return led[0] if naming.is_bound_last(edit.site, module.part) else None
+
+
+def _only_twins(module: LinkedModule, edit: FunctionEdit, candidates: Sequence[FunctionType]) -> Diagnostic | None:
+    """That a function was not found, and all that has its name is others which do the same and are there beside it."""
+    lines = {one.__code__.co_firstlineno for one in candidates}
+    if lines.isdisjoint(one.line for one in edit.rivals if one.beside):
+        return None
+    shown = ", ".join(map(str, sorted(lines)))
+    message = (
+        f"the `{edit.site.qualname}` of line {edit.replaced_line} is not found, only what does the same (line {shown})"
+    )
+    return finding("BCP503", message, Place(module.file, edit.replaced_line), site=edit.site)
 
 
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
