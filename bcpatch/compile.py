@@ -195,7 +195,10 @@ def _functions(
             found.append(stale if policy is Policy.STRICT else as_warning(stale))
         edit = _edit(after, new_header, before, old_header, frozenset(follows))
         edit = msgspec.structs.replace(
-            edit, conditional=branched.is_conditional(before), rivals=tuple(branched.rivals(before))
+            edit,
+            conditional=branched.is_conditional(before),
+            rivals=tuple(branched.rivals(before)),
+            twins=tuple(branched.twins(before)),
         )
         if edit.annotations.changed:
             annotations = readers.annotations_of(after)
@@ -228,25 +231,25 @@ class _Branched:
         return bool(self._path(function))
 
     def rivals(self, function: Function) -> Iterator[Rival]:
-        """The functions that may be there where the name of one leads, or that can be taken for it."""
-        path = self._path(function)
-        for other in self._named[function.site.qualname]:
-            apart = bool(path) and branches.exclude(path, self._path(other))
-            if apart or _hides(other, function):
+        """Its namesakes in the other branches."""
+        for other in self._namesakes(function):
+            if self._are_apart(function, other):
                 continued = self._continued.get(other.site, other)
                 prints = fingerprint.of(other.code), fingerprint.of(continued.code)
-                yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno, beside=not apart)
+                yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
 
+    def twins(self, function: Function) -> Iterator[int]:
+        """The ordinals of namesakes that run the same code, and may be there beside it."""
+        for other in self._namesakes(function):
+            same = fingerprint.of(other.code) == fingerprint.of(function.code)
+            if same and not self._are_apart(function, other):
+                yield other.site.ordinal
 
-def _hides(other: Function, function: Function) -> bool:
-    """Whether a namesake that runs the same code has the name of a function instead of it: the later one has it.
+    def _namesakes(self, function: Function) -> Iterator[Function]:
+        return (one for one in self._named[function.site.qualname] if one is not function)
 
-    Of lambdas none has: what they are bound to, if anything, is not known.
-    """
-    later = other.site.ordinal > function.site.ordinal
-    if not later and (other is function or not isinstance(function.node, ast.Lambda)):
-        return False
-    return fingerprint.of(other.code) == fingerprint.of(function.code)
+    def _are_apart(self, one: Function, other: Function) -> bool:
+        return branches.exclude(self._path(one), self._path(other))
 
 
 def _merged_findings(

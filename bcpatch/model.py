@@ -216,13 +216,11 @@ class Annotations(Noun, frozen=True):
 class Rival(Noun, frozen=True):
     """A function of the same name in another branch (``if``, ``try``) of the module: one of the two runs.
 
-    Or, where it is ``beside``, one that did the same and is there as well; it may have the name now.
     ``prints`` are the fingerprints of its code, old and new, ``line`` its first line in the base.
     """
 
     prints: tuple[str, ...]
     line: int
-    beside: bool = False
 
 
 class FunctionEdit(Noun, frozen=True, tag="function"):
@@ -233,7 +231,8 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     ``keywords`` are the defaults of the new signature, in its order. ``type_parameters``
     returns a function that has the new type parameters and annotations, where these changed (PEP 695).
     ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
-    ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches, or hide it.
+    ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches. ``twins`` are
+    the ordinals of namesakes that did the same and may be there as well.
     """
 
     site: Site
@@ -247,6 +246,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     replaced_line: int = 0
     conditional: bool = False
     rivals: tuple[Rival, ...] = ()
+    twins: tuple[int, ...] = ()
 
 
 class PositionEdit(Noun, frozen=True, tag="position"):

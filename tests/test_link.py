@@ -234,10 +234,20 @@ second = lambda: "new second"
         assert (module.first(), module.second()) == ("new first", "new second")
 
 
-def test_one_twin_alone_is_not_told_from_the_other(tmp_path: Path, history: History) -> None:
-    """The base may stand as many lines off as the twins are apart: the line alone is no proof."""
-    with worlds.world("\n\n" + TWINS, tmp_path):
+@pytest.mark.parametrize("off", ["", "\n\n"], ids=["as in the base", "two lines off"])
+def test_one_twin_is_told_from_another_by_their_order(tmp_path: Path, history: History, off: str) -> None:
+    """Not by its line: the base may stand as many lines off as the twins are apart."""
+    with worlds.world(off + TWINS, tmp_path) as module:
+        worlds.applied(TWINS, TWINS.replace('second = lambda: "same"', 'second = lambda: "new"'), history)
+        assert (module.first(), module.second()) == ("same", "new")
+
+
+@pytest.mark.parametrize("off", ["", "\n\n"], ids=["as in the base", "two lines off"])
+def test_one_twin_is_not_told_from_another_that_is_gone(tmp_path: Path, history: History, off: str) -> None:
+    with worlds.world(off + TWINS, tmp_path) as module:
+        del module.first
         patch = change(TWINS, TWINS.replace('second = lambda: "same"', 'second = lambda: "new"'))
         (found,) = refused(patch, history)
         assert found.code == "BCP503"
-        assert "lines 4, 6" in found.message
+        assert "2 functions" in found.message
+        assert f"there are 1 in this process, at lines {len(off) + 4}" in found.message

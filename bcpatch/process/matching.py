@@ -53,8 +53,8 @@ def _choose(
     history: History,
     walk: Walk,
 ) -> Sequence[FunctionType] | Diagnostic:
-    edits = twins[edit.site.qualname, edit.replaces]
-    if len(candidates) == len(edits) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
+    alike = _alike(edit, twins)
+    if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
         if isinstance(edit, PositionEdit) or not edit.rivals:
             return candidates
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
@@ -63,15 +63,13 @@ def _choose(
     if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
         ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
         if not ours:
-            return _only_twins(module, edit, candidates) or did_not_run(module, edit)
+            return did_not_run(module, edit)
         if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
-            alike = [one for one in ours if prints[id(one)] in (edit.replaces, brings)]
-            lines = {one.__code__.co_firstlineno for one in alike or ours}
+            lines = {one.__code__.co_firstlineno for one in ours}
             if lines != {edit.replaced_line}:
                 message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
                 return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
-            matching = [one for one in matching if any(one is other for other in ours)]
-    if isinstance(edit, PositionEdit) and matching and _is_doubtful(edits, matching):
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
@@ -80,7 +78,16 @@ def _choose(
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({_position(one.__code__) for one in matching})
-    return matching if len(places) == 1 else _twin(module, edit, matching, places, edits, history, walk)
+    if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
+        return matching
+    return _twin(module, edit, matching, places, alike, history, walk)
+
+
+def _alike(edit: SiteEdit, twins: Twins) -> list[int]:
+    """The ordinals of an edit's site and of those of its name that run the same code, as far as the patch knows."""
+    known = edit.twins if isinstance(edit, FunctionEdit) else ()
+    edited = (one.site.ordinal for one in twins[edit.site.qualname, edit.replaces])
+    return sorted({edit.site.ordinal, *known, *edited})
 
 
 def _passed_over(
@@ -103,18 +110,6 @@ def _passed_over(
     return led[0] if naming.is_bound_last(edit.site, module.part) else None
 
 
-def _only_twins(module: LinkedModule, edit: FunctionEdit, candidates: Sequence[FunctionType]) -> Diagnostic | None:
-    """That a function was not found, and all that has its name is others which do the same and are there beside it."""
-    lines = {one.__code__.co_firstlineno for one in candidates}
-    if lines.isdisjoint(one.line for one in edit.rivals if one.beside):
-        return None
-    shown = ", ".join(map(str, sorted(lines)))
-    message = (
-        f"the `{edit.site.qualname}` of line {edit.replaced_line} is not found, only what does the same (line {shown})"
-    )
-    return finding("BCP503", message, Place(module.file, edit.replaced_line), site=edit.site)
-
-
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
     """Whether code is that of another branch: by what it does, and by its line where both do the same."""
     return any(
@@ -123,7 +118,7 @@ def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
     )
 
 
-def _is_doubtful(alike: Sequence[SiteEdit], matching: Sequence[FunctionType]) -> bool:
+def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType]) -> bool:
     """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
     return len(alike) > len({_position(one.__code__) for one in matching})
 
@@ -147,7 +142,7 @@ def _twin(
     edit: SiteEdit,
     matching: Sequence[FunctionType],
     places: Sequence[tuple[int, int]],
-    alike: Sequence[SiteEdit],
+    alike: Sequence[int],
     history: History,
     walk: Walk,
 ) -> list[FunctionType] | Diagnostic:
@@ -165,9 +160,10 @@ def _twin(
         return known
     if len(alike) != len(places):
         shown = ", ".join(str(line) for line, _ in places)
-        message = f"{len(places)} functions named {edit.site.qualname} run the same code, at lines {shown}"
+        named = f"functions named {edit.site.qualname} run the same code"
+        message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
-    place = places[sorted(other.site.ordinal for other in alike).index(edit.site.ordinal)]
+    place = places[alike.index(edit.site.ordinal)]
     return [one for one in matching if _position(one.__code__) == place]
 
 
