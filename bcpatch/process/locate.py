@@ -26,6 +26,7 @@ from bcpatch.process.holders import accounted
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located, SiteEdit, Wanted
 from bcpatch.process.matching import by_what_they_replace, chosen, did_not_run
 from bcpatch.process.objects import all_namespaces, everything
+from bcpatch.process.unshared import at_rest, unshared
 
 _NEAR: Final = 5_000
 _MODULE: Final = 200_000
@@ -43,11 +44,25 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
         for edit in module.part.edits
         if isinstance(edit, FunctionEdit) or (isinstance(edit, PositionEdit) and positions and module.on_disk)
     ]
+    aside = history.set_aside()
+    sites, left = unshared(wanted, aside, history)
+    searched = _searched(modules, left, aside, history, heap=heap) if left else Located((), (), ())
+    return replace(searched, sites=(*sites, *searched.sites), still=(*map(at_rest, sites), *searched.still))
+
+
+def _searched(
+    modules: Sequence[LinkedModule],
+    wanted: Sequence[Wanted],
+    aside: dict[int, FunctionType],
+    history: History,
+    *,
+    heap: bool,
+) -> Located:
+    """The sites that take a search."""
     spaces = {id(module.namespace): module.namespace for module in modules}
     named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
     near = [space[name] for space, name in named if name in space]
     walk = walk_in(spaces.values(), history)
-    aside = history.set_aside()
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}

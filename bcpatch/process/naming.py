@@ -30,7 +30,7 @@ def led(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[Functio
 
     ``walk`` says what is never entered on the way.
     """
-    if "<" in qualname or not (value := _bound(namespace, qualname)):
+    if "<" in qualname or not (value := bound(namespace, qualname)):
         return []
     plain = [one for one in functions_in(value[0]) if _is_of(one, namespace, qualname)]
     if plain:
@@ -40,7 +40,7 @@ def led(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[Functio
     return [one for one in behind.functions if _is_of(one, namespace, qualname)]
 
 
-def _bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
+def bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
     """What a dotted name is bound to in a module and its classes, or nothing."""
     *classes, name = qualname.split(".")
     space, private = namespace, ""
