@@ -6,9 +6,7 @@ that an application which only wants ``bcpatch.runtime`` pays for nothing else.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # what typing has under this name, without the time that its import takes
 if TYPE_CHECKING:
     from bcpatch.builder import build
     from bcpatch.diagnostics import Diagnostic, Error, PatchFileError, Refused
@@ -45,6 +43,8 @@ def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     found = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = found
     return found

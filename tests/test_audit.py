@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from bcpatch import audit
-from bcpatch.cli.commands import bcpatch
+from bcpatch import audit, cli
 from bcpatch.model import Policy
 
 VERSIONS = {
@@ -118,9 +116,9 @@ def test_many_commits_are_judged_by_many_processes_in_their_order(
     assert list(audit.audit_all(repository, found)) == alone
 
 
-def test_an_empty_range_has_no_commits(repository: str) -> None:
-    answer = CliRunner().invoke(bcpatch, ["audit", repository, "HEAD..HEAD"])
-    assert (answer.exit_code, answer.output.count("0 of 0 commits")) == (0, 2)
+def test_an_empty_range_has_no_commits(repository: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["audit", repository, "HEAD..HEAD"]) == 0
+    assert capsys.readouterr().out.count("0 of 0 commits") == 2
 
 
 def test_rules_are_counted_by_commit(repository: str) -> None:
@@ -137,9 +135,10 @@ def test_what_is_no_history_is_said(repository: str, tmp_path: Path) -> None:
         audit.commits(repository, "no-such..HEAD")
 
 
-def test_the_command_writes_a_table_and_json(repository: str) -> None:
-    table = CliRunner().invoke(bcpatch, ["audit", repository, "HEAD~7..HEAD"])
-    assert "strict: 2 of 5 commits could have gone live (40 %)" in table.output
-    assert "linked: 3 of 5 commits could have gone live (60 %)" in table.output
-    answer = CliRunner().invoke(bcpatch, ["audit", repository, "HEAD~7..HEAD", "--format", "json"])
-    assert json.loads(answer.output)["policies"]["linked"]["live"] == 3
+def test_the_command_writes_a_table_and_json(repository: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["audit", repository, "HEAD~7..HEAD"]) == 0
+    table = capsys.readouterr().out
+    assert "strict: 2 of 5 commits could have gone live (40 %)" in table
+    assert "linked: 3 of 5 commits could have gone live (60 %)" in table
+    assert cli.run(["audit", repository, "HEAD~7..HEAD", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["policies"]["linked"]["live"] == 3

@@ -72,7 +72,7 @@ def test_the_version_is_written_once(wheel: Path) -> None:
 def test_an_installation_without_extras_brings_no_gpl_and_no_test_tools(wheel: Path) -> None:
     required = [line for line in metadata(wheel).get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in required}
-    assert names == {"click", "msgspec", "rich", "watchdog"}
+    assert names == {"msgspec", "rich", "watchdog"}
 
 
 def test_supported_pythons_are_said_alike_everywhere() -> None:
@@ -90,7 +90,7 @@ def test_the_console_script_is_there() -> None:
 
 def test_the_runtime_brings_nothing_that_an_application_would_pay_for() -> None:
     loaded = set(json.loads(run("-c", "import json, sys, bcpatch.runtime; print(json.dumps(sorted(sys.modules)))")))
-    heavy = {"bytecode", "click", "hypothesis", "rich", "watchdog", "xdis"}
+    heavy = {"argparse", "bytecode", "hypothesis", "rich", "watchdog", "xdis"}
     ours = {"bcpatch.builder", "bcpatch.cli", "bcpatch.compile", "bcpatch.watch"}
     assert "bcpatch.runtime" in loaded
     assert not loaded & (heavy | ours)

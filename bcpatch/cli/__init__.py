@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
-import click
+from bcpatch.cli.program import BROKEN_PIPE, DONE, INTERRUPTED, NAME, USAGE, WRONG, Misused, command, overview
 
-from bcpatch.cli.program import BROKEN_PIPE, INTERRUPTED, NAME, WRONG, bcpatch
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
 
 __all__ = ["main", "run"]
 
-#: The environment variable by which shells ask for completions (click's convention).
-_COMPLETE = "_BCPATCH_COMPLETE"
+#: The environment variable by which shells ask for completions.
+_COMPLETE: Final = "_BCPATCH_COMPLETE"
 
 
 def main() -> None:
@@ -24,16 +26,13 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(words: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status. What a user did wrong never ends in a traceback."""
     try:
-        answer = _run(list(arguments))
+        answer = _run(list(words))
         sys.stdout.flush()
         return answer
-    except click.ClickException as error:
-        error.show()
-        return WRONG
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # What is left in the buffer would fail again when the interpreter flushes it at its end.
@@ -41,31 +40,45 @@ def run(arguments: Sequence[str]) -> int:
         return BROKEN_PIPE
 
 
-def _run(arguments: list[str]) -> int:
-    """What click's own entry does, but errors are left to us: it would end a broken pipe with status 1, "refused"."""
-    instruction = os.environ.get(_COMPLETE)
-    if instruction:
-        from click.shell_completion import shell_complete
-
-        return shell_complete(bcpatch, {}, NAME, _COMPLETE, instruction)
+def _run(words: list[str]) -> int:
     try:
-        with bcpatch.make_context(NAME, arguments) as context:
-            return _carry_out(context)
-    except click.exceptions.Exit as ended:  # --help and --version
-        return ended.exit_code
+        request = os.environ.get(_COMPLETE)
+        if request:
+            from bcpatch.cli import completion
+
+            return completion.answer(request, words)
+        if not words:
+            print(overview(), file=sys.stderr)
+            return WRONG
+        name = command(words)
+        return DONE if name is None else _carry_out(name, words[1:])
+    except Misused as error:
+        from bcpatch.cli.arguments import usage
+        from bcpatch.cli.output import complain, write
+
+        complain(str(error))
+        write(f"usage: {usage(error.command) if error.command else USAGE}", sys.stderr)
+        write(f"help: {' '.join(filter(None, (NAME, error.command)))} --help", sys.stderr)
+        return WRONG
 
 
-def _carry_out(context: click.Context) -> int:
-    """Run the command that the arguments name; what ends it early is told here."""
+def _carry_out(name: str, words: Sequence[str]) -> int:
+    """Run a command; what ends it early is told here. Raises Misused."""
+    from bcpatch.cli import arguments
+
+    values = arguments.read(name, words)
+    if values is None:
+        return DONE
+
+    from bcpatch.cli.commands import COMMANDS
     from bcpatch.cli.output import complain, report, status
     from bcpatch.diagnostics import Error, Refused
 
     try:
-        answer = bcpatch.invoke(context)
+        return COMMANDS[name](**values)
     except Refused as error:
         report(error.diagnostics)
         return status(error.diagnostics)
     except Error as error:
         complain(str(error))
         return WRONG
-    return answer if isinstance(answer, int) else 0

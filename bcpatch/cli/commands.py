@@ -1,16 +1,19 @@
-"""The commands: what each takes, and what it hands to the part that does the work."""
+"""The commands: what each hands to the part that does the work.
+
+What each is for stands in `bcpatch.cli.program`, what it takes in `bcpatch.cli.arguments`: its function is called
+with the values that were read there, by name, and returns the exit status.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-import click
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from bcpatch.cli import project
-from bcpatch.cli.output import FORMATS, Format, Wrong, complain, progress, report, say, status
-from bcpatch.cli.program import DONE, REFUSED, UNCHANGED, bcpatch
+from bcpatch.cli.output import Format, Wrong, complain, progress, report, say, status
+from bcpatch.cli.program import DONE, REFUSED, UNCHANGED
 from bcpatch.diagnostics import Diagnostic, Refused, relative
 from bcpatch.model import Patch, Policy
 
@@ -21,39 +24,12 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = Literal["text", "json"]
 
-_PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-_BASE = click.option(
-    "--base", metavar="OLD", help="What the process runs: a file, a folder or git:REV (default: git:HEAD)."
-)
-_POLICY = click.option(
-    "--policy",
-    type=click.Choice([one.value for one in Policy]),
-    help="Which edits are allowed (default: the project's, else strict).",
-)
-_MODULE = click.option("--module", metavar="NAME", help="The dotted name that the one PATH is imported under.")
-_PID = click.argument("pid", metavar="PID", type=click.IntRange(min=1))
-_SCAN = "How to find every reference to the old code; heap stops all threads meanwhile."
-_ANSWER = click.option(
-    "--format", type=click.Choice(("text", "json")), default="text", show_default=True, help="How it is written."
-)
-_FORMAT = click.option(
-    "--format", type=click.Choice(FORMATS), default="text", show_default=True, help="How findings are written."
-)
-
 
 # --- making patches ----------------------------------------------------------------
 
 
-@bcpatch.command()
-@_PATHS
-@click.option("-o", "--output", metavar="OUT", required=True, help="The patch file to write.")
-@_BASE
-@_POLICY
-@click.option("--parent", metavar="PATCH", help="The patch that must have been applied last before this one.")
-@_MODULE
-@_FORMAT
 def build(
-    paths: tuple[str, ...],
+    paths: Sequence[str],
     output: str,
     base: str | None,
     policy: str | None,
@@ -61,10 +37,6 @@ def build(
     module: str | None,
     format: Format,
 ) -> int:
-    """Compile what changed in PATH into a patch file.
-
-    PATH is a file, or a folder that is a package or an import root.
-    """
     from bcpatch import patchfile
     from bcpatch.cli import tables
 
@@ -86,14 +58,7 @@ def build(
     return DONE
 
 
-@bcpatch.command()
-@_PATHS
-@_BASE
-@_POLICY
-@_MODULE
-@_FORMAT
-def verify(paths: tuple[str, ...], base: str | None, policy: str | None, module: str | None, format: Format) -> int:
-    """Find what `build` would find in PATH, or check patch files; write nothing."""
+def verify(paths: Sequence[str], base: str | None, policy: str | None, module: str | None, format: Format) -> int:
     from bcpatch import patchfile
     from bcpatch.cli import tables
     from bcpatch.verify import verify as verified
@@ -120,7 +85,7 @@ def verify(paths: tuple[str, ...], base: str | None, policy: str | None, module:
 
 
 def _compared(
-    paths: tuple[str, ...], base: str | None, policy: str | None, module: str | None, parent: Patch | None
+    paths: Sequence[str], base: str | None, policy: str | None, module: str | None, parent: Patch | None
 ) -> Outcome:
     """What building a patch of ``paths`` comes to."""
     from bcpatch import builder
@@ -137,12 +102,7 @@ def _compared(
     return builder.compare(old, new, policy=chosen, parent=parent)
 
 
-@bcpatch.command()
-@click.argument("patch", metavar="PATCH")
-@click.option("--dis", "disassembled", is_flag=True, help="Disassemble the code that the patch brings.")
-@_ANSWER
 def show(patch: str, disassembled: bool, format: Answer) -> int:
-    """Tell what a patch file says of itself: its header and its edits."""
     from bcpatch import patchfile
     from bcpatch.cli import tables
 
@@ -159,15 +119,7 @@ def show(patch: str, disassembled: bool, format: Answer) -> int:
     return DONE
 
 
-@bcpatch.command()
-@click.argument("repository", metavar="REPO")
-@click.argument("span", metavar="REV..REV")
-@_ANSWER
 def audit(repository: str, span: str, format: Answer) -> int:
-    """Say which commits of a git history could have been live patches, and why not the others.
-
-    No code of the history is run. Merges are left out, and tests, documentation and examples do not count.
-    """
     from bcpatch import audit as auditor
     from bcpatch.cli import tables
 
@@ -186,17 +138,7 @@ def audit(repository: str, span: str, format: Answer) -> int:
 # --- running processes -------------------------------------------------------------
 
 
-@bcpatch.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--watch", "folders", metavar="DIR", multiple=True, help="A folder to watch (default: the program's).")
-@_POLICY
-@click.option("-m", "module", metavar="MODULE", help="Run a module, as `python -m` does.")
-@click.argument("command", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED)
-def run(folders: tuple[str, ...], policy: str | None, module: str | None, command: tuple[str, ...]) -> int:
-    """Start an application and make every saved edit live in it.
-
-    COMMAND is a program with its arguments, or a Python file with its arguments. What
-    the command below it prints is its own; bcpatch writes to standard error.
-    """
+def run(folders: Sequence[str], policy: str | None, module: str | None, command: Sequence[str]) -> int:
     from bcpatch.cli import running
     from bcpatch.running import supervise
 
@@ -205,10 +147,7 @@ def run(folders: tuple[str, ...], policy: str | None, module: str | None, comman
     return supervise.supervise(program, watched, project.policy(watched, policy), running.voice())
 
 
-@bcpatch.command()
-@_ANSWER
 def ps(format: Answer) -> int:
-    """List the processes of this user that take patches."""
     from bcpatch.channels import client
     from bcpatch.cli import tables
 
@@ -222,11 +161,7 @@ def ps(format: Answer) -> int:
     return DONE
 
 
-@bcpatch.command(name="status")
-@_PID
-@_ANSWER
-def status_command(pid: int, format: Answer) -> int:
-    """Tell a process's generations, and where every patched function of it stands."""
+def status_of(pid: int, format: Answer) -> int:
     from bcpatch.channels.protocol import StatusReply, StatusRequest
     from bcpatch.cli import tables
     from bcpatch.cli.processes import asked
@@ -239,32 +174,15 @@ def status_command(pid: int, format: Answer) -> int:
     return DONE
 
 
-@bcpatch.command()
-@click.argument("patch", metavar="PATCH")
-@click.argument("pids", metavar="PID...", type=click.IntRange(min=1), nargs=-1, required=True)
-@click.option("--dry-run", is_flag=True, help="Link the patch with the process and change nothing.")
-@click.option(
-    "--consistency",
-    type=click.Choice(("immediate", "quiescent")),
-    default="immediate",
-    show_default=True,
-    help="When to swap: at once, or while no call is inside a changed function.",
-)
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait for a quiet instant."
-)
-@click.option("--scan", type=click.Choice(("references", "heap")), default="references", show_default=True, help=_SCAN)
-@_FORMAT
 def apply(
     patch: str,
-    pids: tuple[int, ...],
+    pids: Sequence[int],
     dry_run: bool,
     consistency: Consistency,
     timeout: float | None,
     scan: Scan,
     format: Format,
 ) -> int:
-    """Apply a patch file to running processes."""
     from bcpatch import patchfile
     from bcpatch.channels.protocol import Apply
     from bcpatch.cli.processes import each
@@ -275,21 +193,14 @@ def apply(
     return each(pids, request, format)
 
 
-@bcpatch.command()
-@_PID
-@click.option("--to", type=click.IntRange(min=0), metavar="N", help="Which generation (default: the one before).")
-@_FORMAT
 def rollback(pid: int, to: int | None, format: Format) -> int:
-    """Bring a process back to an older generation, or forward again to a newer one."""
     from bcpatch.channels.protocol import Rollback
     from bcpatch.cli.processes import each
 
     return each((pid,), Rollback(to), format)
 
 
-@bcpatch.command()
 def demo() -> int:
-    """Patch a running web server before your eyes."""
     from bcpatch import demo as demonstration
     from bcpatch.cli import running
 
@@ -300,3 +211,17 @@ def demo() -> int:
         complain(str(error))
         return REFUSED
     return DONE
+
+
+COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "apply": apply,
+    "audit": audit,
+    "build": build,
+    "demo": demo,
+    "ps": ps,
+    "rollback": rollback,
+    "run": run,
+    "show": show,
+    "status": status_of,
+    "verify": verify,
+}

@@ -10,15 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, TextIO, TypeAlias, TypeVar
 
-import click
-
 from bcpatch import diagnostics
 from bcpatch.cli.program import DONE, REFUSED, WRONG
 from bcpatch.diagnostics import Diagnostic, Error, Severity
 
 T = TypeVar("T")
 Format: TypeAlias = Literal["text", "json", "sarif", "github"]
-FORMATS: Final = ("text", "json", "sarif", "github")
 
 #: Errors of these rules mean that the input could not be read, not that a change was judged.
 UNREADABLE: Final = frozenset(
@@ -43,31 +40,36 @@ def status(found: Iterable[Diagnostic]) -> int:
     return WRONG if codes <= UNREADABLE else REFUSED
 
 
+def write(text: str, stream: TextIO) -> None:
+    """A line at once: what comes after it on the other stream is read after it."""
+    print(text, file=stream, flush=True)
+
+
 def report(found: Sequence[Diagnostic], format: Format = "text") -> None:
     """Write findings: text to standard error, a machine's format to standard output, even when there are none."""
     if format == "text":
         for one in found:
-            click.echo(painted(one, colour(sys.stderr)) + "\n", err=True)
+            write(painted(one, colour(sys.stderr)) + "\n", sys.stderr)
     elif format == "json":
-        click.echo(diagnostics.as_json(found))
+        write(diagnostics.as_json(found), sys.stdout)
     elif format == "sarif":
         from bcpatch import sarif
 
-        click.echo(sarif.as_sarif(found))
+        write(sarif.as_sarif(found), sys.stdout)
     elif found:
-        click.echo(diagnostics.as_github(found))
+        write(diagnostics.as_github(found), sys.stdout)
 
 
 def say(message: str, format: Format = "text", *, aside: bool = False) -> None:
     """A line for people on standard output, ``aside`` on standard error; nothing where a machine reads it."""
     if format == "text":
-        click.echo(message, err=aside)
+        write(message, sys.stderr if aside else sys.stdout)
 
 
 def complain(message: str) -> None:
     """One line about an error that is not a finding."""
     prefix = shade("error:", _SHADE[Severity.ERROR]) if colour(sys.stderr) else "error:"
-    click.echo(f"{prefix} {message}", err=True)
+    write(f"{prefix} {message}", sys.stderr)
 
 
 # --- colour ------------------------------------------------------------------------

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from bcpatch.cli.output import colour, painted, shade
+from bcpatch.cli.output import colour, painted, shade, write
 from bcpatch.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ def voice() -> Voice:
 def show(speaker: Speaker, line: str) -> None:
     """A line of the demonstration, to standard output."""
     before, codes = _LOOKS[speaker]
-    click.echo(before + (shade(line, codes) if codes and colour(sys.stdout) else line))
+    write(before + (shade(line, codes) if codes and colour(sys.stdout) else line), sys.stdout)
 
 
 def _write(text: str) -> None:
