@@ -113,3 +113,15 @@ def test_what_a_name_does_not_lead_to_is_left(other: str, tmp_path: Path) -> Non
     with worlds.world(TEXT, tmp_path) as module:
         OTHERS[other](module)
         assert "f" in names(module, NEW)[1]
+
+
+def test_what_was_handed_out_is_left(tmp_path: Path) -> None:
+    """`runtime.at` gives a function that stays on the code that it has."""
+    with worlds.world(TEXT, tmp_path) as module:
+        history = History()
+        part = worlds.module_patch(TEXT, NEW)
+        linked = LinkedModule(part, module, str(module.__file__), on_disk=True)
+        wanted = [(linked, edit) for edit in part.edits if isinstance(edit, FunctionEdit)]
+        history.exhibited(module.f)
+        _, rest = unshared(wanted, history.set_aside(), history)
+        assert "f" in {edit.site.qualname for _, edit in rest}
