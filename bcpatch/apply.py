@@ -8,6 +8,7 @@ it refuses, and leaves the process as it was.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from types import CodeType
 
 from bcpatch import fingerprint
@@ -87,7 +88,7 @@ def _swap(
         certain=certain,
         pending=tuple(part.module.name for part in plan.pending),
     )
-    own = _own_references(plan, ready, history)
+    own = Own(history, _own_references(plan, ready))
     patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
     for way in ways(plan.sites, ready.changes, ready.targets, history, own):
         record = Record(
@@ -135,19 +136,18 @@ def _imports(plan: Plan, ready: Prepared) -> tuple[Change, ...]:
     return tuple(Change(slot, value, value) for slot, value in values)
 
 
-def _own_references(plan: Plan, ready: Prepared, history: History) -> Own:
-    """How often the history, and the data of this apply, refer to each object, by id.
+def _own_references(plan: Plan, ready: Prepared) -> Iterator[int]:
+    """The ids of what the data of this apply refers to, each as often as it does.
 
     A proof that nobody else holds an object has to leave these out.
     """
-    held: list[int] = [id(one.store) for one in plan.still]
+    yield from (id(one.store) for one in plan.still)
     for site in plan.sites:
-        held += map(id, site.functions)
-        held += [id(one.function) for one in site.closures]
-        held += [id(one.function) for one in site.caches]
-    held += [id(target.function) for target in ready.targets]
-    held += map(id, ready.sole)
+        yield from map(id, site.functions)
+        yield from (id(one.function) for one in site.closures)
+        yield from (id(one.function) for one in site.caches)
+    yield from (id(target.function) for target in ready.targets)
+    yield from map(id, ready.sole)
     for store in ready.codes.values():
-        held += map(id, store.values())
-    held += held_by((*ready.changes, *ready.loose))
-    return Own(history, held)
+        yield from map(id, store.values())
+    yield from held_by((*ready.changes, *ready.loose))

@@ -137,7 +137,7 @@ def _keeps_file(part: ModulePatch, module: ModuleType, history: History, refresh
 
     The file must hold it, and what is not replaced must move to its lines: the patch knows how from its base alone.
     """
-    if not refresh_positions and any(isinstance(edit, PositionEdit) for edit in part.edits):
+    if not refresh_positions and PositionEdit in map(type, part.edits):
         return False
     shown = history.shown.get(sources.file_of(module))
     if shown is not None and shown.left and part.replaces is not None and shown.text != part.source:
@@ -156,7 +156,7 @@ def _is_main(main: ModuleType, module: Module) -> bool:
 
 def _program(module: LinkedModule) -> Iterator[Diagnostic]:
     """The process that runs this module as its program has run what is guarded; one that imported it has not."""
-    for edit in module.part.edits:
+    for edit in module.part.changes:
         if isinstance(edit, ProgramEdit) and module.object.__name__ == "__main__":
             message = 'this process has run what `if __name__ == "__main__":` guards, and that is changed'
             yield finding("BCP208", message, Place(module.file, edit.line))
@@ -167,7 +167,7 @@ _MAKES: Final = {"__init__": "instances", "__new__": "instances", "__init_subcla
 
 def _made_before(module: LinkedModule) -> Iterator[Diagnostic]:
     """What the old code of a class has made, and the new code would have made otherwise."""
-    for edit in module.part.edits:
+    for edit in module.part.changes:
         owner, names, line = _methods(edit)
         for name in names:
             if owner and name in _MAKES:
@@ -286,7 +286,7 @@ def _names(patch: Patch, modules: Sequence[LinkedModule]) -> Iterator[Diagnostic
 
 def _brought(part: ModulePatch) -> Iterator[str]:
     """Names that a patch adds to a module."""
-    for edit in part.edits:
+    for edit in part.changes:
         if isinstance(edit, AdditionEdit) and not edit.owner:
             yield from edit.names
         elif isinstance(edit, ImportEdit):
@@ -295,7 +295,7 @@ def _brought(part: ModulePatch) -> Iterator[str]:
 
 def _imported_modules(part: ModulePatch) -> Iterator[str]:
     """Modules that the imports of a patch may load or add names to: looked at after these have run."""
-    for edit in part.edits:
+    for edit in part.changes:
         if isinstance(edit, ImportEdit):
             yield edit.binding.submodule or edit.binding.module
 
@@ -314,7 +314,7 @@ def _exists(needed: Link) -> bool:
 def _own_objects(module: LinkedModule) -> Iterator[Diagnostic]:
     """Imported names that the running module has bound to functions or classes of its own."""
     namespace = module.namespace
-    new = {edit.binding.name for edit in module.part.edits if isinstance(edit, ImportEdit)}
+    new = {edit.binding.name for edit in module.part.changes if isinstance(edit, ImportEdit)}
     used = frozenset(_used(module.part))
     for one in module.part.imports:
         value = namespace.get(one.name)
@@ -327,7 +327,7 @@ def _own_objects(module: LinkedModule) -> Iterator[Diagnostic]:
 
 def _used(part: ModulePatch) -> Iterator[str]:
     """Names that the code of a patch mentions."""
-    queue = [edit.code for edit in part.edits if isinstance(edit, FunctionEdit)]
+    queue = [edit.code for edit in part.changes if isinstance(edit, FunctionEdit)]
     while queue:
         code = queue.pop()
         yield from code.names

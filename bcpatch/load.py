@@ -24,7 +24,7 @@ from bcpatch.exchange.hooks import Update
 from bcpatch.exchange.standing import left_behind
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.link import Plan, link
-from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, PositionEdit, Site
+from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, Site
 from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation, Record
@@ -186,7 +186,7 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
 
 def _means_something(part: ModulePatch) -> bool:
     """Whether a patch does more to a module than moving its lines."""
-    return any(not isinstance(edit, (PositionEdit, ClassPositionEdit)) for edit in part.edits)
+    return any(not isinstance(edit, ClassPositionEdit) for edit in part.changes)
 
 
 def _touched(records: Sequence[Record]) -> tuple[tuple[Site, ...], list[Mapping[str, Any]]]:

@@ -390,7 +390,12 @@ class ModulePatch(Noun, frozen=True):
     @property
     def is_new(self) -> bool:
         """Whether the base has no such module."""
-        return any(isinstance(edit, CreationEdit) for edit in self.edits)
+        return CreationEdit in map(type, self.edits)
+
+    @property
+    def changes(self) -> list[Edit]:
+        """The edits but those of functions that only moved, of which there may be thousands."""
+        return [edit for edit in self.edits if type(edit) is not PositionEdit]
 
 
 # --- patches -----------------------------------------------------------------------

@@ -136,7 +136,10 @@ def _positions_of(code: CodeType) -> object:
     """What a fingerprint leaves out, nested code included; of a class body on 3.13+ everything, for it holds lines."""
     if pythons.CLASS_BODY_POSITIONS and fingerprint.is_class_body(code.co_flags, code.co_name):
         return fingerprint.encode(code)
-    nested = [_positions_of(one) for one in code.co_consts if type(one) is CodeType]
+    constants = code.co_consts
+    nested = (
+        [_positions_of(one) for one in constants if type(one) is CodeType] if CodeType in map(type, constants) else ()
+    )
     return code.co_firstlineno, code.co_linetable, nested
 
 
@@ -172,28 +175,30 @@ def own_filename_of(module: LinkedModule, ready: Prepared) -> str:
 
 
 def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
+    filename = filename_of(site, ready, history)
+    brought = ready.codes.setdefault(edit.site, {})
     for function in site.functions:
         running = function.__code__
         if not _fit(edit.positions, running):
             message = f"the positions of {edit.site} are not those of its code"
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
         keep(edit.site, running, history, ready)
-        filename = filename_of(site, ready, history)
         moved = _moved(running, edit.positions, filename)
         key = _key(edit.replaces, _positions_of(moved), filename)
         known = history.code(edit.site, key)
-        brought = ready.codes.setdefault(edit.site, {})
         moved = known or brought.get(key) or moved
         if moved is not running:
             if known is None:
                 brought[key] = moved
                 fingerprint.know(moved, edit.replaces)
-            change(ready, Slot(Kind.ATTRIBUTE, function, "__code__"), moved)
+            ready.changes.append(Change(Slot(Kind.ATTRIBUTE, function, "__code__"), running, moved))
             ready.targets.append(Target(function, edit.site))
 
 
 def _fit(positions: Positions, code: CodeType) -> bool:
     """Whether positions that came with a patch can be those of running code: a table must cover its bytecode."""
+    if positions.line_table is None and not positions.nested:
+        return CodeType not in map(type, code.co_consts)
     inner = [constant for constant in code.co_consts if type(constant) is CodeType]
     if len(inner) != len(positions.nested):
         return False
@@ -207,6 +212,8 @@ def _fit(positions: Positions, code: CodeType) -> bool:
 
 def _moved(code: CodeType, positions: Positions, filename: str) -> CodeType:
     """The same code on other lines."""
+    if positions.line_table is None and not positions.nested and filename == code.co_filename:
+        return code.replace(co_firstlineno=positions.first_line)
     constants = code.co_consts
     if positions.nested:
         inner = iter(positions.nested)

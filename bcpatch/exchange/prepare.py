@@ -63,10 +63,10 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     brought = Brought(early=ready.early)
     around = (AdditionEdit, ImportEdit, RemovalEdit, ValueEdit)
     for module in plan.modules:
-        if any(isinstance(edit, around) for edit in module.part.edits):
+        if any(isinstance(edit, around) for edit in module.part.changes):
             brought.gave.append((module.object, stars.given(module.object)))
     for module in _imported_first(plan.modules, plan.pending):
-        for edit in module.part.edits:
+        for edit in module.part.changes:
             if isinstance(edit, ImportEdit):
                 _import(module, edit, brought)
         _bring(module, brought, ready)
@@ -75,7 +75,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     for module in plan.modules:
         for needed in module.part.links:
             _reach(module, needed)
-        for edit in module.part.edits:
+        for edit in module.part.changes:
             if isinstance(edit, DocstringEdit):
                 _docstring(module, edit, ready)
             elif isinstance(edit, AnnotationsEdit):
@@ -116,7 +116,7 @@ def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePat
 
 def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
     """What the linked policy adds, changes and removes around functions."""
-    for edit in module.part.edits:
+    for edit in module.part.changes:
         if isinstance(edit, AdditionEdit):
             bring.add(module, edit, codes.own_filename_of(module, ready), _run, brought)
         elif isinstance(edit, ValueEdit):

@@ -18,6 +18,8 @@ from bcpatch.process.objects import namespace_of
 def decided(part: ModulePatch, module: ModuleType, file: str) -> tuple[ModulePatch, list[Diagnostic]]:
     """A part of a patch without the edits of branches that did not run, and what is to be said of it."""
     found: list[Diagnostic] = []
+    if not any(isinstance(edit, (AdditionEdit, ImportEdit, ValueEdit)) and edit.when for edit in part.changes):
+        return part, found
     kept: list[Edit] = []
     answers: dict[Code, object] = {}
     for edit in part.edits:

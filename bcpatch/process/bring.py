@@ -115,7 +115,7 @@ class Brought:
 
 def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
     """Why additions, values and removals of a module can't be made in this process."""
-    for edit in module.part.edits:
+    for edit in module.part.changes:
         if isinstance(edit, AnnotationsEdit) and edit.qualname:
             owner = owner_of(module, edit.qualname)
             reason = None if owner is None else classes.reader_of_values(owner)

@@ -135,16 +135,23 @@ class History:
         """
         entry = self.records.entry(record, [one for store in codes.values() for one in store.values()], renewals)
         rows = entry.rows
-        brought = {site: self._places(store, entry) for site, store in codes.items() if store}
-        for site in brought.keys() & self.codes.keys():
-            rows += self.codes[site].adding(brought[site])
-        rows.append((self.codes.update, {one: Keys(new) for one, new in brought.items() if one not in self.codes}))
+        new_codes: dict[Site, Keys] = {}
+        for site, store in codes.items():
+            placed = {key: entry.places[id(code)] for key, code in store.items()}
+            if site in self.codes:
+                rows += self.codes[site].adding(placed)
+            elif placed:
+                new_codes[site] = Keys(placed)
+        rows.append((self.codes.update, new_codes))
         number = record.generation.number
-        touched = dict.fromkeys(target.site for target in record.targets)
-        for site in touched.keys() & self.touched.keys():
-            self.touched[site] = self.touched[site].settled()
-            rows.append(self.touched[site].appending(number))
-        rows.append((self.touched.update, {one: Numbers(number) for one in touched if one not in self.touched}))
+        new_touched: dict[Site, Numbers] = {}
+        for site in dict.fromkeys(target.site for target in record.targets):
+            if site in self.touched:
+                settled = self.touched[site] = self.touched[site].settled()
+                rows.append(settled.appending(number))
+            else:
+                new_touched[site] = Numbers(number)
+        rows.append((self.touched.update, new_touched))
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
@@ -159,10 +166,6 @@ class History:
         rows += self.point_at(number)
         return entry
 
-    def _places(self, store: Mapping[bytes, CodeType], entry: Entry) -> dict[bytes, int]:
-        known, new = self.records.places, entry.places
-        return {key: new[id(code)] if id(code) in new else known[id(code)] for key, code in store.items()}
-
     def giving_way(
         self, changes: Iterable[Change], sites: Mapping[int, Site], places: Mapping[int, int] = MappingProxyType({})
     ) -> list[Row]:
@@ -174,8 +177,6 @@ class History:
         rows: list[Row] = []
         given: dict[Site, dict[int, None]] = {}
         for function, code in chain.from_iterable(map(_codes_given_up, changes)):
-            if not code.co_flags & CAN_BE_SUSPENDED and CodeType not in map(type, code.co_consts):
-                continue
             place = places.get(id(code), self.records.places.get(id(code)))
             if place is not None:
                 known = sites.get(id(function))
@@ -286,34 +287,50 @@ class History:
 
 
 def _codes_given_up(change: Change) -> Iterator[tuple[FunctionType, CodeType]]:
-    """The functions that lose their code by a change, or their place, and that code."""
-    if isinstance(change.old, CodeType) and isinstance(change.slot.owner, FunctionType):
-        yield change.slot.owner, change.old
+    """The functions that lose their code by a change, or their place, and that code, if something of it may live on."""
+    if type(change.old) is CodeType:
+        if _may_linger(change.old) and isinstance(change.slot.owner, FunctionType):
+            yield change.slot.owner, change.old
+        return
     for function in functions_in(change.old):
-        yield function, function.__code__
+        if _may_linger(function.__code__):
+            yield function, function.__code__
+
+
+def _may_linger(code: CodeType) -> bool:
+    """Whether what code made can live on without its function: a generator, or functions."""
+    return bool(code.co_flags & CAN_BE_SUSPENDED) or CodeType in map(type, code.co_consts)
 
 
 class Own:
-    """How often bcpatch itself refers to objects, by id: its history, and the data that is counted on top of it."""
+    """How often bcpatch itself refers to objects, by id: its history, and the data that is counted on top of it.
 
-    def __init__(self, history: History, referred: Iterable[int] = ()) -> None:
+    Of most swaps nobody asks: what is to be counted is looked at when somebody does.
+    """
+
+    def __init__(self, history: History, referred: Iterable[int] = (), beside: Own | None = None) -> None:
         self._history = history
-        self._referred = list(referred)
+        self._referred = referred
+        self._beside = beside
         self._counts: Counter[int] | None = None
 
     def __getitem__(self, key: int) -> int:
-        if self._counts is None:  # of most swaps nobody asks
-            self._counts = Counter(self._referred)
-        return self._counts[key] + (key in self._history.records.places)
+        return self._counted()[key] + (key in self._history.records.places)
 
     def update(self, ids: Iterable[int]) -> None:
         """Count one reference more to each of some objects."""
-        self._referred += ids
-        self._counts = None
+        self._counted().update(ids)
 
     def with_more(self, ids: Iterable[int]) -> Own:
         """The same with one reference more to each of some objects."""
-        return Own(self._history, chain(self._referred, ids))
+        return Own(self._history, ids, self)
+
+    def _counted(self) -> Counter[int]:
+        if self._counts is None:
+            self._counts = Counter(self._referred)
+            if self._beside is not None:
+                self._counts.update(self._beside._counted())
+        return self._counts
 
 
 _histories: weakref.WeakSet[History] = weakref.WeakSet()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -59,8 +60,8 @@ _A_MILLISECOND: Final = 10
 class Entry(NamedTuple):
     """What enters a record, as part of its swap.
 
-    ``held`` are the objects that the rows hold and the ledger doesn't, ``places`` where they come to stand,
-    and ``stores`` the changes of the record.
+    ``held`` are the objects that the rows hold and the ledger doesn't, ``places`` where all that the record speaks
+    of will stand, by id, and ``stores`` the changes of the record.
     """
 
     rows: list[Row]
@@ -137,28 +138,28 @@ class Ledger:
         A function that is renewed gives its place to its twin, in the records of all generations.
         """
         self._settle()
-        held: list[object] = []
+        owners = [change.slot.owner for change in record.changes]
+        values = [one for change in record.changes for one in (change.old, change.new)]
+        targets = [one.function for one in record.targets]
+        caches = [one for cache in record.caches for one in (cache.wrapper, cache.function)]
+        spoken_of = {id(one): one for one in chain(owners, values, targets, caches, more)}
         places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
-
-        known: dict[int, int] = {}  # an edit speaks of a function and its code several times
+        new = dict(places)
+        held: list[object] = []
+        for (key, one), found in zip(spoken_of.items(), self.places.of(spoken_of), strict=True):
+            if key not in places:
+                if found is None:
+                    found = new[key] = len(self.objects) + len(held)
+                    held.append(one)
+                places[key] = found
 
         def place_of(one: object) -> int:
-            key = id(one)
-            found = known.get(key)
-            if found is None:
-                found = places.get(key)
-            if found is None:
-                found = self.places.get(key)
-            if found is None:
-                found = places[key] = len(self.objects) + len(held)
-                held.append(one)
-            known[key] = found
-            return found
+            return places[id(one)]
 
-        def store(change: Change) -> Store:
-            slot = change.slot
-            return slot.kind, place_of(slot.owner), slot.name, place_of(change.old), place_of(change.new)
-
+        stores: list[Store] = []
+        for change in record.changes:
+            kind, owner, name = change.slot
+            stores.append((kind, places[id(owner)], name, places[id(change.old)], places[id(change.new)]))
         done = record.generation
         assert done.patch is not None
         assert done.policy is not None
@@ -171,14 +172,12 @@ class Ledger:
             done.sites,
             record.versions,
             tuple((name.encode("utf-8", "surrogatepass"), step) for name, step in record.steps.items()),
-            tuple(map(store, record.changes)),
+            tuple(stores),
             tuple((place_of(one.function), one.site) for one in record.targets),
             tuple((place_of(one.wrapper), place_of(one.function)) for one in record.caches),
         )
-        for one in more:
-            place_of(one)
         rows = self.renewing(renewals)
-        rows += [(self.objects.extend, held), self.places.adding(places)]
+        rows += [(self.objects.extend, held), self.places.adding(new)]
         rows += [self._parents.appending(done.parent), self._applied.appending(_whole(done.applied, _A_SECOND))]
         rows += [self._took.appending(_whole(done.milliseconds, _A_MILLISECOND))]
         rows += self._saying(_encoded(facts), is_new=bool(held))

@@ -42,7 +42,7 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
         (module, edit)
         for module in modules
         for edit in module.part.edits
-        if isinstance(edit, FunctionEdit) or (isinstance(edit, PositionEdit) and positions and module.on_disk)
+        if isinstance(edit, FunctionEdit) or (positions and module.on_disk and isinstance(edit, PositionEdit))
     ]
     aside = history.set_aside()
     sites, left = unshared(wanted, aside, history)

@@ -25,7 +25,7 @@ def by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
     for part in {id(module.part): module.part for module, _ in wanted}.values():
         twins: defaultdict[tuple[str, str], list[SiteEdit]] = defaultdict(list)
         for edit in part.edits:
-            if isinstance(edit, FunctionEdit | PositionEdit):
+            if isinstance(edit, (FunctionEdit, PositionEdit)):
                 twins[edit.site.qualname, edit.replaces].append(edit)
         found[id(part)] = twins
     return found

@@ -42,6 +42,8 @@ def led(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[Functio
 
 def bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
     """What a dotted name is bound to in a module and its classes, or nothing."""
+    if "." not in qualname:
+        return (namespace[qualname],) if qualname in namespace else ()
     *classes, name = qualname.split(".")
     space, private = namespace, ""
     for one in classes:

@@ -11,7 +11,7 @@ import operator
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
@@ -162,6 +162,12 @@ class Keys:
 
     def adding(self, more: Mapping[bytes, int]) -> list[Call]:
         """The calls that give numbers to digests, and others to those that have one."""
+        if len(more) == 1:  # nearly always
+            ((key, number),) = more.items()
+            at = self._find(key)
+            if at is None:
+                return [(self._numbers.append, number), (self._digests.extend, key)]
+            return [(operator.setitem, self._numbers, at, number)]
         found = {key: self._find(key) for key in more}
         new = [key for key, at in found.items() if at is None]
         calls: list[Call] = [
@@ -201,6 +207,21 @@ class Places:
             if at < len(ids) and ids[at] == key:
                 return places[at]
         return found
+
+    def of(self, keys: Iterable[int]) -> Iterator[int | None]:
+        """The places of the objects of some ids: as `get` gives them, in less time."""
+        late, moving = self._of_late, self._moving
+        ids, places = self._settled
+        size = len(ids)
+        for key in keys:
+            found = late.get(key)
+            if found is None:
+                found = moving.get(key)
+                if found is None and size:
+                    at = bisect_left(ids, key)
+                    if at < size and ids[at] == key:
+                        found = places[at]
+            yield found
 
     def __contains__(self, key: int) -> bool:
         return self.get(key) is not None

@@ -5,17 +5,18 @@ Whoever else held either of the two, were it a call under way, would be one refe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, repeat
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Final
 
 from bcpatch import fingerprint
-from bcpatch.model import FunctionEdit
+from bcpatch.model import PositionEdit
 from bcpatch.process import guards, naming
 from bcpatch.process.history import History
-from bcpatch.process.linked import LinkedSite, Still, Wanted
-from bcpatch.process.matching import Twins, by_what_they_replace
+from bcpatch.process.linked import LinkedModule, LinkedSite, SiteEdit, Still, Wanted
 from bcpatch.process.swap import runs_without_gil
 
 
@@ -25,20 +26,20 @@ def unshared(
     """The sites that are found so, and what is left to be searched for. None of them is one of those set ``aside``."""
     if runs_without_gil():  # references are not counted there as they are given
         return [], list(wanted)
-    twins = by_what_they_replace(wanted)
     likely: list[Wanted] = []
     rest: list[Wanted] = []
     functions: list[Any] = []
-    for one in wanted:
-        module, edit = one
-        held = naming.bound(module.namespace, edit.site.qualname)
-        if held and _is_plain(held[0], one, twins[id(module.part)], history) and id(held[0]) not in aside:
-            likely.append(one)
-            functions += held
-        else:
-            rest.append(one)
-        del held
-    alone = _alone(functions, history)
+    for module, edits in _by_module(wanted):
+        namespace, twins = module.namespace, Counter(map(_what, edits))
+        for edit in edits:
+            held = naming.bound(namespace, edit.site.qualname)
+            if held and twins[_what(edit)] == 1 and _is_plain(held[0], edit, namespace, history):
+                likely.append((module, edit))
+                functions += held
+            else:
+                rest.append((module, edit))
+            del held
+    alone = _alone(functions, aside, history)
     sites = [
         LinkedSite(edit, module, (function,))
         for (module, edit), function, free in zip(likely, functions, alone, strict=True)
@@ -48,28 +49,40 @@ def unshared(
     return sites, rest
 
 
+_what: Final = operator.attrgetter("site.qualname", "replaces")
+"""The name of a site and the code that runs there: of which a module may have several."""
+
+
+def _by_module(wanted: Iterable[Wanted]) -> Iterator[tuple[LinkedModule, list[SiteEdit]]]:
+    for module, some in groupby(wanted, operator.itemgetter(0)):
+        yield module, [edit for _, edit in some]
+
+
 def at_rest(site: LinkedSite) -> Still:
     """What is true of the code of such a site while no call is inside it."""
     return Still(site.functions[0], 0, (), 1)
 
 
-def _is_plain(value: object, wanted: Wanted, twins: Twins, history: History) -> bool:
-    """Whether a value is a function that can be no other site's, and whose code makes no others that change with it."""
-    module, edit = wanted
-    if type(value) is not FunctionType or value.__globals__ is not module.namespace:
+def _is_plain(value: object, edit: SiteEdit, namespace: Mapping[str, Any], history: History) -> bool:
+    """Whether a value is the function of a site, and its code makes no others that change with it."""
+    if type(value) is not FunctionType or value.__globals__ is not namespace:
         return False
-    code, site = value.__code__, edit.site
-    if code.co_qualname != site.qualname or fingerprint.of(code) != edit.replaces:
+    code = value.__code__
+    if code.co_qualname != edit.site.qualname or fingerprint.of(code) != edit.replaces:
         return False
-    if isinstance(edit, FunctionEdit):
-        if edit.rivals or edit.twins or site in history.lingering or CodeType in map(type, code.co_consts):
-            return False
-    return len(twins[site.qualname, edit.replaces]) == 1
+    if isinstance(edit, PositionEdit):
+        return True
+    return not (edit.rivals or edit.twins or edit.site in history.lingering or CodeType in map(type, code.co_consts))
 
 
-def _alone(functions: list[FunctionType], history: History) -> list[bool]:
-    """Whether each function, and its code, is held once; ``functions`` and the records of the history aside."""
+def _alone(functions: list[FunctionType], aside: Mapping[int, FunctionType], history: History) -> list[bool]:
+    """Whether each function, and its code, is held once; ``functions`` and the records of the history aside.
+
+    None of them is one of those set ``aside``.
+    """
     codes = list(map(getattr, functions, repeat("__code__")))
-    places = history.records.places
-    once = [guards.counted(each, [1 + (id(one) in places) for one in each]) for each in (functions, codes)]
-    return list(map(all, zip(*once, strict=True)))
+    kept = history.records.places.of
+    counts = [[1 + (place is not None) for place in kept(map(id, each))] for each in (functions, codes)]
+    free = map(operator.and_, guards.counted(functions, counts[0]), guards.counted(codes, counts[1]))
+    here = map(operator.not_, map(aside.__contains__, map(id, functions)))
+    return list(map(operator.and_, free, here))
