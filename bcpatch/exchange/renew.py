@@ -126,7 +126,7 @@ def renewed(
 
 
 def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Renewal]:
-    taken = {change.slot.key for change in changes} | history.named
+    taken = {change.slot.key for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
     by_owner: defaultdict[int, list[Change]] = defaultdict(list)
     for change in changes:
         by_owner[id(change.slot.owner)].append(change)
@@ -134,7 +134,10 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
         own = by_owner[id(site.functions[0])]
         slot = namespace_slot(site)
         code = next((change.new for change in own if change.slot.name == "__code__"), None)
-        if len(site.functions) > 1 or slot is None or code is None or slot.key in taken:
+        if len(site.functions) > 1 or slot is None or code is None:
+            continue
+        key = slot.key
+        if key in taken or key in history.named:
             continue
         if held(slot) is not site.functions[0] and any(change.slot.name in COPIED for change in own):
             continue  # what wraps it has copied that, and is to change with it
@@ -142,7 +145,7 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
             continue
         renewal = _renewal(site.functions[0], slot, own)
         if renewal is not None:
-            taken.add(slot.key)
+            taken.add(key)
             yield renewal
 
 

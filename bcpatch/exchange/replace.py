@@ -9,10 +9,11 @@ swap to prove it at its own instant. This module stores nothing.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from bcpatch import pythons
 from bcpatch.process.linked import LinkedSite
@@ -72,15 +73,24 @@ def _are_twins(one: FunctionType, other: FunctionType) -> bool:
     return one.__dict__ is other.__dict__
 
 
+_NAMED: Final = [
+    name
+    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__type_params__")
+    if hasattr(FunctionType, name)
+]
+_named: Final = operator.attrgetter(*_NAMED)
+
+
 def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[CellType]) -> FunctionType:
     """A new function like ``function``, with other values of some attributes. They share their ``__dict__``."""
     code: CodeType = values.get("__code__", function.__code__)
     defaults = values.get("__defaults__", function.__defaults__)
     keywords = values.get("__kwdefaults__", function.__kwdefaults__)
     new: Any = made(code, function.__globals__, defaults, keywords, cells)
-    for name in ("__name__", "__qualname__", "__module__", "__doc__", "__type_params__"):
-        if hasattr(function, name):
-            setattr(new, name, values.get(name, getattr(function, name)))
+    for name, old, has in zip(_NAMED, _named(function), _named(new), strict=True):
+        value = values.get(name, old)
+        if value is not has:
+            setattr(new, name, value)
     annotate = values.get("__annotate__", getattr(function, "__annotate__", None))
     if "__annotations__" in values:
         new.__annotations__ = values["__annotations__"]

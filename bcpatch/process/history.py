@@ -315,7 +315,12 @@ class Own:
         self._counts: Counter[int] | None = None
 
     def __getitem__(self, key: int) -> int:
-        return self._counted()[key] + (key in self._history.records.places)
+        found = int(key in self._history.records.places)
+        one: Own | None = self
+        while one is not None:
+            found += one._counted().get(key, 0)
+            one = one._beside
+        return found
 
     def update(self, ids: Iterable[int]) -> None:
         """Count one reference more to each of some objects."""
@@ -328,8 +333,6 @@ class Own:
     def _counted(self) -> Counter[int]:
         if self._counts is None:
             self._counts = Counter(self._referred)
-            if self._beside is not None:
-                self._counts.update(self._beside._counted())
         return self._counts
 
 
