@@ -288,6 +288,7 @@ def compare(
     found: list[Diagnostic] = []
     examined = []
     modules = []
+    digests = fingerprint.Digests()
     for module, source in after.items():
         base = before.get(module)
         if base is not None and base.data == source.data:
@@ -303,7 +304,10 @@ def compare(
             found.extend(refused.diagnostics)
             continue
         if part is not None:
-            examined.append(verify.examine(part, policy))
+            for one in (source, base):
+                if one is not None:
+                    digests.add(one.data, one.digest)
+            examined.append(verify.examine(part, policy, digests))
             modules.append(msgspec.structs.replace(part, links=examined[-1].links))
     for module, source in before.items():
         if module not in after:

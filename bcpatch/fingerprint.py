@@ -65,6 +65,26 @@ def blake(data: bytes) -> str:
     return hashed(data).hexdigest()
 
 
+class Digests:
+    """The digests of some texts, each computed once, for as long as they are together here."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, list[tuple[bytes, str]]] = {}
+
+    def add(self, data: bytes, digest: str) -> None:
+        """Take what `blake` gave for some bytes."""
+        self._known.setdefault(len(data), []).append((data, digest))
+
+    def of(self, data: bytes) -> str:
+        """The digest of some bytes, as `blake` gives it."""
+        for known, digest in self._known.get(len(data), ()):
+            if known == data:
+                return digest
+        digest = blake(data)
+        self.add(data, digest)
+        return digest
+
+
 # --- code object → fields -----------------------------------------------------------
 
 

@@ -12,33 +12,28 @@ import __future__
 import ast
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise, takewhile
-from operator import eq
+from itertools import pairwise
 from types import CodeType
 from typing import Final, NamedTuple
 
 from bcpatch import compile as compiler
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Policy, PositionEdit, Site
+from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Module, Policy, PositionEdit, Site
 from bcpatch.pythons import CLASS_BODY_POSITIONS
-from bcpatch.sections import Section, Splitter
+from bcpatch.sections import NOTHING, Sections, Split, split
 from bcpatch.source import facts, importtime, shape
 from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
 from bcpatch.source.pairing import context_key
 from bcpatch.splices import in_order
 
-_FUTURE: Final = "__future__"
 _FUTURE_FLAGS: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
-#: Versions of sources that are kept in their sections: the next save is compared with one of them.
+#: Modules of which the last versions are kept in their sections: the next save is compared with one of them.
 _KEPT: Final = 32
-
-
-_SPLITTER: Final = Splitter(_KEPT)
 
 
 class Compared(NamedTuple):
@@ -50,66 +45,119 @@ class Compared(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Version:
-    """A version of a source in its sections, each with its names."""
+class _Names:
+    """The names of a version's sections, in their order."""
 
-    source: Source
-    text: str
-    sections: tuple[Section, ...]
-    names: tuple[facts.Names, ...]
+    of: tuple[facts.Names, ...]
 
     @cached_property
     def homes(self) -> dict[str, list[int]]:
         """By name: the numbers of the sections that define it, or may."""
-        places = [(name, number) for number, names in enumerate(self.names) for name in names.defined]
-        found = {name: [number] for name, number in places}
-        if len(found) < len(places):
-            found = {name: [] for name in found}
-            for name, number in places:
-                found[name].append(number)
+        found: dict[str, list[int]] = {}
+        for number, names in enumerate(self.of):
+            for name in names.defined:
+                found.setdefault(name, []).append(number)
         return found
 
     @cached_property
     def imported(self) -> frozenset[str]:
-        return frozenset(name for one in self.names if one.imported for name in one.imported)
+        return frozenset(name for one in self.of if one.imported for name in one.imported)
+
+    @cached_property
+    def own(self) -> frozenset[str]:
+        """The names that the sections bind in the module."""
+        return frozenset().union(*[one.own for one in self.of])
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """The names that the import of the module calls, as the sections tell it by themselves."""
+        return frozenset().union(*[one.called for one in self.of if one.called])
+
+    @cached_property
+    def imports(self) -> tuple[Import, ...]:
+        """All that the sections import, but for what the module has of its own."""
+        found = dict.fromkeys(one for names in self.of if names.imports for one in names.imports)
+        return tuple(one for one in found if one.name not in self.own)
+
+    @cached_property
+    def special(self) -> bool:
+        """Whether a section changes how the compiler sees others."""
+        return any(one.special for one in self.of)
+
+    @cached_property
+    def futures(self) -> list[int]:
+        """The numbers of the sections that mention ``__future__``."""
+        return [number for number, one in enumerate(self.of) if one.future]
 
     def binds(self, wanted: Set[str]) -> bool:
         """Whether the module may bind any of some names."""
         return any(name in self.homes or name in self.imported or name in self.own for name in wanted)
 
-    @cached_property
-    def own(self) -> frozenset[str]:
-        """The names that the sections bind in the module."""
-        return frozenset().union(*[one.own for one in self.names])
 
-    @cached_property
-    def futures(self) -> list[int]:
-        """The numbers of the sections that mention ``__future__``."""
-        if _FUTURE not in self.text:
-            return []
-        return [number for number, one in enumerate(self.sections) if _FUTURE in one.text]
+class _Standings:
+    """Where the definitions of each section stand, as it is found out; in some surroundings."""
 
-    @cached_property
-    def _parts(self) -> dict[tuple[range, Surroundings], Unit]:
-        return {}
+    def __init__(self, texts: Sequence[str], around: Surroundings, known: Sequence[facts.Standings | None]) -> None:
+        self._texts = texts
+        self._known = list(known)
+        self.around = around
+
+    def of(self, number: int) -> facts.Standings:
+        """Where those of one section stand. Raises Untold."""
+        known = self._known[number]
+        if known is None:
+            text, around = self._texts[number], self.around
+            imported = facts.mentioned(text, around.imported)
+            known = facts.standings(text, Surroundings(around.flags, around.optimization, imported))
+            if known is None:
+                raise Untold
+            self._known[number] = known
+        return known
+
+    def carried(self, texts: Sequence[str], found: Split) -> _Standings:
+        """The same of the next version of these sections."""
+        return _Standings(texts, self.around, found.carried(self._known, _unknown))
+
+
+def _unknown(text: str) -> None:
+    """What is known of a section that was not there before."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Version:
+    """A version of a source in its sections, each with its text and its names.
+
+    What was found out about it once is ``kept``, and its ``parts`` that were compiled.
+    """
+
+    source: Source
+    sections: Sections
+    texts: tuple[str, ...]
+    names: _Names
+    kept: list[_Standings]
+    parts: dict[tuple[range, Surroundings], Unit]
 
     def between(self, stretch: range, around: Surroundings, ordinals: dict[str, int]) -> Unit:
         """What stands in some neighbouring sections. What differs from the last version may differ from the next."""
-        if (stretch, around) not in self._parts:
-            sections = self.sections[stretch.start : stretch.stop]
-            self._parts[stretch, around] = part(self.source, self.text, sections, around, ordinals)
-        unit = self._parts[stretch, around]
+        if (stretch, around) not in self.parts:
+            sections = [self.sections[number] for number in stretch]
+            self.parts[stretch, around] = part(self.source, self.sections.text, sections, around, ordinals)
+        unit = self.parts[stretch, around]
         ordinals.update((one.site.qualname, one.site.ordinal + 1) for one in unit.functions)
         return unit
 
-    def standings(self, number: int, around: Surroundings) -> facts.Standings:
-        """Where the definitions of one of the sections stand. Raises Untold."""
-        text = self.sections[number].text
-        imported = facts.mentioned(text, around.imported)
-        found = facts.standings(text, Surroundings(around.flags, around.optimization, imported))
-        if found is None:
-            raise Untold
-        return found
+    def homes(self, qualname: str) -> Sequence[int]:
+        """The numbers of the sections that may define functions of a name, in order."""
+        name = qualname.partition(".")[0]
+        if name == "<lambda>":
+            return [number for number, text in enumerate(self.texts) if "lambda" in text]
+        return self.names.homes.get(name, ())
+
+    def standings(self, around: Surroundings) -> _Standings:
+        """Where the definitions of its sections stand."""
+        if not self.kept or self.kept[0].around != around:
+            self.kept[:] = [_Standings(self.texts, around, [None] * len(self.texts))]
+        return self.kept[0]
 
 
 class _Gap(NamedTuple):
@@ -122,7 +170,7 @@ class _Gap(NamedTuple):
 def compared(base: Source, source: Source, policy: Policy, optimization: int) -> Compared | None:
     """The difference between two versions of a source, where the sections that differ tell all of it."""
     before, after = _read(base), _read(source)
-    if before is None or after is None:
+    if before is None or after is None or before.names.special or after.names.special:
         return None
     try:
         found = list(_in_gaps(before, after, policy, optimization))
@@ -132,41 +180,45 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
     said = [changed.diagnostics for changed in found if changed.diagnostics]
     switched = [edit for edit in edits if isinstance(edit, FunctionEdit)]
     read = set().union(*map(_read_by, switched))
-    if len(said) > 1 or (read and after.binds(read)):
+    if len(said) > 1 or (read and after.names.binds(read)):
         return None
     edits.sort(key=_turn)
-    return Compared(tuple(edits), said[0] if said else (), _imports(after))
+    return Compared(tuple(edits), said[0] if said else (), after.names.imports)
 
 
 def prepare(source: Source, optimization: int) -> Iterator[None]:
     """Find out, step by step, what a comparison of a source with its next version will ask."""
     version = _read(source)
     yield
-    if version is not None:
+    if version is not None and not version.names.special:
         with suppress(Refused, Untold):
-            around = Surroundings(_future(version, None, optimization), optimization, version.imported)
+            flags = _future(version, None, optimization)
+            standings = version.standings(Surroundings(flags, optimization, version.names.imported))
             for number in range(len(version.sections)):
-                version.standings(number, around)
+                standings.of(number)
                 yield
 
 
 def _turn(edit: Edit) -> int:
     """Classes first, functions in the order of their lines last: as where the whole is compared."""
-    return 0 if isinstance(edit, ClassPositionEdit) else 2 if isinstance(edit, FunctionEdit | PositionEdit) else 1
+    return _TURNS.get(type(edit), 1)
+
+
+_TURNS: Final[dict[type, int]] = {ClassPositionEdit: 0, FunctionEdit: 2, PositionEdit: 2}
 
 
 def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: int) -> Iterator[compiler.Changes]:
     """What differs in each gap, and what has moved below it. Raises Refused, and Untold where the rest has a say."""
     gaps = _gaps(before, after)
     flags = _future(after, gaps[0].new.start if gaps else None, optimization)
-    was, now = (Surroundings(flags, optimization, one.imported) for one in (before, after))
+    was, now = (Surroundings(flags, optimization, one.names.imported) for one in (before, after))
     if was != now:
         raise Untold
-    olds, news = _Ordinals(before, was), _Ordinals(after, now)
+    around = now
     run = _may_have_run(after)
     for number, gap in enumerate(gaps):
-        old = before.between(gap.old, was, olds.above(gap.old.start))
-        ordinals = news.above(gap.new.start)
+        old = before.between(gap.old, was, _Ordinals(before, around, gap.old.start))
+        ordinals = _Ordinals(after, around, gap.new.start)
         new = after.between(gap.new, now, ordinals)
         if not _is_calm(old, new) or _is_elsewhere(new, after, gap.new):
             raise Untold
@@ -175,7 +227,7 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
         switched = {edit.site: edit for edit in changed.edits if isinstance(edit, FunctionEdit)}
         if any(_is_among(one, run) for one in new.functions if one.site in switched):
             raise Untold
-        if any(olds.has_twin(edit, gap.old) for edit in switched.values()):
+        if any(_has_twin(edit, before, around, gap.old) for edit in switched.values()):
             raise Untold
         yield changed
         end = gaps[number + 1].new.start if number + 1 < len(gaps) else len(after.sections)
@@ -189,8 +241,25 @@ class Untold(Exception):
     """A section does not tell all of itself when it is read alone."""
 
 
-@lru_cache(maxsize=_KEPT)
+_last: dict[Module, tuple[_Version, ...]] = {}
+"""Of modules, the latest ones last, the two versions that were looked at last."""
+
+
 def _read(source: Source) -> _Version | None:
+    """A source in its sections; None where it is no Python. What the last one has in common is not read again."""
+    last = _last.get(source.module, ())
+    version = next((one for one in last if one.source == source), None)
+    if version is None:
+        version = _cut(source, last[-1] if last else None)
+    if version is not None:
+        _last.pop(source.module, None)
+        _last[source.module] = (*[one for one in last if one is not version][-1:], version)
+        for oldest in list(_last)[:-_KEPT]:
+            _last.pop(oldest, None)
+    return version
+
+
+def _cut(source: Source, last: _Version | None) -> _Version | None:
     module = source.module
     try:
         text = decoded(source)
@@ -198,10 +267,16 @@ def _read(source: Source) -> _Version | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sections = _SPLITTER.split(module, text, lambda one: facts.names(one, module) is not None)
-        names = [facts.names(one.text, module) for one in sections]
-    known = tuple(one for one in names if one is not None and not one.special)
-    return _Version(source, text, sections, known) if len(known) == len(names) else None
+        near = last.sections if last else NOTHING
+        found = split(text, lambda one: facts.names(one, module) is not None, near)
+        names = found.carried(last.names.of if last else (), lambda one: facts.names(one, module))
+    told = tuple([one for one in names if one is not None])
+    if len(told) < len(names):
+        return None
+    texts = found.carried(last.texts if last else (), str)
+    all_names = last.names if last and last.names.of == told else _Names(told)
+    standings = [one.carried(texts, found) for one in last.kept] if last else []
+    return _Version(source, found.sections, texts, all_names, standings, {})
 
 
 def _gaps(before: _Version, after: _Version) -> list[_Gap]:
@@ -211,14 +286,14 @@ def _gaps(before: _Version, after: _Version) -> list[_Gap]:
     one of in both versions. ``from __future__`` imports stand first in a module: what they stand in,
     and what stands above them, belongs to what differs, unless all of it is equal.
     """
-    both = [[one.text for one in version.sections] for version in (before, after)]
-    above = sum(takewhile(bool, map(eq, *both)))
-    last = [max(version.futures, default=-1) for version in (before, after)]
+    both = before.texts, after.texts
+    above = _equal(*both)
+    last = [max(version.names.futures, default=-1) for version in (before, after)]
     first = (above, above)
     if max(last) >= above:
         above, first = 0, (last[0] + 1, last[1] + 1)
     left = [texts[start:] for texts, start in zip(both, first, strict=True)]
-    below = sum(takewhile(bool, map(eq, *(texts[::-1] for texts in left))))
+    below = _equal(*(texts[::-1] for texts in left))
     places = [_alone(texts[: len(texts) - below], start) for texts, start in zip(left, first, strict=True)]
     edges = [
         (above - 1, above - 1),
@@ -226,6 +301,18 @@ def _gaps(before: _Version, after: _Version) -> list[_Gap]:
         (len(both[0]) - below, len(both[1]) - below),
     ]
     return [_Gap(range(a + 1, b), range(c + 1, d)) for (a, c), (b, d) in pairwise(edges) if b - a > 1 or d - c > 1]
+
+
+def _equal(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many texts are equal before the first two that differ."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _alone(texts: Sequence[str], start: int) -> dict[str, int]:
@@ -238,13 +325,13 @@ def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
     """How many lines what stands below a gap has moved down, if there is anything."""
     if gap.new.stop == len(after.sections):
         return 0
-    return after.sections[gap.new.stop].above - before.sections[gap.old.stop].above
+    return after.sections.above[gap.new.stop] - before.sections.above[gap.old.stop]
 
 
 def _future(version: _Version, above: int | None, optimization: int) -> int:
     """What the ``from __future__`` imports of a text make of the compiler; ``above`` a section. Raises Untold."""
-    last = max((number for number in version.futures if above is None or number < above), default=-1)
-    flags = _future_flags("".join(one.text for one in version.sections[: last + 1]), optimization)
+    last = max((number for number in version.names.futures if above is None or number < above), default=-1)
+    flags = _future_flags("".join(version.texts[: last + 1]), optimization)
     if flags is None:
         raise Untold
     return flags
@@ -262,46 +349,21 @@ def _future_flags(text: str, optimization: int) -> int | None:
     return flags
 
 
-class _Ordinals:
-    """How many functions of a qualified name stand above some section of a version."""
+class _Ordinals(dict[str, int]):
+    """How many functions of a qualified name stand above some section of a version; counted when it is asked for."""
 
-    def __init__(self, version: _Version, around: Surroundings) -> None:
-        self._version = version
-        self._around = around
-
-    def above(self, number: int) -> dict[str, int]:
-        """By qualified name: how many there are above a section; counted when asked."""
-        return _Counted(lambda qualname: self._count(qualname, number))
-
-    def has_twin(self, edit: FunctionEdit, stretch: range) -> bool:
-        """Whether a namesake of a function, which is not in its stretch of sections, does what it did."""
-        qualname = edit.site.qualname
-        numbers = (number for number in self._homes(qualname) if number not in stretch)
-        found = (one for number in numbers for one in self._version.standings(number, self._around).functions)
-        return any(one.qualname == qualname and one.print == edit.replaces for one in found)
-
-    def _count(self, qualname: str, above: int) -> int:
-        numbers = (number for number in self._homes(qualname) if number < above)
-        found = (self._version.standings(number, self._around) for number in numbers)
-        return sum(one.qualname == qualname for standings in found for one in standings.functions)
-
-    def _homes(self, qualname: str) -> Iterable[int]:
-        """The sections that may define functions of a name."""
-        version, name = self._version, qualname.partition(".")[0]
-        if name == "<lambda>":
-            return (number for number, one in enumerate(version.sections) if "lambda" in one.text)
-        return version.homes.get(name, ())
-
-
-class _Counted(dict[str, int]):
-    """Numbers that are found when they are first asked for."""
-
-    def __init__(self, count: Callable[[str], int]) -> None:
+    def __init__(self, version: _Version, around: Surroundings, above: int) -> None:
         super().__init__()
-        self._count = count
+        self._version = version
+        self._standings = version.standings(around)
+        self._above = above
 
     def __missing__(self, qualname: str) -> int:
-        return self._count(qualname)
+        numbers = self._version.homes(qualname)
+        if not numbers or numbers[0] >= self._above:
+            return 0
+        found = [self._standings.of(number) for number in numbers if number < self._above]
+        return sum([one.qualname == qualname for standings in found for one in standings.functions])
 
 
 # --- whether the sections around have a say --------------------------------------------------
@@ -351,19 +413,27 @@ def _names(code: Code) -> set[str]:
 def _is_elsewhere(unit: Unit, version: _Version, stretch: range) -> bool:
     """Whether a class of a part has a namesake in the rest."""
     classes = {one.chain[0].name for one in unit.classes}
-    return any(number not in stretch for name in classes for number in version.homes.get(name, ()))
+    return any(number not in stretch for name in classes for number in version.names.homes.get(name, ()))
+
+
+def _has_twin(edit: FunctionEdit, version: _Version, around: Surroundings, stretch: range) -> bool:
+    """Whether a namesake of a function, which is not in its stretch of sections, does what it did."""
+    qualname, standings = edit.site.qualname, version.standings(around)
+    others = [standings.of(number) for number in version.homes(qualname) if number not in stretch]
+    found = (one for some in others for one in some.functions)
+    return any(one.qualname == qualname and one.print == edit.replaces for one in found)
 
 
 def _may_have_run(version: _Version) -> set[str]:
     """The names of what the import of the module may have run: those that names lead to from there, at least."""
-    reached = set(importtime.CLASS_STATEMENT).union(*(one.called for one in version.names if one.called))
+    reached = {*version.names.called, *importtime.CLASS_STATEMENT}
     waiting = list(reached)
     entered = set()
     while waiting:
-        for number in version.homes.get(waiting.pop(), ()):
+        for number in version.names.homes.get(waiting.pop(), ()):
             if number not in entered:
                 entered.add(number)
-                more = facts.calls(version.sections[number].text) - reached
+                more = facts.calls(version.texts[number]) - reached
                 reached |= more
                 waiting += more
     return reached
@@ -383,25 +453,21 @@ def _moved(
 ) -> Iterator[Edit]:
     """The edits of sections that stand some lines further down. Raises Untold where they are not that simple."""
     module = version.source.module.name
+    standings = version.standings(around)
     for number in stretch:
-        above = version.sections[number].above
-        standings = version.standings(number, around)
-        if not standings.movable:
+        above = version.sections.above[number]
+        found = standings.of(number)
+        if not found.movable:
             raise Untold
         if CLASS_BODY_POSITIONS:
-            classes = {one.qualname for one in standings.classes}
-            shared = any(len(version.homes[name.partition(".")[0]]) > 1 for name in classes)
-            if shared or len(classes) < len(standings.classes):
+            classes = {one.qualname for one in found.classes}
+            shared = any(len(version.names.homes[name.partition(".")[0]]) > 1 for name in classes)
+            if shared or len(classes) < len(found.classes):
                 raise Untold  # which of several is meant is seen in the whole
-            for made in standings.classes:
+            for made in found.classes:
                 yield ClassPositionEdit(made.qualname, made.first_line + above, made.attributes)
-        for one in standings.functions:
+        for one in found.functions:
             site = Site(module, one.qualname, ordinals[one.qualname])
             ordinals[one.qualname] = site.ordinal + 1
             positions = facts.moved(one.positions, above)
             yield PositionEdit(site, one.print, positions, one.positions.first_line + above - lines)
-
-
-def _imports(version: _Version) -> tuple[Import, ...]:
-    found = dict.fromkeys(one for names in version.names if names.imports for one in names.imports)
-    return tuple(one for one in found if one.name not in version.own)

@@ -8,11 +8,12 @@ defines is for others to say.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Sequence
-from itertools import accumulate
-from operator import attrgetter
-from typing import Final, NamedTuple
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple, TypeVar
 
 from bcpatch.splices import equal_at_the_beginning, equal_at_the_end
 
@@ -28,6 +29,15 @@ _ODD_LINE_END: Final = re.compile(r"\r(?!\n)")
 #: Pieces that are put together, before the rest of a text is taken for one section.
 _JOINED: Final = 50
 
+#: Sections of another text at which both texts are tried for going on alike.
+_TRIED: Final = 8
+
+#: Sections that are met nowhere near, before they are looked for everywhere.
+_STRANGE: Final = 4
+
+T = TypeVar("T")
+U = TypeVar("U")
+
 
 class Section(NamedTuple):
     """Some whole lines of a source text. ``above`` is how many lines of the text stand above it."""
@@ -36,10 +46,55 @@ class Section(NamedTuple):
     above: int
 
 
-_text: Final = attrgetter("text")
+@dataclass(frozen=True)
+class Sections:
+    """A source text, with the places where its sections end, and how many lines stand above each."""
+
+    text: str
+    ends: array[int]
+    above: array[int]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def start(self, number: int) -> int:
+        """Where a section begins; the place where the last one ends, for the number beyond it."""
+        return self.ends[number - 1] if number else 0
+
+    def __getitem__(self, number: int) -> Section:
+        return Section(self.text[self.start(number) : self.ends[number]], self.above[number])
+
+    def __iter__(self) -> Iterator[Section]:
+        return map(self.__getitem__, range(len(self)))
 
 
-def split(text: str, stands_alone: Callable[[str], bool], near: Sequence[Section] = ()) -> tuple[Section, ...]:
+NOTHING: Final = Sections("", array("Q"), array("Q"))
+
+
+class Kept(NamedTuple):
+    """Neighbouring sections of a text that are those of another one: from which number on, here and there."""
+
+    number: int
+    near: int
+    size: int
+
+
+class Split(NamedTuple):
+    """A text in its sections, and what it has in common with the text that was near."""
+
+    sections: Sections
+    kept: tuple[Kept, ...]
+
+    def carried(self, known: Sequence[T], find: Callable[[str], U]) -> tuple[T | U, ...]:
+        """One thing of each section: as it was ``known`` of the other text's sections, or found from a text."""
+        found: list[T | U] = []
+        for number, near, size in (*self.kept, Kept(len(self.sections), 0, 0)):
+            found += [find(self.sections[new].text) for new in range(len(found), number)]
+            found += known[near : near + size]
+        return tuple(found)
+
+
+def split(text: str, stands_alone: Callable[[str], bool], near: Sections = NOTHING) -> Split:
     """Cut a source text into sections, in order; together they are the text.
 
     ``stands_alone`` tells whether a text is one that the parser takes. A section that does
@@ -47,71 +102,112 @@ def split(text: str, stands_alone: Callable[[str], bool], near: Sequence[Section
     words and brackets that would continue one can't begin one (Language Reference, "Full
     Grammar specification"). So the text parses to the statements of its sections.
 
-    ``near`` are the sections of another text, found in the same way: where both texts are the same,
-    so are their sections, and nobody is asked about them again.
+    ``near`` are the sections of another text, found in the same way: where both texts go on alike from
+    the beginning of a section, so do their sections, and nobody is asked about them again.
     """
-    if _ODD_LINE_END.search(text):
-        return (Section(text, 0),)
-    known = _Known(text, near)
-    sections = list(known.at_the_beginning)
-    position = known.beginning
-    above = sections[-1].above + sections[-1].text.count("\n") if sections else 0
-    cuts = (found.end() for found in _CUT.finditer(text, max(position - _AHEAD, 0)))
-    while (rest := known.rest(position)) is None:
+    if text == near.text and near.ends:
+        return Split(near, (Kept(0, 0, len(near)),))
+    if "\r" in text and _ODD_LINE_END.search(text):
+        return _whole(text)
+    alike = _Alike(text, near)
+    ends, above = array("Q"), array("Q")
+    kept = []
+    position = lines = 0
+    cuts = _cuts(text, 0)
+    while position < len(text) or not ends:
+        run = alike.at(position)
+        if run:
+            kept.append(Kept(len(ends), run.start, len(run)))
+            ends.extend(_shifted(near.ends[run.start : run.stop], position - near.start(run.start)))
+            above.extend(_shifted(near.above[run.start : run.stop], lines - near.above[run.start]))
+            position = ends[-1]
+            lines = above[-1] + near[run.stop - 1].text.count("\n")
+            cuts = _cuts(text, position)
+            continue
         joined = 0
         end = position
         while end == position or not stands_alone(text[position:end]):
             if end == len(text) and joined:
-                return (Section(text, 0),)
+                return _whole(text)
             joined += 1
             end = next((cut for cut in cuts if cut > end), len(text)) if joined <= _JOINED else len(text)
-        sections.append(Section(text[position:end], above))
-        above += text.count("\n", position, end)
+        ends.append(end)
+        above.append(lines)
+        lines += text.count("\n", position, end)
         position = end
-    if rest:
-        lines = above - rest[0].above
-        sections += [Section(part, start + lines) for part, start in rest] if lines else rest
-    return tuple(sections)
+    return Split(Sections(text, ends, above), tuple(kept))
 
 
-class _Known:
-    """What the sections of another text tell about those of a text: by the positions at which sections begin."""
-
-    def __init__(self, text: str, near: Sequence[Section]) -> None:
-        other = "".join(map(_text, near))
-        same = equal_at_the_beginning(text, other) - _AHEAD
-        self._near = near
-        self._ends = list(accumulate(map(len, map(_text, near))))
-        kept = bisect_left(self._ends, same + 1)
-        self.at_the_beginning = near[:kept]
-        self.beginning = self._ends[kept - 1] if kept else 0
-        self._moved = len(text) - len(other)
-        self._equal_from = len(text) - equal_at_the_end(text, other)
-        self._length = len(text)
-
-    def rest(self, position: int) -> Sequence[Section] | None:
-        """The sections from a position on at which one begins; None where they are not known."""
-        if position == self._length:
-            return () if position else None
-        at = bisect_left(self._ends, position - self._moved)
-        begins = at < len(self._ends) and self._ends[at] == position - self._moved
-        return self._near[at + 1 :] if begins and position >= self._equal_from else None
+def _whole(text: str) -> Split:
+    return Split(Sections(text, array("Q", [len(text)]), array("Q", [0])), ())
 
 
-class Splitter:
-    """Splits one version of a text after another: what is as it was in the last one is not looked at again.
+def _cuts(text: str, position: int) -> Iterator[int]:
+    """Where the text may be cut, below a position at which it is."""
+    return (found.end() for found in _CUT.finditer(text, max(position - _AHEAD, 0)))
 
-    ``kept`` is how many texts it keeps the last version of.
+
+def _shifted(places: array[int], distance: int) -> Iterable[int]:
+    return [place + distance for place in places] if distance else places
+
+
+def _first_line(text: str, position: int) -> str:
+    return text[position : text.find("\n", position)]
+
+
+class _Alike:
+    """Where a text goes on as another one does, asked for one position after another.
+
+    A text that is one section tells nothing: it may be one that no parser takes.
     """
 
-    def __init__(self, kept: int) -> None:
-        self._kept = kept
-        self._last: dict[Hashable, tuple[Section, ...]] = {}
+    def __init__(self, text: str, near: Sections) -> None:
+        self._text = text
+        self._near = near if len(near) > 1 else NOTHING
+        self._met = 0
+        self._strange = 0
+        self._moved = len(text) - len(near.text)
+        self._equal_from = len(text) - equal_at_the_end(text, near.text)
 
-    def split(self, key: Hashable, text: str, stands_alone: Callable[[str], bool]) -> tuple[Section, ...]:
-        """The sections of a version of the text that goes by a key, as `split` finds them."""
-        found = split(text, stands_alone, self._last.pop(key, ()))
-        self._last[key] = found
-        for oldest in list(self._last)[: -self._kept]:
-            self._last.pop(oldest, None)
+    def at(self, position: int) -> range:
+        """The sections of the other text that stand from a position on at which a section begins; may be none."""
+        for number in self._candidates(position):
+            start, end = self._near.start(number), self._near.ends[number]
+            if self._text.startswith(self._near.text[start:end], position):
+                found = self._from(number, position)
+                if found:
+                    self._met = found.stop
+                    return found
+        self._strange += 1
+        return range(0)
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """The sections below the last one met, and the one that all the rest begins with if it is the same."""
+        known = len(self._near)
+        if position >= self._equal_from:
+            yield from range(*self._beginning_at(position - self._moved))
+        following = range(self._met, min(self._met + _TRIED, known))
+        yield from following[1:2]  # most often one section has become another one
+        yield from following[:1]
+        yield from following[2:]
+        if self._strange >= _STRANGE and known:
+            yield from self._by_first_line.get(_first_line(self._text, position), ())[:_TRIED]
+
+    @cached_property
+    def _by_first_line(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for number in range(len(self._near)):
+            found.setdefault(_first_line(self._near.text, self._near.start(number)), []).append(number)
         return found
+
+    def _beginning_at(self, place: int) -> tuple[int, int]:
+        number = bisect_right(self._near.ends, place)
+        return number, number + (number < len(self._near) and self._near.start(number) == place)
+
+    def _from(self, number: int, position: int) -> range:
+        """The sections from one on that both texts have in common. What stands below a cut has a say in it."""
+        start = self._near.start(number)
+        size = equal_at_the_beginning(self._text, self._near.text, position, start)
+        if position + size == len(self._text) and start + size == len(self._near.text):
+            return range(number, len(self._near))
+        return range(number, bisect_left(self._near.ends, start + size - _AHEAD + 1))

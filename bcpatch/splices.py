@@ -55,12 +55,12 @@ def inverse(splices: Iterable[Splice], text: bytes) -> tuple[Splice, ...]:
     return tuple(found)
 
 
-def equal_at_the_beginning(one: AnyStr, other: AnyStr) -> int:
-    """How much of two texts is equal before the first difference."""
-    least, most = 0, min(len(one), len(other))
+def equal_at_the_beginning(one: AnyStr, other: AnyStr, start: int = 0, other_start: int = 0) -> int:
+    """How much of two texts is equal from some places in them on, before the first difference."""
+    least, most = 0, min(len(one) - start, len(other) - other_start)
     while least < most:
         middle = (least + most + 1) // 2
-        if one[least:middle] == other[least:middle]:
+        if one.startswith(other[other_start + least : other_start + middle], start + least):
             least = middle
         else:
             most = middle - 1
@@ -72,7 +72,7 @@ def equal_at_the_end(one: AnyStr, other: AnyStr) -> int:
     least, most = 0, min(len(one), len(other))
     while least < most:
         middle = (least + most + 1) // 2
-        if one[len(one) - middle : len(one) - least] == other[len(other) - middle : len(other) - least]:
+        if one.endswith(other[len(other) - middle : len(other) - least], 0, len(one) - least):
             least = middle
         else:
             most = middle - 1
@@ -100,9 +100,10 @@ def _differing(here: _Lines, there: _Lines) -> Iterator[tuple[int, int, int, int
     a, b, c, d = _trimmed(here, there, 0, len(here), 0, len(there))
     common = [(a - 1, c - 1), *_once_in_each(here, there, a, b, c, d), (b, d)]
     for (left, other_left), (right, other_right) in pairwise(common):
+        if here[left + 1 : right] == there[other_left + 1 : other_right]:
+            continue
         found = _trimmed(here, there, left + 1, right, other_left + 1, other_right)
-        if found[0] < found[1] or found[2] < found[3]:
-            yield found
+        yield found
 
 
 def _trimmed(here: _Lines, there: _Lines, a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:
@@ -128,6 +129,8 @@ def in_order(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
     By patience sorting: https://en.wikipedia.org/wiki/Longest_increasing_subsequence
     """
+    if all(one[1] < other[1] for one, other in pairwise(pairs)):
+        return list(pairs)
     ends: list[int] = []  # by length: the least second number that so many pairs in order can end with
     chosen: list[int] = []  # which pair that is
     before: list[int] = []  # by pair: which one stands before it

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.fingerprint import Digests
 from bcpatch.flow import Flow
 from bcpatch.model import (
     AdditionEdit,
@@ -28,12 +29,13 @@ from bcpatch.model import (
     ModulePatch,
     Patch,
     Policy,
+    PositionEdit,
     RemovalEdit,
     ValueEdit,
 )
 from bcpatch.rules import access, names, needs, references, structure, wellformed
 from bcpatch.rules.reach import Frame, Scope, importing
-from bcpatch.rules.sourcetext import Text
+from bcpatch.rules.sourcetext import Text, last_read
 
 
 def verify(patch: Patch, known: Iterable[Examined] = ()) -> tuple[Diagnostic, ...]:
@@ -42,13 +44,21 @@ def verify(patch: Patch, known: Iterable[Examined] = ()) -> tuple[Diagnostic, ..
     None of them: the code in it is well-formed (BCP3xx, BCP408) and reaches only what
     its policy allows (BCP1xx). ``known`` is what `examine` said of these very edits.
     """
-    found = list(wellformed.check(patch))
     by_module = {one.text.module: one for one in known}
+    examined = [_same(part, by_module.get(part.module)) for part in patch.modules]
+    digests = next((one.text.digests for one in examined if one), Digests())
     for part in patch.modules:
-        examined = by_module.get(part.module)
-        same = examined is not None and examined.edits is part.edits and examined.text.source is part.source
-        found.extend(_module(part, patch.policy, examined if same else None))
+        last_read(part.module, digests)
+    found = list(wellformed.check(patch, digests))
+    for part, one in zip(patch.modules, examined, strict=True):
+        text = one.text if one else Text(part.module, part.source, digests)
+        found.extend(_module(part, patch.policy, text, one))
     return tuple({_key(one): one for one in reversed(found)}.values())[::-1]
+
+
+def _same(part: ModulePatch, known: Examined | None) -> Examined | None:
+    """What is known of a module's edits, if it is of these."""
+    return known if known and known.edits is part.edits and known.text.source is part.source else None
 
 
 def _key(found: Diagnostic) -> object:
@@ -78,17 +88,19 @@ class Examined:
         return () if any(unit.flow is None for unit in self.units) else needs.links(frames, self.text)
 
 
-def examine(part: ModulePatch, policy: Policy) -> Examined:
-    """Look at the structure of a module's edits, whatever else is wrong with them."""
-    return _examine(part, policy, Text(part.module, part.source))
+def examine(part: ModulePatch, policy: Policy, digests: Digests | None = None) -> Examined:
+    """Look at the structure of a module's edits, whatever else is wrong with them.
+
+    ``digests`` are those of texts, as far as they are known.
+    """
+    return _examine(part, policy, Text(part.module, part.source, Digests() if digests is None else digests))
 
 
 def _examine(part: ModulePatch, policy: Policy, text: Text) -> Examined:
     return Examined(text, part.edits, tuple(_units(part, policy, text)))
 
 
-def _module(part: ModulePatch, policy: Policy, known: Examined | None) -> Iterator[Diagnostic]:
-    text = known.text if known else Text(part.module, part.source)
+def _module(part: ModulePatch, policy: Policy, text: Text, known: Examined | None) -> Iterator[Diagnostic]:
     malformed = list(wellformed.edits(part))
     yield from malformed
     if not text.is_python:
@@ -138,8 +150,13 @@ def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
     return _Unit(scope, runs, *structure.check(code, scope.text, scope.site))
 
 
+def _more_than_moved(part: ModulePatch) -> list[Edit]:
+    """The edits of a module but for functions on another line: these bring nothing."""
+    return [edit for edit in part.edits if type(edit) is not PositionEdit]
+
+
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
-    for edit in part.edits:
+    for edit in _more_than_moved(part):
         if (
             isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
             or getattr(edit, "when", None) is not None
@@ -150,7 +167,7 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
 
 def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
     imports = importing(part.imports)
-    for edit in part.edits:
+    for edit in _more_than_moved(part):
         when = getattr(edit, "when", None)
         if when is not None:
             yield _unit(when, Scope(text, policy, imports, None, "default"), runs=False)
@@ -184,7 +201,7 @@ def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
 def _outside_of_code(part: ModulePatch, text: Text) -> Iterator[Diagnostic]:
     """The rules about names that edits carry: of classes, of imports."""
     scope = Scope(text, Policy.STRICT, importing(part.imports), None)
-    for edit in part.edits:
+    for edit in _more_than_moved(part):
         match edit:
             case FunctionEdit(site=site, code=code):
                 *classes, _ = site.qualname.split(".")

@@ -22,7 +22,7 @@ def parses(text: str) -> bool:
 
 
 def texts(source: str) -> list[str]:
-    return [one.text for one in sections.split(source, parses)]
+    return [one.text for one in sections.split(source, parses).sections]
 
 
 def dumped(*trees: ast.Module) -> list[str]:
@@ -65,48 +65,59 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=14).map("\n".join))
 def test_sections_are_the_text_and_parse_to_its_statements(source):
-    found = sections.split(source, parses)
+    found = [*sections.split(source, parses).sections]
     assert "".join(one.text for one in found) == source
     if len(found) > 1:
         assert dumped(*map(moved, found)) == dumped(ast.parse(source))
     elif not parses(source):
-        assert found == ((source, 0),)
+        assert found == [(source, 0)]
 
 
-@given(st.lists(PIECES, max_size=14), st.data())
-def test_what_is_known_of_another_text_changes_nothing(pieces, data):
-    at, end = sorted(data.draw(st.tuples(*[st.integers(0, len(pieces))] * 2)))
-    other = [*pieces[:at], *data.draw(st.lists(PIECES, max_size=4)), *pieces[end:]]
-    source, near = ("\n\n".join(one) for one in (pieces, other))
-    assert sections.split(source, parses, sections.split(near, parses)) == sections.split(source, parses)
+def near(source: str) -> sections.Sections:
+    return sections.split(source, parses).sections
 
 
-def test_only_what_differs_is_asked_about():
+@given(st.lists(PIECES, max_size=14), st.lists(PIECES, max_size=4), st.data())
+def test_what_is_known_of_another_text_changes_nothing(pieces, more, data):
+    at, end, there = sorted(data.draw(st.tuples(*[st.integers(0, len(pieces))] * 3)))
+    other = [*pieces[:at], *more, *pieces[end:there], *more[:1], *pieces[there:]]
+    source, before = ("\n\n".join(one) for one in (pieces, other))
+    found = sections.split(source, parses, near(before))
+    assert found.sections == near(source)
+    assert found.carried([one.text for one in near(before)], str) == tuple(texts(source))
+
+
+def functions(numbers) -> str:
+    return "".join(f"def f{number}():\n    return 1\n\n" for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("after", "most"),
+    [
+        (functions(range(50)), 0),
+        ("# on top\n\n" + functions(range(50)), 1),
+        ("# on top\n" + functions(range(50)), 1),
+        (functions(range(50)).replace("f20():\n    return 1\n", "f20():\n    return 2\n\n    # more\n"), 2),
+        ("# on top\n\n" + functions(range(50)).replace("f20", "g") + "# below\n", 5),
+        (functions([*range(20), 70, 71, *range(20, 40), 72, *range(40, 50), 73]), 7),
+        (functions([*range(20), *range(40, 49), 70]), 6),
+        (functions([*range(30, 50), *range(30)]), 6),
+    ],
+)
+def test_only_what_differs_is_asked_about(after, most):
     asked = []
 
     def watched(text):
         asked.append(text)
         return parses(text)
 
-    splitter = sections.Splitter(1)
-    before = "".join(f"def f{number}():\n    return 1\n\n" for number in range(50))
-    after = "# on top\n\n" + before.replace("f20():\n    return 1\n", "f20():\n    return 2\n\n    # more\n")
-    splitter.split("m", before, watched)
-    asked.clear()
-    assert splitter.split("m", after, watched) == sections.split(after, parses)
-    assert len(asked) < 25
-    asked.clear()
-    assert splitter.split("m", after.replace("# on top\n", "# on top\n\n"), watched)
-    assert len(asked) < 5
-    splitter.split("other", "a = 1\n", watched)
-    asked.clear()
-    splitter.split("m", after, watched)
-    assert len(asked) > 50
+    assert sections.split(after, watched, near(functions(range(50)))).sections == near(after)
+    assert len(asked) <= most
 
 
 @pytest.mark.parametrize("module", [ast, inspect, tokenize])
 def test_a_module_of_the_library_parses_to_the_statements_of_its_sections(module):
     source = inspect.getsource(module)
-    found = sections.split(source, parses)
+    found = sections.split(source, parses).sections
     assert len(found) > 10
     assert dumped(*map(moved, found)) == dumped(ast.parse(source))

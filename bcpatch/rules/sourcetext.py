@@ -12,13 +12,15 @@ import symtable
 import sys
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from bcpatch import sections
 from bcpatch.diagnostics import Place
+from bcpatch.fingerprint import Digests
 from bcpatch.flow import Position
 from bcpatch.model import Code, Module
 
@@ -29,6 +31,11 @@ class Text:
 
     module: Module
     source: bytes
+    digests: Digests = field(default_factory=Digests, compare=False, repr=False)
+
+    @property
+    def digest(self) -> str:
+        return self.digests.of(self.source)
 
     @cached_property
     def _decoded(self) -> str | None:
@@ -71,55 +78,57 @@ class Text:
         return Place(self.module.path, code.first_line, text=self.line(code.first_line))
 
     @cached_property
-    def _known(self) -> dict[str, _Bindings | None]:
-        """The sections of the text, and what each binds: found out anew where the module's last text had it not."""
+    def _read(self) -> _Read:
+        """The text in its sections, and what they bind: found out anew where the module's last text had it not."""
         text = self._decoded
         if text is None:
-            return {}
+            return _Read(self.source, self.digest, sections.NOTHING, _Bound((None,)))
         before = _latest.get(self.module, _NOTHING)
-        found: dict[str, _Bindings | None] = {}
+        asked: dict[str, _Bindings | None] = {}
 
         def bindings(section: str) -> _Bindings | None:
-            if section not in found:
-                found[section] = before.known[section] if section in before.known else _bindings(section)
-            return found[section]
+            if section not in asked:
+                asked[section] = _bindings(section)
+            return asked[section]
 
-        parts = sections.split(text, lambda section: bindings(section) is not None, before.parts)
-        known = {part.text: bindings(part.text) for part in parts}
-        _remember(self.module, _Latest(parts, known, len(text)))
-        return known
-
-    @property
-    def _sections(self) -> Iterable[str]:
-        return self._known
-
-    @property
-    def _bindings(self) -> Iterable[_Bindings | None]:
-        return self._known.values() or (None,)
+        found = sections.split(text, lambda section: bindings(section) is not None, before.sections)
+        bound = _Bound(found.carried(before.bound.of, bindings))
+        same = bound.of == before.bound.of
+        read = _Read(self.source, self.digest, found.sections, before.bound if same else bound)
+        _remember(self.module, read)
+        return read
 
     def _defining(self, name: str) -> Iterator[str]:
         """The sections that may define a class or function of this name."""
-        return (section for section in self._sections if name in section or not section.isascii())
+        parts = self._read.sections
+        if not parts.text.isascii():
+            yield from (one.text for one in parts if name in one.text or not one.text.isascii())
+            return
+        position = parts.text.find(name)
+        while 0 <= position < len(parts.text):
+            number = bisect_right(parts.ends, position)
+            yield parts[number].text
+            position = parts.text.find(name, parts.ends[number])
 
     @property
     def is_python(self) -> bool:
         """Whether the text parses, so that what it binds is known."""
-        return None not in self._bindings
+        return None not in self._read.bound.of
 
-    @cached_property
+    @property
     def bound(self) -> frozenset[str]:
         """Names that the module binds in its namespace: by statements of its own, or by ``global``."""
-        return frozenset(name for one in self._bindings if one is not None for name in one.bound)
+        return self._read.bound.bound
 
-    @cached_property
+    @property
     def imported(self) -> frozenset[str]:
         """Names that import statements of the module bind in its namespace."""
-        return frozenset(name for one in self._bindings if one is not None for name in one.imported)
+        return self._read.bound.imported
 
-    @cached_property
+    @property
     def certain(self) -> frozenset[str]:
         """Names that executing the module binds whatever it finds: no statement around them decides."""
-        return frozenset(name for one in self._bindings if one is not None for name in one.certain)
+        return self._read.bound.certain
 
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
@@ -145,7 +154,7 @@ _DECORATORS = 50
 """Lines of decorators in which a function's name is looked for."""
 
 _KEPT = 16 << 20
-"""Characters of sections of which it is remembered what they bind."""
+"""Bytes of texts of which it is remembered what they bind."""
 
 _DEFINITIONS = 256
 """Classes and functions of which it is remembered what the table of their section says."""
@@ -178,27 +187,54 @@ class _Bindings(NamedTuple):
     certain: tuple[str, ...]
 
 
-class _Latest(NamedTuple):
-    """The sections of a module's last text, what each binds, and how many characters they are together."""
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """What the sections of a text bind, in their order; None of one that is not Python."""
 
-    parts: tuple[sections.Section, ...]
-    known: dict[str, _Bindings | None]
-    size: int
+    of: tuple[_Bindings | None, ...]
+
+    @cached_property
+    def bound(self) -> frozenset[str]:
+        return frozenset(name for one in self.of if one is not None for name in one.bound)
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        return frozenset(name for one in self.of if one is not None for name in one.imported)
+
+    @cached_property
+    def certain(self) -> frozenset[str]:
+        return frozenset(name for one in self.of if one is not None for name in one.certain)
 
 
-_NOTHING: Final = _Latest((), {}, 0)
-_latest: dict[Module, _Latest] = {}
+class _Read(NamedTuple):
+    """A text, its digest, its sections, and what these bind."""
+
+    source: bytes
+    digest: str
+    sections: sections.Sections
+    bound: _Bound
 
 
-def _remember(module: Module, latest: _Latest) -> None:
+_NOTHING: Final = _Read(b"", "", sections.NOTHING, _Bound(()))
+_latest: dict[Module, _Read] = {}
+
+
+def _remember(module: Module, read: _Read) -> None:
     """Keep what the last text of each module binds: of older ones nothing is kept, nor of modules long ago."""
     _latest.pop(module, None)
-    _latest[module] = latest
-    size = sum(one.size for one in _latest.values())
+    _latest[module] = read
+    size = sum(len(one.source) for one in _latest.values())
     for other in list(_latest)[:-1]:
         if size <= _KEPT:
             break
-        size -= _latest.pop(other, _NOTHING).size
+        size -= len(_latest.pop(other, _NOTHING).source)
+
+
+def last_read(module: Module, digests: Digests) -> None:
+    """Tell of the digest of the last text of a module, if there was one."""
+    read = _latest.get(module)
+    if read is not None:
+        digests.add(read.source, read.digest)
 
 
 def _bindings(section: str) -> _Bindings | None:

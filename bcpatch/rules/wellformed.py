@@ -12,9 +12,11 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from bcpatch import fingerprint, pythons, splices
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.fingerprint import Digests
 from bcpatch.flow.fields import DEEPEST
 from bcpatch.model import (
     AdditionEdit,
@@ -49,10 +51,21 @@ _SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200
 _LAST_LINE = (1 << 31) - 1
 _PATCH_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rf"[0-9a-f]{{{2 * fingerprint.DIGEST_SIZE}}}")
+_Other: TypeAlias = (
+    ClassPositionEdit
+    | ImportEdit
+    | DocstringEdit
+    | AnnotationsEdit
+    | AdditionEdit
+    | ValueEdit
+    | RemovalEdit
+    | ProgramEdit
+    | CreationEdit
+)
 _ANONYMOUS = frozenset({"<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"})
 
 
-def check(patch: Patch) -> Iterator[Diagnostic]:
+def check(patch: Patch, digests: Digests) -> Iterator[Diagnostic]:
     """Findings about the patch as a whole and its modules' names."""
     if patch.generation < 1:
         yield _malformed(f"generation {patch.generation} does not exist")
@@ -61,7 +74,7 @@ def check(patch: Patch) -> Iterator[Diagnostic]:
     for name in _twice(part.module.name for part in patch.modules):
         yield _malformed(f"module `{name}` is patched twice")
     for part in patch.modules:
-        for message in _module(part):
+        for message in _module(part, digests):
             yield _malformed(message, part.module)
 
 
@@ -90,18 +103,18 @@ def is_dotted(text: str) -> bool:
 # --- modules -----------------------------------------------------------------------------
 
 
-def _module(part: ModulePatch) -> Iterator[str]:
+def _module(part: ModulePatch, digests: Digests) -> Iterator[str]:
     module = part.module
     if not _is_module(module.name):
         yield f"`{module.name}` is no module name"
     folders = module.path.split("/")
     if not module.path.isprintable() or "\\" in module.path or any(one in ("", ".", "..") for one in folders):
         yield f"{module.path!r} is no path below an import root"
-    if part.brings != fingerprint.blake(part.source):
+    if part.brings != digests.of(part.source):
         yield "the source is not the one that the patch names"
     if part.replaces is not None and not _DIGEST.fullmatch(part.replaces):
         yield "what the module's source replaces is no digest"
-    elif not _leads_back(part):
+    elif not _leads_back(part, digests):
         yield "the splices do not make the source that the patch replaces"
     for one in part.imports:
         yield from _import(one)
@@ -110,7 +123,7 @@ def _module(part: ModulePatch) -> Iterator[str]:
             yield f"`{link.module}.{link.name}` is no name to link to"
 
 
-def _leads_back(part: ModulePatch) -> bool:
+def _leads_back(part: ModulePatch, digests: Digests) -> bool:
     """Whether a patch carries its base's text: needed to be shown, so it must be one that Python reads."""
     if part.replaces is None:
         return not part.back
@@ -120,7 +133,7 @@ def _leads_back(part: ModulePatch) -> bool:
         base.decode(encoding)
     except (ValueError, SyntaxError):
         return False
-    return fingerprint.blake(base) == part.replaces
+    return digests.of(base) == part.replaces
 
 
 def _import(one: Import) -> Iterator[str]:
@@ -141,24 +154,39 @@ def _import(one: Import) -> Iterator[str]:
 
 def edits(part: ModulePatch) -> Iterator[Diagnostic]:
     """Findings about the edits of a module, each by itself and beside the others."""
-    for what in _twice(_identity(edit) for edit in part.edits):
+    for what in _twice(map(_identity, part.edits)):
         yield _malformed(f"{what} is edited twice", part.module)
     for edit in part.edits:
+        if type(edit) is PositionEdit and _only_moves(edit, part.module.name):
+            continue  # most edits are of this kind, where a line was added
         site = edit.site if isinstance(edit, (FunctionEdit, PositionEdit)) else None
         line = edit.code.first_line if isinstance(edit, FunctionEdit) else 0
         for message in (*edit_faults(edit, part), *_branch(edit)):
             yield _malformed(message, part.module, max(line, 0), site)
 
 
-def _identity(edit: Edit) -> str:
+def _only_moves(edit: PositionEdit, module: str) -> bool:
+    """Whether `edit_faults` surely says nothing of it: a module's function or a class's method, on another line."""
+    site, positions = edit.site, edit.positions
+    return (
+        site.module == module
+        and site.ordinal >= 0
+        and all(map(is_name, site.qualname.split(".")))
+        and not positions.nested
+        and 0 <= positions.first_line <= _LAST_LINE
+        and _DIGEST.fullmatch(edit.replaces) is not None
+    )
+
+
+def _identity(edit: Edit) -> str | Site:
+    if isinstance(edit, (FunctionEdit, PositionEdit)):
+        return edit.site
     when = getattr(edit, "when", None)
     return _named(edit) if when is None else f"{_named(edit)} where {fingerprint.digest(when)} holds"
 
 
-def _named(edit: Edit) -> str:
+def _named(edit: _Other) -> str:
     match edit:
-        case FunctionEdit(site=site) | PositionEdit(site=site):
-            return str(site)
         case ImportEdit(binding=binding):
             return f"the import of {binding.name}"
         case DocstringEdit(qualname=qualname):

@@ -37,7 +37,8 @@ class Names(NamedTuple):
     classes, and perhaps more: such as strings have. Executing it may call what is ``called``.
     ``imported`` is what import statements bind wherever they stand in the module's own code. A
     ``special`` section changes how the compiler sees others: by a ``global`` of the module's own
-    code, or by ``super`` in it (CPython ``can_optimize_super_call``).
+    code, or by ``super`` in it (CPython ``can_optimize_super_call``). ``future`` is whether it mentions
+    ``__future__``.
     """
 
     own: frozenset[str]
@@ -46,6 +47,7 @@ class Names(NamedTuple):
     called: frozenset[str]
     imported: frozenset[str]
     special: bool
+    future: bool
 
 
 class Standing(NamedTuple):
@@ -91,6 +93,7 @@ def names(text: str, module: Module) -> Names | None:
         frozenset(_called(_executed_at_import(tree.body))),
         frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
         any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
+        "__future__" in text,
     )
 
 

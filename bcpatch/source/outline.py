@@ -81,14 +81,15 @@ class Function:
 class Unit:
     """A parsed and compiled module source, or a part of one, and its definitions in source order.
 
-    ``text`` is that of the whole module. ``unplaced`` is the code of lambdas that no place in the
-    source could be found for.
+    ``text`` is that of the whole module, ``own_text`` that of the part. ``unplaced`` is the code of
+    lambdas that no place in the source could be found for.
     """
 
     source: Source
     tree: ast.Module
     code: CodeType
     text: str
+    own_text: str
     classes: tuple[Class, ...]
     functions: tuple[Function, ...]
     unplaced: tuple[CodeType, ...]
@@ -101,7 +102,7 @@ class Unit:
     @cached_property
     def own_names(self) -> frozenset[str]:
         """Names that the module defines rather than imports."""
-        return shape.own_names(self.tree, stores_globals="global" in self.text)
+        return shape.own_names(self.tree, stores_globals="global" in self.own_text)
 
     @cached_property
     def by_name(self) -> Mapping[str, list[Function]]:
@@ -114,7 +115,7 @@ class Unit:
     @cached_property
     def stored_globals(self) -> frozenset[str]:
         """Names that functions of the module may bind anew, by a ``global`` statement."""
-        if "global" not in self.text:
+        if "global" not in self.own_text:
             return frozenset()
         return frozenset(name for node in ast.walk(self.tree) if isinstance(node, ast.Global) for name in node.names)
 
@@ -154,7 +155,7 @@ def outline(source: Source, optimization: int) -> Unit:
     with _refusing(source):
         tree = ast.parse(source.data, source.path)
         code = compile(tree, source.path, "exec", dont_inherit=True, optimize=optimization)
-    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name, Counter()))
+    return Unit(source, tree, code, text, text, *_definitions(tree, code, source.module.name, Counter()))
 
 
 class Surroundings(NamedTuple):
@@ -181,14 +182,15 @@ def part(
     ``text`` is that of the whole module, ``ordinals`` how many functions of each qualified name
     stand above; those of the sections are counted there. Raises Refused (BCP001).
     """
+    own_text = "".join([one.text for one in sections])
     with _refusing(source):
-        tree = ast.parse("".join(one.text for one in sections), source.path)
+        tree = ast.parse(own_text, source.path)
         if sections and sections[0].above:
             ast.increment_lineno(tree, sections[0].above)
         known = [_import(name) for name in sorted(around.imported)]
         whole = ast.Module([*tree.body, *known], [])
         code = compile(whole, source.path, "exec", around.flags, dont_inherit=True, optimize=around.optimization)
-    return Unit(source, tree, code, text, *_definitions(tree, code, source.module.name, ordinals))
+    return Unit(source, tree, code, text, own_text, *_definitions(tree, code, source.module.name, ordinals))
 
 
 def _import(name: str) -> ast.Import:
