@@ -124,10 +124,10 @@ def header(patch: Patch) -> Header:
 
 def _edit_header(edit: Edit) -> EditHeader:
     match edit:
-        case FunctionEdit(site, replaces, brings):
-            return EditHeader("function", site.qualname, site.ordinal, _packed(replaces), _packed(brings))
         case PositionEdit(site, replaces):
             return EditHeader("position", site.qualname, site.ordinal, _packed(replaces))
+        case FunctionEdit(site, replaces, brings):
+            return EditHeader("function", site.qualname, site.ordinal, _packed(replaces), _packed(brings))
         case ImportEdit(binding):
             return EditHeader("import", binding.name)
         case DocstringEdit(qualname):
@@ -166,26 +166,27 @@ _NOWHERE: Final = Site("", "", 0)
 
 def _without_header(edit: Edit, module: str) -> Edit:
     """An edit as it stands in a body: without what the header says of it."""
-    if not isinstance(edit, FunctionEdit | PositionEdit):
+    if not isinstance(edit, (PositionEdit, FunctionEdit)):
         return edit
     if edit.site.module != module:
         _refuse("BCP408", f"an edit of {edit.site} in the module {module}", Place(""))
     if isinstance(edit, PositionEdit):
-        return replace(edit, site=_NOWHERE, replaces="")
+        return PositionEdit(_NOWHERE, "", edit.positions, edit.replaced_line)
     return replace(edit, site=_NOWHERE, replaces="", brings="")
 
 
 def _with_header(edit: Edit, said: EditHeader, module: str) -> Edit | None:
     """An edit of a body with what the header says of it; None where the header says another one."""
+    if isinstance(edit, PositionEdit):
+        if said.kind != "position" or said.names or said.brings or edit.site != _NOWHERE or edit.replaces:
+            return None
+        site = Site(module, said.qualname, said.ordinal)
+        return PositionEdit(site, said.replaces.hex(), edit.positions, edit.replaced_line)
     if isinstance(edit, FunctionEdit):
         if said.kind != "function" or said.names or edit.site != _NOWHERE or edit.replaces or edit.brings:
             return None
         site = Site(module, said.qualname, said.ordinal)
         return replace(edit, site=site, replaces=said.replaces.hex(), brings=said.brings.hex())
-    if isinstance(edit, PositionEdit):
-        if said.kind != "position" or said.names or said.brings or edit.site != _NOWHERE or edit.replaces:
-            return None
-        return replace(edit, site=Site(module, said.qualname, said.ordinal), replaces=said.replaces.hex())
     return edit if _edit_header(edit) == said else None
 
 

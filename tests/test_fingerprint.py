@@ -219,3 +219,11 @@ def test_the_interpreter_names_what_must_agree() -> None:
     assert running.version == f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert running.implementation == sys.implementation.name
     assert running.optimization == sys.flags.optimize
+
+
+@given(st.lists(st.binary(max_size=2)))
+def test_digests_are_those_of_each_text(texts: list[bytes]) -> None:
+    digests = fingerprint.Digests()
+    for one in texts[::2]:
+        digests.add(one, fingerprint.blake(one))
+    assert [digests.of(one) for one in texts] == list(map(fingerprint.blake, texts))

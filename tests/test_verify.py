@@ -149,6 +149,24 @@ MALFORMED: dict[str, Callable[[], Patch]] = {
     "positions of no fingerprint": lambda: with_edits(
         PositionEdit(replace(EDIT.site, ordinal=1), "old", Positions(1, None, ()))
     ),
+    "positions below the file": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, ordinal=1), EDIT.brings, Positions(1 << 31, None, ()))
+    ),
+    "positions of a nested code before the file": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, ordinal=1), EDIT.brings, Positions(1, None, (Positions(-1, None, ()),)))
+    ),
+    "a moved function of no name": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, qualname="Cart.1st"), EDIT.brings, Positions(1, None, ()))
+    ),
+    "a moved function of a keyword's name": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, qualname="Cart.class"), EDIT.brings, Positions(1, None, ()))
+    ),
+    "a moved function of another module": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, module="other"), EDIT.brings, Positions(1, None, ()))
+    ),
+    "a moved function before the first": lambda: with_edits(
+        PositionEdit(replace(EDIT.site, ordinal=-1), EDIT.brings, Positions(1, None, ()))
+    ),
     "a class on no line": lambda: with_edits(ClassPositionEdit("Cart", -1, ())),
     "a class of no name": lambda: with_edits(ClassPositionEdit("", 1, ())),
     "a docstring of no class": lambda: with_edits(DocstringEdit("Cart.<locals>", None, "text")),
