@@ -15,7 +15,7 @@ import pytest
 import worlds
 
 from bcpatch import apply, builder, load
-from bcpatch.diagnostics import Refused, Severity, errors
+from bcpatch.diagnostics import Refused, Severity
 from bcpatch.model import Module, Patch
 from bcpatch.process.history import History
 from bcpatch.source.outline import Source
@@ -216,39 +216,6 @@ def local_class():
 def handlers():
     return [lambda: "a", lambda: "b", lambda: "old"]
 #"""
-
-
-@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
-def test_what_ran_before_the_application_loaded_something_else_is_no_site(
-    kind: Kind, tmp_path: Path, history: History
-) -> None:
-    old = DECORATORS + kind.text + "\n"
-    texts = [old.replace('"old"', value) for value in ('"new"', '"other"', '"newer"')]
-    with worlds.world(old, tmp_path) as module:
-        worlds.applied(old, texts[0], history)
-        load_again(module, texts[1])
-        with pytest.raises(Refused) as refused:
-            worlds.applied(texts[0], texts[2], history)
-        assert [one.code for one in errors(refused.value.diagnostics)] == ["BCP504"]
-        assert eval(kind.call, vars(module)) == "other"
-
-
-#: Until the garbage collector has run, a class that gave way holds what no name of the module leads to.
-LED = [kind for kind in TOLD if kind.name not in ("class lambda", "partial method", "property of two accessors")]
-
-
-@pytest.mark.parametrize("kind", LED, ids=[kind.name for kind in LED])
-def test_there_is_no_way_back_for_what_the_application_loaded_anew(
-    kind: Kind, tmp_path: Path, history: History
-) -> None:
-    old = DECORATORS + kind.text + "\n"
-    with worlds.world(old, tmp_path) as module:
-        worlds.applied(old, old.replace('"old"', '"new"'), history)
-        load_again(module, old.replace('"old"', '"other"'))
-        with pytest.raises(Refused) as refused, history.exclusive():
-            apply.rollback(history, 0)
-        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
-        assert (eval(kind.call, vars(module)), history.current) == ("other", 1)
 
 
 def test_there_is_no_way_back_for_a_module_that_was_imported_again(tmp_path: Path, history: History) -> None:

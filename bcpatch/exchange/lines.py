@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterator, Mapping, Sequence
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 
 from bcpatch import splices
 from bcpatch.exchange.codes import Prepared
@@ -18,7 +18,7 @@ from bcpatch.model import FunctionEdit, ModulePatch
 from bcpatch.process import sources
 from bcpatch.process.history import History, Way
 from bcpatch.process.linked import LinkedModule
-from bcpatch.process.objects import class_namespace, functions_in
+from bcpatch.process.objects import class_namespace, functions_in, namespace_of
 from bcpatch.process.records import Shown, Step, Turn
 from bcpatch.process.swap import Row
 
@@ -46,6 +46,18 @@ def back_and_forth(history: History, way: Way) -> Iterator[Row]:
         shown[name] = _turned(shown.get(name) or history.shown[name], turn)
     for name, one in shown.items():
         yield from _showing(history, name, one)
+
+
+def text_of(module: ModuleType, history: History) -> bytes | None:
+    """The text of a patched module in the current generation, None where it is not known."""
+    shown = history.shown.get(sources.file_of(module))
+    if shown is None or shown.left:
+        name = namespace_of(module).get("__name__")
+        for number in history.lineage(history.current):
+            for one in history.records[number].versions:
+                if one.module.name == name:
+                    return one.source
+    return None if shown is None else shown.text
 
 
 def _names(module: LinkedModule, plan: Plan, history: History) -> list[str]:

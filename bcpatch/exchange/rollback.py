@@ -23,11 +23,13 @@ from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, naming, nested
+from bcpatch.process.accounting import Walk
 from bcpatch.process.history import History, Own, Way
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located
-from bcpatch.process.locate import relocate, walk_in
+from bcpatch.process.locate import everywhere, relocate, walk_in
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
+from bcpatch.process.remade import Remade, by_name
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 
 _OF_CODE: Final = ("__code__", "__doc__")
@@ -56,7 +58,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     changes, sites, caches, shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
     switched = list(_switched(sites, changes))
-    replaced = (*_imported_again(sites, changes), *_replaced(switched, changes, history, known))
+    replaced = (*_imported_again(sites, changes), *_replaced(switched, changes, history))
     if replaced:
         raise Refused(replaced)
     located = relocate(switched, history, known)
@@ -151,29 +153,41 @@ def _imported_again(known: Mapping[int, Site], changes: Sequence[Change]) -> Ite
         yield finding("BCP608", f"the module `{name}` is another one now: it was imported again since", Place(name))
 
 
-def _replaced(
-    switched: Sequence[LinkedSite], changes: Sequence[Change], history: History, own: Own
-) -> Iterator[Diagnostic]:
+def _replaced(switched: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Diagnostic]:
     """Sites for which the application has made other functions since: to change those that were there does nothing."""
-    spaces = {id(one.module.namespace): one.module.namespace for one in switched}
-    walk = walk_in(spaces.values(), history)
-    own = own.with_more(id(function) for one in switched for function in one.functions)
+    modules = {id(one.module.namespace): one.module for one in switched}
+    aside = history.set_aside()
+    walk = walk_in([one.namespace for one in modules.values()], history)
+    everything: list[Walk] = []  # taken where something is nowhere within its module
     bound = {change.slot.name for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
     functions: defaultdict[tuple[int, Site], list[FunctionType]] = defaultdict(list)
     for one in switched:
         functions[id(one.module.namespace), one.edit.site].extend(one.functions)
-    for (space, site), known in functions.items():
-        led = naming.led(spaces[space], site.qualname, walk)
-        if any(one is other for one in led for other in known) or not bound.isdisjoint(site.qualname.split(".")):
+    made = {
+        key: Remade(module.namespace, _texts(module, history), history.files, walk, aside)
+        for key, module in modules.items()
+    }
+    for (key, site), known in functions.items():
+        remade, name = made[key], site.qualname
+        led = naming.led(remade.namespace, name, walk)
+        if any(one is other for one in led for other in known) or not bound.isdisjoint(name.split(".")):
             continue
-        first = min(one.__code__.co_firstlineno for one in known)
-        above = [one for one in led if one.__code__.co_firstlineno <= first]  # else a definition that follows hides it
-        if not above and len(naming.left_over(known, own)) < len(known):
-            continue
-        for other in (above or led or naming.others(spaces[space], site.qualname, walk))[:1]:
-            code = other.__code__
-            message = f"`{site.qualname}` is another function now: the application has made it since"
+        found = remade.instead_of(name, known)
+        if found is None and not remade.holds(name, known):
+            if not everything:
+                everything.append(walk_in([one.namespace for one in modules.values()], history))
+                everywhere(everything[0])
+            found = remade.among(by_name(everything[0], remade.namespace).get(name, ()), name, known)
+        if found is not None:
+            code = found.__code__
+            message = f"`{name}` is another function now: the application has made it since"
             yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
+
+
+def _texts(module: LinkedModule, history: History) -> Iterator[bytes]:
+    text = lines.text_of(module.object, history)
+    if text is not None:
+        yield text
 
 
 def _function_and_code(change: Change) -> tuple[FunctionType | None, CodeType | None]:

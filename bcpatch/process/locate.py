@@ -16,7 +16,7 @@ from itertools import repeat
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeAlias
 
-from bcpatch import pythons
+from bcpatch import pythons, splices
 from bcpatch.diagnostics import Diagnostic, errors
 from bcpatch.model import FunctionEdit, PositionEdit, Site
 from bcpatch.process import guards, naming
@@ -26,6 +26,7 @@ from bcpatch.process.holders import accounted
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located, SiteEdit, Wanted
 from bcpatch.process.matching import by_what_they_replace, chosen, did_not_run
 from bcpatch.process.objects import all_namespaces, everything
+from bcpatch.process.remade import Remade
 from bcpatch.process.unshared import at_rest, unshared
 
 _NEAR: Final = 5_000
@@ -146,13 +147,6 @@ def _stages(
         aside.update((id(one), one) for one in left)
         walk.add(one for one in known if id(one) not in aside)
 
-    def everywhere(walk: Walk) -> None:
-        loaded = all_namespaces()
-        own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == "bcpatch"]
-        for space in own:
-            walk.seen[id(space)] = space
-        walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
-
     def in_heap(walk: Walk) -> None:
         walk.add(everything())
 
@@ -162,6 +156,15 @@ def _stages(
     yield everywhere
     if heap:
         yield in_heap
+
+
+def everywhere(walk: Walk) -> None:
+    """Go on through all modules, and the local variables of calls."""
+    loaded = all_namespaces()
+    own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == "bcpatch"]
+    for space in own:
+        walk.seen[id(space)] = space
+    walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
 
 
 def _locals(own: set[int]) -> Iterator[object]:
@@ -191,12 +194,16 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
         if id(function) not in aside:
             by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
     twins = by_what_they_replace(wanted)
+    remade = {
+        id(module): Remade(module.namespace, _texts(module), history.files, walk, aside)
+        for module in {id(module): module for module, _ in wanted}.values()
+    }
     sites: list[LinkedSite] = []
     satisfied: list[Site] = []
     found: list[Diagnostic] = []
     for module, edit in wanted:
         candidates = by_name[id(module.namespace), edit.site.qualname]
-        functions = chosen(module, edit, candidates, twins[id(module.part)], history, walk)
+        functions = chosen(module, edit, candidates, twins[id(module.part)], history, remade[id(module)])
         if isinstance(functions, Diagnostic):
             found.append(functions)
         elif functions:
@@ -207,3 +214,8 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
         return Located(tuple(sites), tuple(satisfied), tuple(found))
     settled = accounted(sites, tuple(satisfied), walk, history, aside, Own(history))
     return replace(settled, found=(*found, *settled.found))
+
+
+def _texts(module: LinkedModule) -> Iterator[bytes]:
+    yield splices.applied(module.part.back, module.part.source)
+    yield module.part.source

@@ -14,6 +14,7 @@ from bcpatch.process import naming
 from bcpatch.process.accounting import Walk
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, SiteEdit, Wanted
+from bcpatch.process.remade import Remade
 
 Twins: TypeAlias = Mapping[tuple[str, str], Sequence[SiteEdit]]
 """By a name and a fingerprint: the edits of one module that replace such code."""
@@ -37,11 +38,11 @@ def chosen(
     candidates: Sequence[FunctionType],
     twins: Twins,
     history: History,
-    walk: Walk,
+    remade: Remade,
 ) -> Sequence[FunctionType] | Diagnostic:
     """The functions of a site among those of its name, or why not; none where all run the new code already."""
-    found = _choose(module, edit, candidates, twins, history, walk)
-    passed = None if isinstance(found, Diagnostic) else _passed_over(module, edit, candidates, found, walk)
+    found = _choose(module, edit, candidates, twins, history, remade.walk)
+    passed = None if isinstance(found, Diagnostic) else _passed_over(module, edit, candidates, found, remade)
     return found if passed is None else _mismatch(module, edit, [passed])
 
 
@@ -95,19 +96,23 @@ def _passed_over(
     edit: SiteEdit,
     candidates: Sequence[FunctionType],
     chosen: Sequence[FunctionType],
-    walk: Walk,
+    remade: Remade,
 ) -> FunctionType | None:
-    """What the site's name leads to and what runs neither the old code nor the new, if there is such a function.
+    """What the module has in the site's place and what runs neither the old code nor the new, if there is such a one.
 
     Others that have both the name and the code are then no more than left over.
     """
     if not isinstance(edit, FunctionEdit) or not edit.replaces or edit.rivals:
         return None
-    led = naming.led(module.namespace, edit.site.qualname, walk)
+    name = edit.site.qualname
+    led = naming.led(module.namespace, name, remade.walk)
     right = chosen or [one for one in candidates if fingerprint.of(one.__code__) == edit.brings]
-    if not led or any(one is other for one in led for other in right):
+    if any(one is other for one in led for other in right):
         return None
-    return led[0] if naming.is_bound_last(edit.site, module.part) else None
+    if led and naming.is_bound_last(edit.site, module.part):
+        return led[0]
+    running = {id(one.__code__) for one in right}
+    return None if all(id(one.__code__) in running for one in candidates) else remade.instead_of(name, right)
 
 
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:

@@ -21,8 +21,6 @@ from bcpatch.process.objects import class_namespace, functions_in
 
 _BEHIND: Final = 500
 """Objects that are looked at behind a name, which may hold a wrapper of the function."""
-_WITHIN: Final = 200_000
-"""Objects that are looked at within a module."""
 
 
 def led(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[FunctionType]:
@@ -63,13 +61,6 @@ def _mangled(name: str, private: str) -> str:
 
 def _is_of(function: FunctionType, namespace: Mapping[str, Any], qualname: str) -> bool:
     return function.__globals__ is namespace and function.__code__.co_qualname == qualname
-
-
-def others(namespace: Mapping[str, Any], qualname: str, walk: Walk) -> list[FunctionType]:
-    """The functions of a name that a module holds anywhere."""
-    within = Walk(walk.names, walk.beyond)
-    within.enter(list(namespace.values()), _WITHIN, narrow=True)
-    return [one for one in within.functions if _is_of(one, namespace, qualname)]
 
 
 def left_over(functions: Sequence[FunctionType], own: Own) -> list[FunctionType]:

@@ -1,0 +1,134 @@
+"""Functions that the application has made since: it loaded a module again, or executed a part of it.
+
+What was patched may live on then, where somebody holds it or the garbage collector has not come yet, and to change
+that is to change what nobody calls. Such functions have the name of a site, and there are more of them than the text
+of the module defines. Knows no edits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from bcpatch import fingerprint
+from bcpatch.diagnostics import Refused
+from bcpatch.model import Module
+from bcpatch.process.accounting import Walk
+from bcpatch.source.outline import Source, outline
+
+_WITHIN: Final = 200_000
+"""Objects that are looked at within a module."""
+
+_LAMBDA: Final = "<lambda>"
+
+ByName = Mapping[str, Sequence[FunctionType]]
+
+
+@dataclass(slots=True, eq=False)
+class Remade:
+    """What a module holds beside what it defines; each is found when it is first asked for.
+
+    ``texts`` gives sources that the module may run, the likeliest first; ``files`` the real names of files behind
+    those that bcpatch made. ``walk`` says what is never entered, and ``aside`` are functions, by their ids, that stay
+    what they are.
+    """
+
+    namespace: dict[str, Any]
+    texts: Iterator[bytes]
+    files: Mapping[str, str]
+    walk: Walk
+    aside: Mapping[int, FunctionType]
+    _within: ByName | None = None
+    _defined: list[Mapping[str, Sequence[CodeType]]] = field(default_factory=list)
+
+    def holds(self, qualname: str, known: Iterable[FunctionType]) -> bool:
+        """Whether one of some functions of a name can be reached within the module."""
+        return any(one is other for one in self._functions(qualname) for other in known)
+
+    def instead_of(self, qualname: str, known: Sequence[FunctionType]) -> FunctionType | None:
+        """A function that the module holds, and that was made since the ``known`` ones of its name were."""
+        found = self.among(self._functions(qualname), qualname, known)
+        if qualname == _LAMBDA and found is not None and self.holds(qualname, known):
+            return None  # a table that a patch has removed stays bound, and has lambdas that no text has
+        return found
+
+    def among(
+        self, functions: Iterable[FunctionType], qualname: str, known: Sequence[FunctionType]
+    ) -> FunctionType | None:
+        """One of some functions of a name that is neither one of the ``known`` nor defined beside them in the text."""
+        running = {id(one.__code__): one.__code__ for one in known}
+        origins = set(map(self._origin, running.values()))
+        others: dict[int, FunctionType] = {}
+        for one in functions:
+            code = one.__code__
+            if id(code) not in running and id(one) not in self.aside and self._origin(code) in origins:
+                others.setdefault(id(code), one)
+        found = None
+        if others:
+            for defined in self._definitions():
+                found = _beside(defined.get(qualname, ()), running.values(), others.values())
+                if found is None:
+                    break
+        return found
+
+    def _origin(self, code: CodeType) -> str:
+        return self.files.get(code.co_filename, code.co_filename)
+
+    def _functions(self, qualname: str) -> Sequence[FunctionType]:
+        if self._within is None:
+            within = Walk(self.walk.names, self.walk.beyond)
+            within.enter(list(self.namespace.values()), _WITHIN, narrow=True)
+            self._within = by_name(within, self.namespace)
+        return self._within.get(qualname, ())
+
+    def _definitions(self) -> Iterator[Mapping[str, Sequence[CodeType]]]:
+        """The code of the definitions of each text, by their names."""
+        yield from self._defined
+        for text in self.texts:
+            self._defined.append(_defined(text))
+            yield self._defined[-1]
+
+
+def by_name(walk: Walk, namespace: Mapping[str, Any]) -> ByName:
+    """The functions of a module that a walk has reached, by their names."""
+    found: defaultdict[str, list[FunctionType]] = defaultdict(list)
+    for one in walk.functions:
+        if one.__globals__ is namespace:
+            found[one.__code__.co_qualname].append(one)
+    return found
+
+
+def _beside(
+    defined: Iterable[CodeType], known: Iterable[CodeType], others: Iterable[FunctionType]
+) -> FunctionType | None:
+    """One of the others that no definition is left for."""
+    left = Counter(map(fingerprint.of, defined))
+    left.subtract(map(fingerprint.of, known))
+    for one in others:
+        print_ = fingerprint.of(one.__code__)
+        if left[print_] <= 0:
+            return one
+        left[print_] -= 1
+    return None
+
+
+def _defined(text: bytes) -> Mapping[str, Sequence[CodeType]]:
+    found: defaultdict[str, list[CodeType]] = defaultdict(list)
+    try:
+        unit = outline(Source(Module("", ""), "", text), sys.flags.optimize)
+    except Refused:  # what does not compile defines nothing
+        return found
+    for one in _nested(unit.code):
+        found[one.co_qualname].append(one)
+    return found
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield constant
+            yield from _nested(constant)

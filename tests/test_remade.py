@@ -1,0 +1,155 @@
+"""What the application has made anew, by a reload or by hand, is never taken for what a patch switched."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import worlds
+from test_locate import DECORATORS, TOLD, Kind, linked, load_again
+
+from bcpatch import apply, load
+from bcpatch.diagnostics import Refused, errors
+from bcpatch.process.history import History
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Any]:
+    """Another module, in which the application may hold what it likes; no garbage is collected meanwhile."""
+    sys.modules["elsewhere"] = made = ModuleType("elsewhere")
+    gc.disable()
+    yield made
+    gc.enable()
+    del sys.modules["elsewhere"]
+
+
+def back(history: History, to: int) -> None:
+    with history.exclusive():
+        apply.rollback(history, to)
+
+
+@pytest.mark.parametrize("lines", ["\n\n", ""], ids=["below", "at the same place"])
+@pytest.mark.parametrize("held", [False, True], ids=["dropped", "held"])
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+def test_what_the_application_has_loaded_again_is_not_what_was_switched(
+    kind: Kind, held: bool, lines: str, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    old = DECORATORS + kind.text + "\n"
+    new, other, newer = (old.replace('"old"', value) for value in ('"new"', '"other"', '"newer"'))
+    with worlds.world(old, tmp_path) as module:
+        worlds.applied(old, new, history)
+        if held:
+            elsewhere.kept = dict(vars(module))
+        load_again(module, lines + other)
+        with pytest.raises(Refused) as refused:
+            back(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        with pytest.raises(Refused) as refused:
+            worlds.applied(new, newer, history)
+        assert [one.code for one in errors(refused.value.diagnostics)] == ["BCP504"]
+        assert (eval(kind.call, vars(module)), history.current) == ("other", 1)
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+def test_what_was_loaded_again_with_the_text_that_runs_is_another_one_too(
+    kind: Kind, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    old = DECORATORS + kind.text + "\n"
+    new = old.replace('"old"', '"new"')
+    with worlds.world(old, tmp_path) as module:
+        worlds.applied(old, new, history)
+        elsewhere.kept = dict(vars(module))
+        load_again(module, new)
+        with pytest.raises(Refused) as refused:
+            back(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        assert eval(kind.call, vars(module)) == "new"
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+def test_what_is_held_elsewhere_too_goes_back_and_forth(
+    kind: Kind, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    old = DECORATORS + kind.text + "\n"
+    with worlds.world(old, tmp_path) as module:
+        elsewhere.kept = dict(vars(module))
+        worlds.applied(old, old.replace('"old"', '"new"'), history)
+        for to, value in ((0, "old"), (1, "new")):
+            back(history, to)
+            assert eval(kind.call, vars(module)) == value
+
+
+REGISTERED = """
+import elsewhere
+
+def register(function):
+    elsewhere.known.append(function)
+
+@register
+def _(): return {0}
+
+@register
+def _(): return "last"
+"""
+
+
+def test_what_only_another_module_holds_goes_back(tmp_path: Path, history: History, elsewhere: Any) -> None:
+    elsewhere.known = []
+    with worlds.world(REGISTERED.format(1), tmp_path):
+        worlds.applied(REGISTERED.format(1), REGISTERED.format(2), history)
+        back(history, 0)
+        assert [one() for one in elsewhere.known] == [1, "last"]
+
+
+def test_what_only_another_module_holds_and_was_made_again_does_not(
+    tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    elsewhere.known = []
+    with worlds.world(REGISTERED.format(1), tmp_path) as module:
+        worlds.applied(REGISTERED.format(1), REGISTERED.format(2), history)
+        load_again(module, REGISTERED.format(2))
+        with pytest.raises(Refused) as refused:
+            back(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        assert [one() for one in elsewhere.known] == [2, "last"] * 2
+
+
+def test_a_definition_that_another_of_its_name_hides_goes_back(tmp_path: Path, history: History) -> None:
+    text = "table = []\ndef f(): return {}\ntable.append(f)\ndef f(): return 'last'"
+    with worlds.world(text.format(1), tmp_path) as module:
+        worlds.applied(text.format(1), text.format(2), history)
+        back(history, 0)
+        assert (module.table[0](), module.f()) == (1, "last")
+
+
+def test_what_a_patch_has_removed_bars_no_way(tmp_path: Path, history: History) -> None:
+    """It stays bound, and no text has it any more."""
+    texts = ["gone = lambda: 0\nf = lambda: 1\n", "f = lambda: 1\n", "f = lambda: 2\n", "f = lambda: 3\n"]
+    with worlds.world(texts[0], tmp_path) as module:
+        for before, after in pairwise(texts):
+            load.apply(linked(before, after), history)
+        assert (module.gone(), module.f()) == (0, 3)
+        for to, value in ((2, 2), (1, 1), (3, 3), (0, 1)):
+            load.rollback(history, to)
+            assert (module.gone(), module.f()) == (0, value)
+
+
+def test_what_others_made_in_a_module_bars_no_way(tmp_path: Path, history: History) -> None:
+    """It has another file."""
+    text = "class C:\n    f = lambda self: {}\n"
+    with worlds.world(text.format(1), tmp_path) as module:
+        exec("class C(C):\n    g = lambda self: 0", vars(module))
+        worlds.applied(text.format(1), text.format(2), history)
+        back(history, 0)
+        assert module.C().f() == 1
