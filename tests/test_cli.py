@@ -361,6 +361,42 @@ class TestEnds:
         _, words = process.communicate(timeout=PATIENCE)
         assert (process.returncode, words) == (128 + signal.SIGPIPE, "")
 
+    @pytest.mark.parametrize("options", [[], ["--help"]])
+    def test_an_output_without_space(self, tmp_path, options):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "bcpatch", "ps", *options],
+                env=environment(XDG_RUNTIME_DIR=str(tmp_path), TMPDIR=str(tmp_path)),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (2, "error: standard output has no space left\n")
+
+    @pytest.mark.parametrize(
+        ("line", "status"),
+        [("--version", 0), ("--help", 0), ("build --help", 0), ("ps", 0), ("bild", 2), ("status 4194304", 2)],
+    )
+    def test_closed_streams(self, tmp_path, line, status):
+        """What is meant for one of them doesn't go to the other, nor into a file."""
+        command = f'exec "$0" -m bcpatch {line}'
+        for closed in (">&-", "2>&-"):
+            done = subprocess.run(
+                ["sh", "-c", f"{command} {closed}", sys.executable],
+                cwd=tmp_path,
+                env=environment(XDG_RUNTIME_DIR=str(tmp_path), TMPDIR=str(tmp_path)),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert "Traceback" not in done.stderr
+            assert done.returncode == status
+            heard = done.stderr if closed == ">&-" else done.stdout
+            assert bool(heard) is ((status == 0) is (closed == "2>&-"))
+
     def test_an_interrupt(self, shop):
         """Reading its base from a named pipe it waits for ever, until it is interrupted."""
         os.mkfifo(shop / "base.py")

@@ -23,6 +23,9 @@ _COMPLETE: Final = "_BCPATCH_COMPLETE"
 
 def main() -> None:
     """The ``bcpatch`` program."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started us closed it; the next file would take its place
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     sys.exit(run(sys.argv[1:]))
 
 
@@ -34,10 +37,19 @@ def run(words: Sequence[str]) -> int:
         return answer
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        import errno
+
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
         # What is left in the buffer would fail again when the interpreter flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        if error.errno == errno.EPIPE:
+            return BROKEN_PIPE
+        from bcpatch.cli.output import complain
+
+        complain("standard output has no space left")
+        return WRONG
 
 
 def _run(words: list[str]) -> int:
