@@ -164,18 +164,26 @@ _MAKERS: dict[str, Callable[[Maker, str], str]] = {
 }
 
 
-def module(rng: Random) -> Text:
-    """A module of some items, each name bound once."""
-    made: dict[str, Item] = {}
+def module(rng: Random, again: float = 0) -> Text:
+    """A module of some items. ``again`` is how likely one is followed by another that binds a name once more."""
+    items: list[Item] = []
     for _ in range(rng.randint(2, 9)):
-        item = Maker(rng, tuple(made.values())).item()
-        if item.name not in made:
-            made[item.name] = item
-    return tuple(made.values())
+        item = Maker(rng, tuple(items)).item()
+        if all(one.name != item.name for one in items):
+            items.append(item)
+        if again and rng.random() < again:
+            items.insert(rng.randint(0, len(items)), _once_more(rng, items))
+    return tuple(items)
 
 
-def edited(rng: Random, text: Text) -> Text:
-    """The same module after a commit."""
+def _once_more(rng: Random, items: list[Item]) -> Item:
+    """An item that binds a name which another one binds too."""
+    item = rng.choice(items)
+    return item if rng.random() < 0.5 else Maker(rng, ()).item(item.kind, item.name)
+
+
+def edited(rng: Random, text: Text, again: float = 0) -> Text:
+    """The same module after a commit; ``again`` as `module` has it."""
     items = list(text)
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
         place = rng.randrange(len(items)) if items else 0
@@ -184,6 +192,8 @@ def edited(rng: Random, text: Text) -> Text:
                 new = Maker(rng, tuple(items[:place])).item()
                 if all(new.name != item.name for item in items):
                     items.insert(place, new)
+                elif again and rng.random() < again:
+                    items.insert(place, _once_more(rng, items))
             case "change" if items:
                 items[place] = Maker(rng, tuple(items[:place])).item(items[place].kind, items[place].name)
             case "tweak" if items:

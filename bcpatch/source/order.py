@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.source import shape
@@ -24,7 +24,7 @@ def reordered(old: Unit, new: Unit, before: Class | None, after: Class | None) -
     was, now = (_Events(body) for body in (before.node if before else old.tree, after.node if after else new.tree))
     for name in was.bound.keys() & now.bound.keys():
         there, here = was.bound[name], now.bound[name]
-        if max(len(there), len(here)) > 1 and there != here and len({*map(_kind, there), *map(_kind, here)}) > 1:
+        if _differ(there, here):
             message = f"`{name}` is bound several times, in another order or by other statements than in the base"
             yield finding("BCP208", message, new.place(now.last[name]))
         elif was.read.get(name) and now.read.get(name):
@@ -33,6 +33,31 @@ def reordered(old: Unit, new: Unit, before: Class | None, after: Class | None) -
             if any(text in kept for text, _ in moved):
                 message = f"`{name}` is read at another time: between other statements that bind it than in the base"
                 yield finding("BCP208", message, new.place(now.last[name]))
+
+
+def _differ(there: Sequence[str], here: Sequence[str]) -> bool:
+    """Whether the statements that bind a name are others, or stand in another order.
+
+    Definitions of one kind may be more or fewer: what is added or removed is told by its own rule. Those that are in
+    both must keep their order, in which they are taken for the same.
+    """
+    if max(len(there), len(here)) == 1 or there == here:
+        return False
+    kinds = {*map(_kind, there), *map(_kind, here)}
+    if len(kinds) > 1 or kinds == {"Import"}:
+        return len(kinds) > 1  # of imports the last one is looked at, wherever it stands
+    return _shared(there, here) != _shared(here, there)
+
+
+def _shared(texts: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those texts that are among others too, each as often as it is there."""
+    left = Counter(others)
+    found = []
+    for text in texts:
+        if left[text]:
+            left[text] -= 1
+            found.append(text)
+    return found
 
 
 class _Events:

@@ -26,6 +26,7 @@ import test_random_edits as edits
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--again", type=float, default=0.15, help="how likely a name is bound more than once")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     outcomes: Counter[str] = Counter()
@@ -34,7 +35,7 @@ def main() -> int:
     number = options.seed
     while time.monotonic() < end:
         try:
-            edits.check(random.Random(number), outcomes, rules)
+            edits.check(random.Random(number), outcomes, rules, options.again)
         except AssertionError:
             print("seed", number, file=sys.stderr)
             raise
