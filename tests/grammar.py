@@ -6,10 +6,12 @@ moves items as real commits do. `shown` calls everything and describes every val
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 from random import Random
 from types import FunctionType, ModuleType
 from typing import Any
@@ -56,16 +58,18 @@ def written(items: Text) -> str:
 
 
 class Maker:
-    """Makes items that may use the names of those above them."""
+    """Makes items that may use the names of those above them: ``rare`` ones too, if asked for."""
 
-    def __init__(self, rng: Random, above: Text) -> None:
+    def __init__(self, rng: Random, above: Text, *, rare: bool = False) -> None:
         self.rng = rng
         self.above = above
+        self.rare = rare
 
     def item(self, kind: str | None = None, name: str | None = None) -> Item:
-        kind = kind or self.rng.choice([*_MAKERS, "function", "function", "class", "value", "value"])
+        common = [*_MAKERS, "function", "function", "class", "value", "value"]
+        kind = kind or self.rng.choice([*common, *_RARE] if self.rare else common)
         name = name or ("__all__" if kind == "all" else f"{kind}_{self.rng.randint(0, LAST)}")
-        return Item(kind, name, _MAKERS[kind](self, name))
+        return Item(kind, name, {**_MAKERS, **_RARE}[kind](self, name))
 
     def names(self, *kinds: str) -> list[str]:
         return [item.name for item in self.above if item.kind in kinds]
@@ -152,6 +156,72 @@ class Maker:
     def all_(self, name: str) -> str:
         return f"__all__ = {[item.name for item in self.above if self.rng.random() < 0.7]!r}"
 
+    def lambda_(self, name: str) -> str:
+        return self.rng.choice(
+            ["{0} = lambda: ({1},)", "{0} = [lambda: {1}, lambda: {2}]", "{0} = (lambda a={1}: (lambda: (a, {2})))()"]
+        ).format(name, self.number(), self.number())
+
+    def kept(self, name: str) -> str:
+        called = self.names("function", "alias", "lambda", "kept")
+        one = self.rng.choice(called) if called else self.number()
+        return self.rng.choice(["{0} = [{1}]", "{0} = {{'a': {1}}}", "{0} = functools.partial({1})"]).format(
+            name, one if called else "int"
+        )
+
+    def closure(self, name: str) -> str:
+        return (
+            f"def {name}_maker(a):\n    b = [a]\n"
+            f"    def inner():\n        return a, b, {self.result()}\n    return inner\n"
+            f"{name} = {name}_maker({self.number()})"
+        )
+
+    def dispatch(self, name: str) -> str:
+        return (
+            f"@functools.singledispatch\ndef {name}(one=None):\n    return {self.result()}\n"
+            f"@{name}.register\ndef _(one: int):\n    return {self.result()}\n"
+            f"@{name}.register\ndef _(one: str):\n    return {self.result()}\n"
+            f"{name}_said = lambda: ({name}(None), {name}(1), {name}(''))"
+        )
+
+    def defined(self, name: str) -> str:
+        first, second = (f"    def {name}():\n        return {self.result()}" for _ in range(2))
+        return self.rng.choice(
+            [
+                f"if {self.rng.choice(TESTS)}:\n{first}\nelse:\n{second}",
+                f"try:\n    import no_such_module\n{first}\nexcept ImportError:\n{second}",
+                f"if {self.rng.choice(TESTS)}:\n{first}",
+            ]
+        )
+
+    def generator(self, name: str) -> str:
+        return f"def {name}():\n    yield {self.number()}\n    yield from ({self.result()})"
+
+    def loop(self, name: str) -> str:
+        return (
+            f"{name} = []\nfor {name}_i in range(2):\n    def {name}_f(a={name}_i):\n"
+            f"        return a, {self.result()}\n    {name}.append({name}_f)"
+        )
+
+    def dropped(self, name: str) -> str:
+        return f"def {name}_():\n    return {self.result()}\n{name} = [{name}_]\ndel {name}_"
+
+    def nested(self, name: str) -> str:
+        member = self.member("m0").replace("\n", "\n        ")
+        return f"class {name}:\n    class Inner:\n        {member}\n    made = property(lambda self: self.Inner().m0)"
+
+    def descriptors(self, name: str) -> str:
+        return (
+            f"class {name}:\n    def _a(self, b={self.number()}):\n        return b, {self.result()}\n"
+            f"    m0 = functools.partialmethod(_a, {self.number()})\n    m1 = property(lambda self: {self.number()})\n"
+            f"    m2 = staticmethod(lambda: {self.number()})\n    m3 = _a"
+        )
+
+    def data(self, name: str) -> str:
+        return (
+            f"@__import__('dataclasses').dataclass\nclass {name}:\n    a: int = {self.number()}\n"
+            f"    def m0(self):\n        return self.a, {self.result()}"
+        )
+
 
 _MAKERS: dict[str, Callable[[Maker, str], str]] = {
     "value": Maker.value,
@@ -164,11 +234,26 @@ _MAKERS: dict[str, Callable[[Maker, str], str]] = {
 }
 
 
-def module(rng: Random, again: float = 0) -> Text:
-    """A module of some items. ``again`` is how likely one is followed by another that binds a name once more."""
+_RARE: dict[str, Callable[[Maker, str], str]] = {
+    "lambda": Maker.lambda_,
+    "kept": Maker.kept,
+    "closure": Maker.closure,
+    "dispatch": Maker.dispatch,
+    "defined": Maker.defined,
+    "generator": Maker.generator,
+    "loop": Maker.loop,
+    "dropped": Maker.dropped,
+    "nested": Maker.nested,
+    "descriptors": Maker.descriptors,
+    "data": Maker.data,
+}
+
+
+def module(rng: Random, again: float = 0, *, rare: bool = False) -> Text:
+    """A module of some items, of ``rare`` ones too. ``again`` is how likely one comes that binds a name once more."""
     items: list[Item] = []
     for _ in range(rng.randint(2, 9)):
-        item = Maker(rng, tuple(items)).item()
+        item = Maker(rng, tuple(items), rare=rare).item()
         if all(one.name != item.name for one in items):
             items.append(item)
         if again and rng.random() < again:
@@ -182,14 +267,14 @@ def _once_more(rng: Random, items: list[Item]) -> Item:
     return item if rng.random() < 0.5 else Maker(rng, ()).item(item.kind, item.name)
 
 
-def edited(rng: Random, text: Text, again: float = 0) -> Text:
-    """The same module after a commit; ``again`` as `module` has it."""
+def edited(rng: Random, text: Text, again: float = 0, *, rare: bool = False) -> Text:
+    """The same module after a commit; ``again`` and ``rare`` as `module` has them."""
     items = list(text)
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
         place = rng.randrange(len(items)) if items else 0
         match rng.choice(("add", "change", "change", "change", "tweak", "tweak", "tweak", "remove", "move")):
             case "add":
-                new = Maker(rng, tuple(items[:place])).item()
+                new = Maker(rng, tuple(items[:place]), rare=rare).item()
                 if all(new.name != item.name for item in items):
                     items.insert(place, new)
                 elif again and rng.random() < again:
@@ -216,7 +301,7 @@ def _tweaked(rng: Random, item: Item) -> Item:
 
 def client(rng: Random, text: Text) -> str:
     """A module that takes some names of another, and tells what it has of them when it is asked."""
-    names = [item.name for item in text if item.kind != "all" and rng.random() < 0.4]
+    names = [item.name for item in text if item.kind not in ("all", "defined") and rng.random() < 0.4]
     lines = [f"from world import {name} as {name}_" for name in names]
     return "\n".join([*lines, "import world", f"def tell(): return [{', '.join(f'{name}_' for name in names)}]", ""])
 
@@ -243,6 +328,8 @@ def described(value: Any, depth: int) -> Any:
         return type(value).__name__, [described(one, depth) for one in value]
     if isinstance(value, dict):
         return {key: described(one, depth) for key, one in value.items()}
+    if inspect.isgenerator(value) or isinstance(value, functools.partial):
+        return "of it", [*map(described, value, repeat(depth))] if inspect.isgenerator(value) else _called(value, depth)
     if isinstance(value, type) and value.__module__ == "world" and depth:
         return _class(value, depth - 1)
     if callable(value) and getattr(value, "__module__", None) == "world" and depth:

@@ -23,13 +23,15 @@ from bcpatch.process.history import History
 WORLD = Module("world", "world.py")
 
 
-def check(rng: Random, outcomes: Counter[str], rules: Counter[str] | None = None, again: float = 0) -> None:
+def check(
+    rng: Random, outcomes: Counter[str], rules: Counter[str] | None = None, again: float = 0, *, rare: bool = False
+) -> None:
     """One module and one edit of it; counts what came of it, and the ``rules`` that refused.
 
-    ``again`` is how likely names are bound more than once.
+    ``again`` is how likely names are bound more than once, ``rare`` asks for rare ways to keep functions.
     """
-    items = grammar.module(rng, again)
-    old, new = grammar.written(items), grammar.written(grammar.edited(rng, items, again))
+    items = grammar.module(rng, again, rare=rare)
+    old, new = grammar.written(items), grammar.written(grammar.edited(rng, items, again, rare=rare))
     client = grammar.client(rng, items)
     with tempfile.TemporaryDirectory() as folder:
         outcomes[_outcome(old, new, client, Path(folder), Counter() if rules is None else rules)] += 1
@@ -83,7 +85,7 @@ def _told(client: object) -> dict[str, object]:
     return {"client": grammar.described(client.tell(), 4)}  # type: ignore[attr-defined]
 
 
-def run(examples: int, number: int = 0, again: float = 0) -> Counter[str]:
+def run(examples: int, number: int = 0, again: float = 0, *, rare: bool = False) -> Counter[str]:
     """Check some random edits, the same for the same number; what came of them."""
     outcomes: Counter[str] = Counter()
 
@@ -91,16 +93,17 @@ def run(examples: int, number: int = 0, again: float = 0) -> Counter[str]:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.randoms(use_true_random=False))
     def checks(rng: Random) -> None:
-        check(rng, outcomes, again=again)
+        check(rng, outcomes, again=again, rare=rare)
 
     checks()
     return outcomes
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("rare", [False, True], ids=["common", "rare"])
 @pytest.mark.parametrize("again", [0, 0.3], ids=["names bound once", "names bound again"])
-def test_live_equals_fresh_or_nothing_changed(again: float) -> None:
-    outcomes = run(100, again=again)
+def test_live_equals_fresh_or_nothing_changed(again: float, rare: bool) -> None:
+    outcomes = run(60, again=again, rare=rare)
     assert outcomes["live"] > outcomes["refused by the build"] / 8
 
 

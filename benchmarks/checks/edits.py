@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--again", type=float, default=0.15, help="how likely a name is bound more than once")
+    parser.add_argument("--common", action="store_true", help="leave out rare ways to keep functions")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     outcomes: Counter[str] = Counter()
@@ -35,7 +36,7 @@ def main() -> int:
     number = options.seed
     while time.monotonic() < end:
         try:
-            edits.check(random.Random(number), outcomes, rules, options.again)
+            edits.check(random.Random(number), outcomes, rules, options.again, rare=not options.common)
         except AssertionError:
             print("seed", number, file=sys.stderr)
             raise
