@@ -198,7 +198,8 @@ def _functions(
             edit,
             conditional=branched.is_conditional(before),
             rivals=tuple(branched.rivals(before)),
-            twins=tuple(branched.twins(before)),
+            twins=tuple(branched.alike(before, before.code)),
+            doubles=tuple(branched.alike(before, after.code)),
         )
         if edit.annotations.changed:
             annotations = readers.annotations_of(after)
@@ -238,10 +239,10 @@ class _Branched:
                 prints = fingerprint.of(other.code), fingerprint.of(continued.code)
                 yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
 
-    def twins(self, function: Function) -> Iterator[int]:
-        """The ordinals of namesakes that run the same code, and may be there beside it."""
+    def alike(self, function: Function, code: CodeType) -> Iterator[int]:
+        """The ordinals of namesakes that run some code, and may be there beside a function."""
         for other in self._namesakes(function):
-            same = fingerprint.of(other.code) == fingerprint.of(function.code)
+            same = fingerprint.of(other.code) == fingerprint.of(code)
             if same and not self._are_apart(function, other):
                 yield other.site.ordinal
 

@@ -232,7 +232,8 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     returns a function that has the new type parameters and annotations, where these changed (PEP 695).
     ``replaced_line`` is the first line in the base: it tells siblings of one fingerprint apart.
     ``conditional`` is True in a branch that need not have run, ``rivals`` stand in its other branches. ``twins`` are
-    the ordinals of namesakes that did the same and may be there as well.
+    the ordinals of namesakes that did the same and may be there as well, ``doubles`` of those that did what this one
+    does now.
     """
 
     site: Site
@@ -247,6 +248,7 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     conditional: bool = False
     rivals: tuple[Rival, ...] = ()
     twins: tuple[int, ...] = ()
+    doubles: tuple[int, ...] = ()
 
 
 class PositionEdit(Noun, frozen=True, tag="position"):

@@ -417,11 +417,11 @@ def _is_elsewhere(unit: Unit, version: _Version, stretch: range) -> bool:
 
 
 def _has_twin(edit: FunctionEdit, version: _Version, around: Surroundings, stretch: range) -> bool:
-    """Whether a namesake of a function, which is not in its stretch of sections, does what it did."""
+    """Whether a namesake of a function, which is not in its stretch of sections, does what it did, or does now."""
     qualname, standings = edit.site.qualname, version.standings(around)
     others = [standings.of(number) for number in version.homes(qualname) if number not in stretch]
     found = (one for some in others for one in some.functions)
-    return any(one.qualname == qualname and one.print == edit.replaces for one in found)
+    return any(one.qualname == qualname and one.print in (edit.replaces, edit.brings) for one in found)
 
 
 def _may_have_run(version: _Version) -> set[str]:

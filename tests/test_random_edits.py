@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -69,6 +70,58 @@ def _outcome(old: str, new: str, client: str, folder: Path, rules: Counter[str])
     return "live"
 
 
+def follow(rng: Random, outcomes: Counter[str], again: float = 0, *, rare: bool = False) -> None:
+    """One module and some edits of it, one after another; then to generations that it had, in any order."""
+    items = grammar.module(rng, again, rare=rare)
+    client = grammar.client(rng, items)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = _fresh(grammar.written(items), client, folder)
+        if start is None:
+            return
+        history, seen, texts = History(), [start], [grammar.written(items)]
+        with worlds.world(texts[0], folder) as live, worlds.world(client, folder, "client") as other:
+            for _ in range(4):
+                changed = grammar.edited(rng, items, again, rare=rare)
+                text = grammar.written(changed)
+                fresh = _beside(text, client)
+                outcome = builder.compare([source(texts[-1], WORLD)], [source(text, WORLD)], policy="linked")
+                if fresh is None or outcome.patch is None or not outcome.patch.modules:
+                    continue
+                try:
+                    load.apply(outcome.patch, history)
+                except Refused:
+                    outcomes["refused"] += 1
+                else:
+                    items = changed
+                    seen.append(fresh)
+                    texts.append(text)
+                    outcomes["live"] += 1
+                _compare(live, other, seen, texts, len(seen) - 1)
+            for number in rng.sample(range(len(seen)), len(seen)):
+                try:
+                    load.rollback(history, number)
+                except Refused:
+                    outcomes["refused to go back"] += 1
+                    continue
+                _compare(live, other, seen, texts, number)
+
+
+def _beside(text: str, client: str) -> dict[str, object] | None:
+    """What a module of some text shows, while the one that is patched has its name otherwise."""
+    there = {name: sys.modules.pop(name) for name in ("world", "client")}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _fresh(text, client, Path(folder))
+    finally:
+        sys.modules.update(there)
+
+
+def _compare(live: object, other: object, seen: list[dict[str, object]], texts: list[str], number: int) -> None:
+    found = [*grammar.differences({**grammar.shown(live), **_told(other)}, seen[number])]  # type: ignore[arg-type]
+    assert not found, "\n".join([*found, f"--- generation {number} of", *texts])
+
+
 def _fresh(text: str, client: str, folder: Path) -> dict[str, object] | None:
     try:
         with worlds.world(text, folder) as module:
@@ -110,3 +163,11 @@ def test_live_equals_fresh_or_nothing_changed(again: float, rare: bool) -> None:
 @pytest.mark.parametrize("number", [408, 709, 1000436])
 def test_edits_that_went_wrong_once(number: int) -> None:
     check(Random(number), Counter())
+
+
+@pytest.mark.timeout(300)
+def test_any_generation_of_some_edits_equals_a_fresh_process() -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(40):
+        follow(Random(number), outcomes, again=0.1, rare=True)
+    assert outcomes["live"] > 2 * outcomes["refused"]

@@ -96,9 +96,10 @@ def _possible(before: Sequence[str], current: str) -> Iterator[tuple[str, str]]:
         return
     options = arguments.options(name)
     last = options.get(given[-1]) if given else None
-    if not arguments.takes_options(name, given):
+    valued = last is not None and last.takes_value
+    if not arguments.takes_options(name, given[:-1] if valued else given):
         return
-    if last is not None and last.takes_value:
+    if last is not None and valued:
         yield from ((value, "") for value in last.how.get("choices", ()))
     elif current.startswith("-"):
         yield from ((option, one.how["help"] % one.how) for option, one in options.items())

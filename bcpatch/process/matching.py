@@ -75,7 +75,9 @@ def _choose(
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
-        if brings in prints.values() and not _is_claimed(edit, brings, twins):
+        doubles = edit.doubles if isinstance(edit, FunctionEdit) else ()
+        there = {_position(one.__code__) for one in candidates if prints[id(one)] == brings}
+        if len(there) > len(doubles) and not _is_claimed(edit, brings, twins):
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({_position(one.__code__) for one in matching})

@@ -309,14 +309,11 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
 def _is_too_deep(code: Code) -> bool:
     """Whether constants are nested beyond what any source gives: to be known before anything recurs into them."""
     level: list[Constant] = [code]
-    for _ in range(DEEPEST - 1):
-        level = [inner for constant in level for inner in _inside(constant) if type(inner) in _NESTING]
+    for _ in range(DEEPEST):
+        level = [inner for constant in level for inner in _inside(constant)]
         if not level:
             return False
-    return any(map(_inside, level))
-
-
-_NESTING = frozenset({Code, Tuple, FrozenSet, Slice})
+    return True
 
 
 def _inside(constant: Constant) -> tuple[Constant, ...]:

@@ -37,6 +37,7 @@ def main() -> int:
     while time.monotonic() < end:
         try:
             edits.check(random.Random(number), outcomes, rules, options.again, rare=not options.common)
+            edits.follow(random.Random(number), outcomes, options.again, rare=not options.common)
         except AssertionError:
             print("seed", number, file=sys.stderr)
             raise
