@@ -252,8 +252,8 @@ def _parser(name: str) -> _Parser:
 
 
 def takes_options(name: str, words: Sequence[str]) -> bool:
-    """Whether an option of the command may stand after some words: not where those of an application have begun."""
-    try:
+    """Whether an option of the command, or its value, may stand after some words, none of an application's."""
+    try:  # the first one could be taken for a value
         return _ordered(name, [*words, *HELP_OPTIONS]) is None
     except Misused:
         return False

@@ -96,10 +96,9 @@ def _possible(before: Sequence[str], current: str) -> Iterator[tuple[str, str]]:
         return
     options = arguments.options(name)
     last = options.get(given[-1]) if given else None
-    valued = last is not None and last.takes_value
-    if not arguments.takes_options(name, given[:-1] if valued else given):
+    if not arguments.takes_options(name, given):
         return
-    if last is not None and valued:
+    if last is not None and last.takes_value:
         yield from ((value, "") for value in last.how.get("choices", ()))
     elif current.startswith("-"):
         yield from ((option, one.how["help"] % one.how) for option, one in options.items())

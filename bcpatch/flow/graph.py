@@ -6,7 +6,7 @@ with a value is not asked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType
 from typing import Final, cast
 
@@ -34,7 +34,7 @@ from bcpatch.flow.origins import (
     Unknown,
 )
 from bcpatch.flow.origins import Constant as ConstantOrigin
-from bcpatch.flow.values import RESULTS
+from bcpatch.flow.values import RESULTS, Work
 from bcpatch.model import Code, Constant, Text, Tuple
 
 #: How far back a chain of origins is followed at once.
@@ -145,9 +145,9 @@ class Graph:
             at = min(self.values.members(self.operands(at)[1])) // RESULTS
         return at
 
-    def operands(self, at: int) -> list[int]:
+    def operands(self, at: int) -> Work:
         """What the instruction at ``at`` works on; nothing where it is never reached."""
-        return self.trace.operands[at] or []
+        return self.trace.operands[at] or ()
 
     def offset(self, at: int) -> int:
         return self.trace.decoded.offsets[at]
@@ -193,7 +193,7 @@ class Graph:
                 self._weights[value] = weight
         return weight
 
-    def origins(self, values: list[int], depth: int = 0, budget: int = WEIGHT - 1) -> tuple[Origin, ...]:
+    def origins(self, values: Sequence[int], depth: int = 0, budget: int = WEIGHT - 1) -> tuple[Origin, ...]:
         """Several at once; those that would weigh too much together are `Unknown`."""
         found: list[Origin] = []
         for value in values:
@@ -277,9 +277,9 @@ class Graph:
         unpacks = self.name(at) == "CALL_FUNCTION_EX"
         rest = work[2:-1] if self.name(at) == "CALL_KW" else work[2:]
         if unpacks:
-            rest = [one for one in rest if kinds[one] != NULL]
+            rest = tuple([one for one in rest if kinds[one] != NULL])
         elif not self._is_pair(work[0], work[1]):
-            rest = [work[1], *rest]
+            rest = (work[1], *rest)
         found = self.origins([self.callee(at), *rest], depth)
         return found[0], found[1:], () if unpacks else self.keywords(at), unpacks
 

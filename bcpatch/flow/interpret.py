@@ -57,7 +57,7 @@ from bcpatch.flow.steps import (
     PASSING,
     Steps,
 )
-from bcpatch.flow.values import RESULTS, Slots, Values, constant_kind
+from bcpatch.flow.values import RESULTS, Slots, Values, Work, constant_kind
 from bcpatch.model import Code
 
 #: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
@@ -121,7 +121,7 @@ class Trace:
         self._check_width()
         self.blocks, self.block_at = blocks(decoded, table)
         self.values = Values(len(decoded), len(slots.names), len(table))
-        self.operands: list[list[int] | None] = [None] * len(decoded)
+        self.operands: list[Work | None] = [None] * len(decoded)
         #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
         #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
         self._depths = list(accumulate(map(sub, steps.gives, steps.removes), initial=0))
@@ -320,28 +320,28 @@ class Trace:
         for at in range(start, end):
             move = moves[at]
             if move == MOVE_PUSH:
-                operands[at] = []
+                operands[at] = ()
                 stack.append(RESULTS * at)
             elif move == MOVE_LOAD or (move == MOVE_LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
                 value = local[arguments[at]]
-                operands[at] = [value]
+                operands[at] = (value,)
                 stack.append(value)
             elif move == MOVE_CHANGE:
-                operands[at] = [stack[-1]]
+                operands[at] = (stack[-1],)
                 stack[-1] = RESULTS * at
             elif move == MOVE_BORROW:
                 value = local[arguments[at]]
-                operands[at] = [value]
+                operands[at] = (value,)
                 stack.append(self.values.borrowed(value, arguments[at]))
             elif move == MOVE_POP:
-                operands[at] = [stack.pop()]
+                operands[at] = (stack.pop(),)
             elif move == MOVE_LOAD_TWO:
                 pair = arguments[at]
-                work = operands[at] = [local[pair >> 4], local[pair & 15]]
-                stack += work
+                both = operands[at] = (local[pair >> 4], local[pair & 15])
+                stack += both
             else:
                 wanted, removes = self.steps.wanted[at], self.steps.removes[at]
-                work = operands[at] = stack[-wanted:] if wanted else []
+                work = operands[at] = tuple(stack[-wanted:]) if wanted else ()
                 if removes:
                     del stack[-removes:]
                 if move == MOVE_PLAIN:
@@ -364,11 +364,12 @@ class Trace:
         if special == "jump":
             jumping = self._jumping(at, stack)
         elif special:
-            work = (self.operands[at] or [])[0]
-            known = self.values.present(work)
-            if known != work:
-                narrowed = [known if one == work else one for one in stack]
-                narrowed_local = [known if one == work else one for one in local]
+            tested = self.operands[at]
+            assert tested
+            known = self.values.present(tested[0])
+            if known != tested[0]:
+                narrowed = [known if one == tested[0] else one for one in stack]
+                narrowed_local = [known if one == tested[0] else one for one in local]
                 if special == "present":
                     jumping, jumping_local = narrowed, narrowed_local
                 else:
@@ -382,25 +383,25 @@ class Trace:
 
     def _jumping(self, at: int, stack: list[int]) -> list[int]:
         """The stack along a jump that leaves other values than going on."""
-        work, facts = self.operands[at] or [], self.effect(at)
-        before = stack[: len(stack) - len(facts.gives)] + work[len(work) - facts.removes :]
+        work, facts = self.operands[at] or (), self.effect(at)
+        before = [*stack[: len(stack) - len(facts.gives)], *work[len(work) - facts.removes :]]
         del before[len(before) - facts.jump_removes :]
         return before + [RESULTS * at + 2] * len(facts.jump_gives)
 
     # --- moves ---------------------------------------------------------------------
 
-    def _move(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
+    def _move(self, move: int, at: int, stack: list[int], local: list[int], work: Work) -> None:
         argument, made = self.decoded.arguments[at], RESULTS * at
         if move == MOVE_LOAD_CHECKED:
             local[argument] = self.values.bound(local[argument], made)
-            self.operands[at] = [local[argument]]
+            self.operands[at] = (local[argument],)
             stack.append(local[argument])
         elif move == MOVE_STORE:
             self._store(at, stack, local, argument, work[0])
         elif move == MOVE_PASS:
             self._pass(at, stack, work[-1])
         elif move == MOVE_CELL:
-            self.operands[at] = [*work, local[argument]]
+            self.operands[at] = (*work, local[argument])
             stack += _given(at, self.steps.gives[at])
         elif move == MOVE_COPY:
             stack.append(work[0])
@@ -413,30 +414,30 @@ class Trace:
         else:
             self._move_locals(move, at, stack, local, work)
 
-    def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: list[int]) -> None:
+    def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: Work) -> None:
         argument = self.decoded.arguments[at]
         first, second = argument >> 4, argument & 15
         if move == MOVE_STORE_LOAD:
             self._store(at, stack, local, first, work[0])
-            self.operands[at] = [work[0], local[second]]
+            self.operands[at] = (work[0], local[second])
             stack.append(local[second])
         elif move == MOVE_STORE_TWO:
             self._store(at, stack, local, first, work[1])
             self._store(at, stack, local, second, work[0])
         elif move == MOVE_BORROW_TWO:
-            self.operands[at] = [local[first], local[second]]
+            self.operands[at] = (local[first], local[second])
             borrowed = self.values.borrowed
             stack += (borrowed(local[first], first), borrowed(local[second], second))
         elif move == MOVE_TAKE:
             value = local[argument]
-            self.operands[at] = [value]
+            self.operands[at] = (value,)
             self._store(at, stack, local, argument, self.values.unbound)
             stack.append(value)
         elif move == MOVE_DELETE:
-            self.operands[at] = [local[argument]]
+            self.operands[at] = (local[argument],)
             self._store(at, stack, local, argument, self.values.unbound)
         elif move == MOVE_MAKE_CELL:
-            self.operands[at] = [local[argument]]
+            self.operands[at] = (local[argument],)
             self._store(at, stack, local, argument, RESULTS * at)
         else:
             assert move == MOVE_COPY_CELLS
@@ -458,7 +459,7 @@ class Trace:
             place = len(stack) - len(given) + result
             stack[place] = self.values.lent(stack[place], operand)
 
-    def _swap(self, at: int, stack: list[int], work: list[int]) -> None:
+    def _swap(self, at: int, stack: list[int], work: Work) -> None:
         deep, top = work[0], work[-1]
         kinds = self.values.kinds
         stack[-1] = RESULTS * at if kinds[deep] & (ITERATED | INDEX) else deep

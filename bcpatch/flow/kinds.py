@@ -40,7 +40,7 @@ from bcpatch.flow.opcodes import (
     UNCLOSED,
     VALUE,
 )
-from bcpatch.flow.values import RESULTS
+from bcpatch.flow.values import RESULTS, Work
 from bcpatch.model import Code, Constant, Dots, Tuple
 
 _CLOSURE: Final = 8
@@ -102,7 +102,7 @@ class Kinds:
         if kinds:
             self.values.rekind(kinds)
 
-    def _narrow(self, at: int, opcode: int, argument: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+    def _narrow(self, at: int, opcode: int, argument: int, work: Work, kinds: dict[int, int]) -> Iterator[Broken]:
         if opcode in _PREPARES_STAR and self._prepares(opcode, argument):
             kinds.update(dict.fromkeys(self._lists(work[1]), EXCEPTIONS))
         elif opcode == _MAKE:
@@ -197,7 +197,7 @@ class Kinds:
             return common if common is None or isinstance(common, int | str) else Dots()
         return Dots()
 
-    def _make(self, at: int, flags: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+    def _make(self, at: int, flags: int, work: Work, kinds: dict[int, int]) -> Iterator[Broken]:
         index = self.constant(work[-1])
         code = self.code.constants[index] if index is not None else None
         if index is None or not isinstance(code, Code):
@@ -220,7 +220,7 @@ class Kinds:
         else:
             kinds[RESULTS * at] = DEMANDING if self.nested[index] else FUNCTION
 
-    def _set_attribute(self, at: int, flag: int, work: list[int], kinds: dict[int, int]) -> Iterator[Broken]:
+    def _set_attribute(self, at: int, flag: int, work: Work, kinds: dict[int, int]) -> Iterator[Broken]:
         value, function = work
         made = self.single(function)
         known = self.made.get(RESULTS * made[0]) if made else None
@@ -240,7 +240,7 @@ class Kinds:
         if flag == _ANNOTATIONS and not self._is_even(value):
             yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes annotations as a tuple of names and values", at)
 
-    def tuple_items(self, value: int) -> list[int] | None:
+    def tuple_items(self, value: int) -> Work | None:
         made = self.single(value)
         if made is None or self.made_by(value) != "BUILD_TUPLE":
             return None
@@ -323,10 +323,10 @@ class Kinds:
 # --- what single instructions ask ------------------------------------------------------
 
 Fault = tuple[str, str]
-Look = Callable[[Kinds, int, list[int]], Fault | None]
+Look = Callable[[Kinds, int, Work], Fault | None]
 
 
-def _is_cell(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _is_cell(kinds: Kinds, at: int, work: Work) -> Fault | None:
     kind = kinds.values.kinds[work[-1]]
     if kind & ~BORROWED != CELL:
         slot = kinds.trace.slots.names[kinds.trace.decoded[at].argument]
@@ -334,7 +334,7 @@ def _is_cell(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _stored(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _stored(kinds: Kinds, at: int, work: Work) -> Fault | None:
     instruction = kinds.trace.decoded[at]
     first, second = instruction.argument >> 4, instruction.argument & 15
     targets = {
@@ -355,7 +355,7 @@ def _stored(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _cleared(kinds: Kinds, at: int, work: Work) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
     return (
         ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away")
@@ -364,13 +364,13 @@ def _cleared(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     )
 
 
-def _namespace(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _namespace(kinds: Kinds, at: int, work: Work) -> Fault | None:
     if kinds.code.flags & OPTIMIZED:
         return "BCP312", f"{kinds.trace.decoded[at].name} in a function: it has no local namespace"
     return None
 
 
-def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _compilers_own(kinds: Kinds, at: int, work: Work) -> Fault | None:
     slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
     if slots.names[slot] == ".type_params" and (
         slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)
@@ -379,7 +379,7 @@ def _compilers_own(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _demanded(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _demanded(kinds: Kinds, at: int, work: Work) -> Fault | None:
     """A call of a function that takes its arguments unchecked."""
     has = [kinds.values.kinds[value] for value in work]
     place = next((place for place in (0, 1) if has[place] & DEMANDING), None)
@@ -394,7 +394,7 @@ def _demanded(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return "BCP306", "a function that takes its arguments unchecked is called with others than it needs"
 
 
-def _keywords(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _keywords(kinds: Kinds, at: int, work: Work) -> Fault | None:
     for member in kinds.values.members(work[-1]):
         index = kinds.constant(member)
         constant = kinds.code.constants[index] if index is not None else None
@@ -403,14 +403,14 @@ def _keywords(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _keys(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _keys(kinds: Kinds, at: int, work: Work) -> Fault | None:
     keys, values = kinds.constant_or_number(work[-1]), len(work) - 1
     if isinstance(keys, Tuple) and len(keys.items) == values:
         return None
     return "BCP306", f"the keys of a dictionary of {values} values must be a constant tuple of as many"
 
 
-def _import(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _import(kinds: Kinds, at: int, work: Work) -> Fault | None:
     level, names = (kinds.constant_or_number(value) for value in work)
     if isinstance(level, int) and 0 <= level < 1 << 15 and (names is None or isinstance(names, Tuple)):
         if names is None or all(isinstance(item, str) for item in names.items):
@@ -418,7 +418,7 @@ def _import(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return "BCP306", "IMPORT_NAME takes a constant level and constant names"
 
 
-def _wrap(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _wrap(kinds: Kinds, at: int, work: Work) -> Fault | None:
     instruction = kinds.trace.decoded[at]
     wraps = instruction.name == "ASYNC_GEN_WRAP" or INTRINSICS_1[instruction.argument][0] == "INTRINSIC_ASYNC_GEN_WRAP"
     if wraps and not kinds.code.flags & ASYNC_GENERATOR:
@@ -426,10 +426,10 @@ def _wrap(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return None
 
 
-def _type_alias(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _type_alias(kinds: Kinds, at: int, work: Work) -> Fault | None:
     if INTRINSICS_1[kinds.trace.decoded[at].argument][0] != "INTRINSIC_TYPEALIAS":
         return None
-    items = kinds.tuple_items(work[0]) or []
+    items = kinds.tuple_items(work[0]) or ()
     of = [kinds.values.kinds[item] for item in items]
     if len(of) == 3 and of[0] == TEXT and not of[2] & ~(FUNCTION | BORROWED):
         if not of[1] & ~(TUPLE | TEXTS | BORROWED) or kinds.constant_or_number(items[1]) is None:
@@ -437,19 +437,19 @@ def _type_alias(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return "BCP306", "a type alias is made of a name, a tuple of type parameters or None, and a function"
 
 
-def _template(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _template(kinds: Kinds, at: int, work: Work) -> Fault | None:
     index, items = kinds.constant(work[0]), kinds.tuple_items(work[1])
     texts = kinds.code.constants[index] if index is not None else None
     if items is None and (other := kinds.constant(work[1])) is not None:
         empty = kinds.code.constants[other]
-        items = [] if isinstance(empty, Tuple) and not empty.items else None
+        items = () if isinstance(empty, Tuple) and not empty.items else None
     if isinstance(texts, Tuple) and items is not None and len(texts.items) == len(items) + 1:
         if all(kinds.made_by(item) == "BUILD_INTERPOLATION" for item in items):
             return None
     return "BCP306", "BUILD_TEMPLATE takes constant texts and a tuple of one interpolation fewer"
 
 
-def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _paired(kinds: Kinds, at: int, work: Work) -> Fault | None:
     """The halves of what GET_ITER left belong together; beside an awaitable stands NULL."""
     iterated, index = kinds.single(work[0]), kinds.single(work[1])
     if iterated and index and iterated[0] == index[0]:
@@ -459,7 +459,7 @@ def _paired(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
     return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
 
 
-def _collected(kinds: Kinds, at: int, work: list[int]) -> Fault | None:
+def _collected(kinds: Kinds, at: int, work: Work) -> Fault | None:
     """What ``except*`` collects is raised again without a look at what it is."""
     if kinds.values.kinds[work[0]] & EXCEPTIONS and kinds.values.kinds[work[-1]] & ~(EXCEPTION | REST):
         return "BCP306", f"a list of exceptions can't take {words(kinds.values.kinds[work[-1]])}"

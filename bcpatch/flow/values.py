@@ -8,10 +8,14 @@ Each has a kind (`bcpatch.flow.opcodes`). Knows nothing of control flow.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from bcpatch.flow.opcodes import BOOL, BORROWED, CODE, INTEGER, OBJECT, REST, TEXT, TEXTS, TUPLE, UNBOUND
 from bcpatch.model import Code, Constant, Integer, Text, Tuple
+
+#: The values that an instruction works on, deepest first. Of tuples of numbers, unlike lists, the garbage collector
+#: soon thinks no more.
+Work: TypeAlias = tuple[int, ...]
 
 #: Results of one instruction that are told apart.
 RESULTS: Final = 4

@@ -27,6 +27,9 @@ _QUESTIONS = frozenset(
 
 _LOADS = ("load", "method")
 
+#: Names that every module has, unless it has another thing by that name.
+_GIVEN = names.BUILTINS | names.FACTS
+
 #: What an attribute must be called to be one of these.
 _ASKED = names.last_parts(_QUESTIONS)
 
@@ -40,9 +43,12 @@ def links(frames: Iterable[Frame], text: Text) -> tuple[Link, ...]:
 
 def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
     asks: bool | None = None
+    imports, bound = frame.scope.imports, frame.scope.text.bound
     for use in frame.flow.uses:
         if isinstance(use, GlobalUse):
-            if use.action == "load" and not frame.binds(use) and not _is_of_class(use.name, frame):
+            if use.action != "load" or (use.name in _GIVEN and use.name not in imports and use.name not in bound):
+                continue
+            if not frame.binds(use) and not _is_of_class(use.name, frame):
                 yield from _global(use.name, frame.scope, certain)
         elif isinstance(use, AttributeUse) and use.action in _LOADS and not asks and _may_be_of_module(use, frame):
             asks = _asks(frame) if asks is None else asks
@@ -63,7 +69,7 @@ def _is_of_class(name: str, frame: Frame) -> bool:
 def _global(name: str, scope: Scope, certain: frozenset[str]) -> Iterator[Link]:
     imports = scope.imports.get(name, ())
     bound = name in scope.text.bound
-    if name in names.FACTS or (name in names.BUILTINS and not imports and not bound):
+    if name in names.FACTS or (name in _GIVEN and not imports and not bound):
         return
     if (imports or bound) and name not in certain:
         return

@@ -309,11 +309,14 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
 def _is_too_deep(code: Code) -> bool:
     """Whether constants are nested beyond what any source gives: to be known before anything recurs into them."""
     level: list[Constant] = [code]
-    for _ in range(DEEPEST):
-        level = [inner for constant in level for inner in _inside(constant)]
+    for _ in range(DEEPEST - 1):
+        level = [inner for constant in level for inner in _inside(constant) if type(inner) in _NESTING]
         if not level:
             return False
-    return True
+    return any(map(_inside, level))
+
+
+_NESTING = frozenset({Code, Tuple, FrozenSet, Slice})
 
 
 def _inside(constant: Constant) -> tuple[Constant, ...]:
