@@ -125,6 +125,27 @@ def test_what_only_another_module_holds_and_was_made_again_does_not(
         assert [one() for one in elsewhere.known] == [2, "last"] * 2
 
 
+@pytest.mark.parametrize(
+    ("lines", "again", "outcome"),
+    [("", "return 2", [3, 3]), ("\n", "return 2", ["BCP503"]), ("", "return 9", ["BCP504"])],
+    ids=["the same", "on other lines", "another one"],
+)
+def test_a_patch_finds_all_that_only_another_module_holds(
+    lines: str, again: str, outcome: list[object], tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    text = "import elsewhere\n@elsewhere.known.append\ndef _(): {}\n"
+    elsewhere.known = []
+    with worlds.world(text.format("return 1"), tmp_path) as module:
+        worlds.applied(text.format("return 1"), text.format("return 2"), history)
+        load_again(module, lines + text.format(again))
+        found: list[object] = []
+        try:
+            worlds.applied(text.format("return 2"), text.format("return 3"), history)
+        except Refused as refused:
+            found = [one.code for one in errors(refused.diagnostics)]
+        assert (found or [one() for one in elsewhere.known]) == outcome
+
+
 def test_a_definition_that_another_of_its_name_hides_goes_back(tmp_path: Path, history: History) -> None:
     text = "table = []\ndef f(): return {}\ntable.append(f)\ndef f(): return 'last'"
     with worlds.world(text.format(1), tmp_path) as module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from inspect import CO_OPTIMIZED
 from itertools import repeat
@@ -68,12 +68,13 @@ def _searched(
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
     for number, look_further in enumerate(_stages(near, list(spaces.values()), history, aside, heap)):
+        reached = walk.seen.keys() if number != _IN_RECORDS else frozenset(walk.seen)
         look_further(walk)
         result = _settle(wanted, walk, aside, history)
         missing = {one.site: one.code for one in errors(result.found)}
-        if not missing:
+        if not missing and not _is_recorded_only(result, reached):
             return result
-        if number and all(site in moved and code in _NOT_THERE for site, code in missing.items()):
+        if number and missing and all(site in moved and code in _NOT_THERE for site, code in missing.items()):
             break  # nothing is lost but the places of lines: not worth looking at all modules
     left = [(module, edit) for module, edit in wanted if not _is_left_out(edit, missing.get(edit.site))]
     if len(left) == len(wanted):
@@ -82,6 +83,15 @@ def _searched(
     result = _settle(left, walk, aside, history)
     return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)))
 
+
+def _is_recorded_only(result: Located, reached: Container[int]) -> bool:
+    """Whether all that is known of some site are the records: its module has it nowhere, and may have made another."""
+    edited = [site for site in result.sites if isinstance(site.edit, FunctionEdit)]
+    return any(not any(id(one) in reached for one in site.functions) for site in edited)
+
+
+_IN_RECORDS: Final = 2
+"""The stage that adds what the records know."""
 
 _NOT_THERE: Final = ("BCP502", "BCP503", "BCP504")
 

@@ -114,7 +114,10 @@ def _passed_over(
     if led and naming.is_bound_last(edit.site, module.part):
         return led[0]
     running = {id(one.__code__) for one in right}
-    return None if all(id(one.__code__) in running for one in candidates) else remade.instead_of(name, right)
+    if all(id(one.__code__) in running for one in candidates):
+        return None
+    found = remade.instead_of(name, right)
+    return remade.among(candidates, name, right) if found is None and not remade.holds(name, right) else found
 
 
 def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
@@ -163,7 +166,7 @@ def _twin(
     led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, walk)}
     if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
         return [one for one in matching if one in known or id(one.__code__) in led]
-    if len({id(one.__code__) for one in known}) == 1:
+    if len({id(one.__code__) for one in known}) == 1 and len(alike) >= len(places):
         return known
     if len(alike) != len(places):
         shown = ", ".join(str(line) for line, _ in places)
