@@ -171,3 +171,9 @@ def test_any_generation_of_some_edits_equals_a_fresh_process() -> None:
     for number in range(40):
         follow(Random(number), outcomes, again=0.1, rare=True)
     assert outcomes["live"] > 2 * outcomes["refused"]
+
+
+@pytest.mark.parametrize("number", [9192])
+def test_edits_in_a_row_that_went_wrong_once(number: int) -> None:
+    """9192: of lambdas that did the same, one was told by what an earlier generation had brought to its number."""
+    follow(Random(number), Counter(), again=0.1, rare=True)

@@ -158,20 +158,21 @@ def _twin(
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
-    A line alone tells nothing: the base may stand some lines off what the process loaded.
-    Their order does, where the patch knows as many of them as there are.
+    A line alone tells nothing: the base may stand some lines off what the process loaded. Their order does, where
+    the patch knows as many of them as there are, and their lines are those of one text. What a generation brought to a
+    site tells something only where there are no others: an ordinal may have been another function's then.
     """
-    brought = history.codes.get(edit.site, ())
-    known = [one for one in matching if history.records.places.get(id(one.__code__)) in brought]
+    brought = history.codes.get(edit.site, ()) if len(alike) == 1 else ()
+    known = {id(one.__code__) for one in matching if history.records.places.get(id(one.__code__)) in brought}
     led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, walk)}
     if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
-        return [one for one in matching if one in known or id(one.__code__) in led]
-    if len({id(one.__code__) for one in known}) == 1 and len(alike) >= len(places):
-        return known
-    if len(alike) != len(places):
+        return [one for one in matching if id(one.__code__) in led | known]
+    texts = {one.__code__.co_filename for one in matching}
+    if len(alike) != len(places) or len(texts) > 1:
         shown = ", ".join(str(line) for line, _ in places)
         named = f"functions named {edit.site.qualname} run the same code"
-        message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}"
+        several = f" of {len(texts)} texts" if len(texts) > 1 else ""
+        message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}{several}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
     place = places[alike.index(edit.site.ordinal)]
     return [one for one in matching if _position(one.__code__) == place]

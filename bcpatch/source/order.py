@@ -22,7 +22,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 def reordered(old: Unit, new: Unit, before: Class | None, after: Class | None) -> Iterator[Diagnostic]:
     """Names of a body that another statement binds last, or that a statement reads at another time."""
     was, now = (_Events(body) for body in (before.node if before else old.tree, after.node if after else new.tree))
-    for name in was.bound.keys() & now.bound.keys():
+    for name in filter(was.bound.__contains__, now.bound):
         there, here = was.bound[name], now.bound[name]
         if _differ(there, here):
             message = f"`{name}` is bound several times, in another order or by other statements than in the base"
@@ -69,7 +69,7 @@ class _Events:
         self.read: dict[str, Counter[tuple[str, str]]] = {}
         readers: list[tuple[str, ast.stmt, int]] = []
         for statement in body.body:
-            own = set(binds(statement))
+            own = dict.fromkeys(binds(statement))
             readers += (
                 (name, statement, len(self.bound.get(name, ())))
                 for name in set(reads(_evaluated_now(statement)))
