@@ -246,6 +246,32 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(written) == 1
 
 
+def test_the_same_input_gives_the_same_findings(tmp_path: Path) -> None:
+    """In the same order, under every hash seed."""
+    names = ("join", "split", "exists", "isdir", "isfile")
+    imports = "".join(f"from os.path import {name}\n" for name in names)
+    values = "".join(f"{name} = 1\n" for name in names)
+    program = (
+        "import sys; from bcpatch import builder, diagnostics\n"
+        "try: builder.build(sys.argv[1], base=sys.argv[2], policy='linked')\n"
+        "except diagnostics.Refused as refused: print(*refused.diagnostics, sep='\\n')"
+    )
+    (tmp_path / "old.py").write_text(imports + values)
+    (tmp_path / "new.py").write_text(values + imports)
+    said = set()
+    for seed in ("0", "1", "77"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "new.py", "old.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(bcpatch.__file__).parents[1])},
+            capture_output=True,
+            check=True,
+        )
+        said.add(done.stdout)
+    assert len(said) == 1
+    assert said.pop().count(b"BCP208") >= len(names)
+
+
 def test_a_parent_makes_the_next_generation() -> None:
     first = compared(OLD, NEW).patch
     assert first is not None
