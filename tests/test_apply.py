@@ -9,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -479,6 +479,33 @@ def test_at_a_bound_method(tmp_path: Path) -> None:
         assert cart.add(5) == 110
         with pytest.raises(TypeError):
             apply.at(history, 0, 5)
+
+
+def test_at_another_function_of_the_name(tmp_path: Path) -> None:
+    """What the application has made anew, and what wraps a function, has no older code."""
+    text = """
+def wrapping(function):
+    import functools
+    @functools.wraps(function)
+    def wrapper():
+        return function()
+    return wrapper
+@wrapping
+def f():
+    return "old"
+def g():
+    return "old"
+"""
+    history = History()
+    with worlds.world(text, tmp_path) as module:
+        wrapper, before = module.f, module.g
+        worlds.applied(text, text.replace("old", "new"), history)
+        for other in (wrapper, FunctionType(before.__code__, vars(module))):
+            with pytest.raises(Refused) as refused:
+                apply.at(history, 0, other)
+            assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        assert apply.at(history, 0, module.g)() == "old"
+        assert apply.at(history, 1, wrapper)() == "new"
 
 
 # --- caches ---------------------------------------------------------------------------

@@ -302,18 +302,39 @@ def _known(history: History, number: int) -> None:
         raise Refused([finding("BCP607", message)])
 
 
+def _is_another(function: FunctionType, way: Way) -> bool:
+    """Whether the records on a way changed a function of this name, and not this one."""
+    named = function.__module__, function.__qualname__
+    targets = [
+        one.function
+        for record in way.records
+        for one in record.targets
+        if (one.site.module, one.site.qualname) == named
+    ]
+    return bool(targets) and all(function is not one for one in targets)
+
+
 def at(history: History, generation: int, function: Any) -> Any:
     """A function that runs the code, with the defaults, that ``function`` had in a generation.
 
     A bound method gives a bound method. Raises TypeError for what is no Python function,
-    `Refused` (BCP607) where there is no such generation.
+    `Refused` where there is no such generation (BCP607), or it was another function that changed since (BCP608).
     """
     _known(history, generation)
     if isinstance(function, MethodType):
         return MethodType(at(history, generation, function.__func__), function.__self__)
     if not isinstance(function, FunctionType):
         raise TypeError(f"a function or bound method is needed, not {type(function).__name__}")
-    turned = history.turned(history.way(generation))
+    way = history.way(generation)
+    turned = history.turned(way)
+    if _is_another(function, way):
+        message = (
+            f"`{function.__qualname__}` changed on the way to generation {generation}, but this is another function:"
+            " one around it, or one that was made since"
+        )
+        raise Refused(
+            [finding("BCP608", message, Place(function.__code__.co_filename, function.__code__.co_firstlineno))]
+        )
 
     def then(name: str) -> Any:
         slot = Slot(Kind.ATTRIBUTE, function, name)
