@@ -46,7 +46,7 @@ def test_what_the_application_has_loaded_again_is_not_what_was_switched(
     kind: Kind, held: bool, lines: str, tmp_path: Path, history: History, elsewhere: Any
 ) -> None:
     old = DECORATORS + kind.text + "\n"
-    new, other, newer = (old.replace('"old"', value) for value in ('"new"', '"other"', '"newer"'))
+    new, other, newer = (old.replace('"old"', value) for value in ('"new"', '"another"', '"newer"'))
     with worlds.world(old, tmp_path) as module:
         worlds.applied(old, new, history)
         if held:
@@ -58,7 +58,7 @@ def test_what_the_application_has_loaded_again_is_not_what_was_switched(
         with pytest.raises(Refused) as refused:
             worlds.applied(new, newer, history)
         assert [one.code for one in errors(refused.value.diagnostics)] == ["BCP504"]
-        assert (eval(kind.call, vars(module)), history.current) == ("other", 1)
+        assert (eval(kind.call, vars(module)), history.current) == ("another", 1)
 
 
 @pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
