@@ -156,7 +156,7 @@ def run(examples: int, number: int = 0, again: float = 0, *, rare: bool = False)
 @pytest.mark.parametrize("rare", [False, True], ids=["common", "rare"])
 @pytest.mark.parametrize("again", [0, 0.3], ids=["names bound once", "names bound again"])
 def test_live_equals_fresh_or_nothing_changed(again: float, rare: bool) -> None:
-    outcomes = run(60, again=again, rare=rare)
+    outcomes = run(40, again=again, rare=rare)
     assert outcomes["live"] > outcomes["refused by the build"] / 8
 
 
@@ -168,7 +168,7 @@ def test_edits_that_went_wrong_once(number: int) -> None:
 @pytest.mark.timeout(300)
 def test_any_generation_of_some_edits_equals_a_fresh_process() -> None:
     outcomes: Counter[str] = Counter()
-    for number in range(40):
+    for number in range(24):
         follow(Random(number), outcomes, again=0.1, rare=True)
     assert outcomes["live"] > 2 * outcomes["refused"]
 
