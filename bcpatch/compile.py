@@ -161,16 +161,8 @@ def _functions(
     pairs, added, removed = paired(old, new)
     branched = _Branched(old, pairs)
     found.extend(_merged_findings(old, new, added, removed, beyond))
-    for function in added:
-        if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
-            continue  # of a lambda the statement or the default around it shows as changed
-        message = f"`{function.site.qualname}` is not in the base"
-        found.append(finding("BCP201", message, new.place(function.node), site=function.site))
-    for function in removed:
-        if isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
-            continue
-        message = f"`{function.site.qualname}` of the base is gone"
-        found.append(finding("BCP202", message, old.place(function.node), site=function.site))
+    found.extend(_alone_findings("BCP201", "is not in the base", new, added, beyond))
+    found.extend(_alone_findings("BCP202", "of the base is gone", old, removed, beyond))
     ran: dict[str, ast.stmt] | None = None
     for before, after in pairs:
         found.extend(_decorator_findings(before, after, new))
@@ -211,6 +203,16 @@ def _functions(
             positional, keywords = defaults(after)
             anew.note(value for name, value in (*positional, *keywords) if name in parameters)
         yield edit
+
+
+def _alone_findings(
+    code: str, words: str, unit: Unit, functions: Iterable[Function], beyond: Found
+) -> Iterator[Diagnostic]:
+    """Functions of one version alone; of a lambda the statement or the default around it shows as changed."""
+    for function in functions:
+        if not isinstance(function.node, ast.Lambda) and not beyond.handles(function.statement, *function.chain):
+            message = f"`{function.site.qualname}` {words}"
+            yield finding(code, message, unit.place(function.node), site=function.site)
 
 
 class _Branched:

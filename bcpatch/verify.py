@@ -29,7 +29,6 @@ from bcpatch.model import (
     ModulePatch,
     Patch,
     Policy,
-    PositionEdit,
     RemovalEdit,
     ValueEdit,
 )
@@ -150,13 +149,8 @@ def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
     return _Unit(scope, runs, *structure.check(code, scope.text, scope.site))
 
 
-def _more_than_moved(part: ModulePatch) -> list[Edit]:
-    """The edits of a module but for functions on another line: these bring nothing."""
-    return [edit for edit in part.edits if type(edit) is not PositionEdit]
-
-
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
-    for edit in _more_than_moved(part):
+    for edit in part.changes:
         if (
             isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
             or getattr(edit, "when", None) is not None
@@ -167,7 +161,7 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
 
 def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
     imports = importing(part.imports)
-    for edit in _more_than_moved(part):
+    for edit in part.changes:
         when = getattr(edit, "when", None)
         if when is not None:
             yield _unit(when, Scope(text, policy, imports, None, "default"), runs=False)
@@ -201,7 +195,7 @@ def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
 def _outside_of_code(part: ModulePatch, text: Text) -> Iterator[Diagnostic]:
     """The rules about names that edits carry: of classes, of imports."""
     scope = Scope(text, Policy.STRICT, importing(part.imports), None)
-    for edit in _more_than_moved(part):
+    for edit in part.changes:
         match edit:
             case FunctionEdit(site=site, code=code):
                 *classes, _ = site.qualname.split(".")

@@ -136,10 +136,7 @@ def _positions_of(code: CodeType) -> object:
     """What a fingerprint leaves out, nested code included; of a class body on 3.13+ everything, for it holds lines."""
     if pythons.CLASS_BODY_POSITIONS and fingerprint.is_class_body(code.co_flags, code.co_name):
         return fingerprint.encode(code)
-    constants = code.co_consts
-    nested = (
-        [_positions_of(one) for one in constants if type(one) is CodeType] if CodeType in map(type, constants) else ()
-    )
+    nested = [_positions_of(one) for one in code.co_consts if type(one) is CodeType]
     return code.co_firstlineno, code.co_linetable, nested
 
 

@@ -223,7 +223,7 @@ def _remember(module: Module, read: _Read) -> None:
     """Keep what the last text of each module binds: of older ones nothing is kept, nor of modules long ago."""
     _latest.pop(module, None)
     _latest[module] = read
-    size = sum(len(one.source) for one in _latest.values())
+    size = sum(len(one.source) for one in list(_latest.values()))  # another thread may verify as well
     for other in list(_latest)[:-1]:
         if size <= _KEPT:
             break
