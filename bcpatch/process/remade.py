@@ -7,7 +7,7 @@ of the module defines. Knows no edits.
 
 from __future__ import annotations
 
-import sys
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from bcpatch import fingerprint
-from bcpatch.diagnostics import Refused
-from bcpatch.model import Module
 from bcpatch.process.accounting import Walk
-from bcpatch.source.outline import Source, outline
 
 _WITHIN: Final = 200_000
 """Objects that are looked at within a module."""
@@ -119,10 +116,12 @@ def _beside(
 def _defined(text: bytes) -> Mapping[str, Sequence[CodeType]]:
     found: defaultdict[str, list[CodeType]] = defaultdict(list)
     try:
-        unit = outline(Source(Module("", ""), "", text), sys.flags.optimize)
-    except Refused:  # what does not compile defines nothing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the application's own import says them
+            code = compile(text, "", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what does not compile defines nothing
         return found
-    for one in _nested(unit.code):
+    for one in _nested(code):
         found[one.co_qualname].append(one)
     return found
 
