@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
+from typing import TypeAlias
 
 import msgspec
 
@@ -37,6 +38,7 @@ from bcpatch.model import (
     ProgramEdit,
     RemovalEdit,
     Rival,
+    Site,
 )
 from bcpatch.source import branches, importtime, order, readers, shape
 from bcpatch.source.additions import Found, additions, as_warning, premature, stale
@@ -160,7 +162,7 @@ def _functions(
 ) -> Iterator[Edit]:
     pairs, added, removed = paired(old, new)
     branched = _Branched(old, pairs)
-    found.extend(_merged_findings(old, new, added, removed, beyond))
+    found.extend(_merged_findings(old, new, pairs, added, removed, beyond))
     found.extend(_alone_findings("BCP201", "is not in the base", new, added, beyond))
     found.extend(_alone_findings("BCP202", "of the base is gone", old, removed, beyond))
     ran: dict[str, ast.stmt] | None = None
@@ -256,17 +258,53 @@ class _Branched:
 
 
 def _merged_findings(
-    old: Unit, new: Unit, added: list[Function], removed: list[Function], beyond: Found
+    old: Unit,
+    new: Unit,
+    pairs: Sequence[tuple[Function, Function]],
+    added: list[Function],
+    removed: list[Function],
+    beyond: Found,
 ) -> Iterator[Diagnostic]:
-    """Lambdas of one version alone in a statement of both: 3.12 gives equal ones on a line a single code object."""
-    both = {context_key(one) for one in old.functions} & {context_key(one) for one in new.functions}
+    """Lambdas that share their code with others, in one version or in both, and not with the same ones in both."""
+    message = "a lambda of this statement changed, and which one it is can't be told"
+    both = {context_key(one) for one in (*old.functions, *old.merged)}
+    both &= {context_key(one) for one in (*new.functions, *new.merged)}
     for unit, alone in ((new, added), (old, removed)):
         for function in alone:
             if not isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
                 continue
             if context_key(function) in both:
-                message = "a lambda of this statement changed, and which one it is can't be told"
                 yield finding("BCP213", message, unit.place(function.node), site=function.site)
+    if old.merged or new.merged:
+        was, now = map(_sharers, (old, new))
+        for before, after in pairs:
+            if _told(was[before.site]) != _told(now[after.site]):
+                yield finding("BCP213", message, new.place(after.node), site=before.site)
+
+
+_Turn: TypeAlias = tuple[Function, int]
+"""A lambda, and how many stand before it that nothing but their order tells from it."""
+
+
+def _sharers(unit: Unit) -> defaultdict[Site, list[_Turn]]:
+    """The lambdas that share their code with others, by their site."""
+    found: defaultdict[Site, list[_Turn]] = defaultdict(list)
+    several = {one.site for one in unit.merged}
+    turns: Counter[object] = Counter()
+    lambdas = [one for one in (*unit.functions, *unit.merged) if isinstance(one.node, ast.Lambda)]
+    for one in sorted(lambdas, key=lambda one: (one.node.lineno, one.node.col_offset)):
+        key = context_key(one)
+        if one.site in several:
+            found[one.site].append((one, turns[key]))
+        turns[key] += 1
+    return found
+
+
+def _told(sharers: Sequence[_Turn]) -> list[object]:
+    """Which lambdas share their code, and what each takes where that is not the same."""
+    headers = [ast.dump(one.node.args) for one, _ in sharers]
+    each = headers if len(set(headers)) > 1 else [""] * len(headers)
+    return [(context_key(one), turn, header) for (one, turn), header in zip(sharers, each, strict=True)]
 
 
 def _edit(

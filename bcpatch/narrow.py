@@ -371,7 +371,9 @@ class _Ordinals(dict[str, int]):
 
 def _is_calm(old: Unit, new: Unit) -> bool:
     """Whether no more differs than the insides, headers and lines of functions, each in its turn."""
-    if old.unplaced or new.unplaced or (old.code.co_flags ^ new.code.co_flags) & _FUTURE_FLAGS:
+    if old.unplaced or new.unplaced or old.merged or new.merged:
+        return False
+    if (old.code.co_flags ^ new.code.co_flags) & _FUTURE_FLAGS:
         return False
     if [*map(context_key, old.functions)] != [*map(context_key, new.functions)]:
         return False

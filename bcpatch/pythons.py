@@ -27,6 +27,10 @@ TYPE_PARAMETERS: Final = sys.version_info >= (3, 12)
 #: digest of their methods, which are not part of what the class body means.
 CLASS_BODY_POSITIONS: Final = sys.version_info >= (3, 13)
 
+#: The compiler keeps code objects that do the same and start on the same line as one constant (3.12: their comparison
+#: leaves columns out): equal lambdas on a line share it.
+EQUAL_CODE_IS_SHARED: Final = (3, 12) <= sys.version_info < (3, 13)
+
 #: A suspended generator holds its code twice, by its frame and by ``gi_code`` (3.11).
 GENERATOR_HOLDS_CODE: Final = sys.version_info < (3, 12)
 

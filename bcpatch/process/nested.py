@@ -7,16 +7,19 @@ only where their pair is certain. This module compares; it knows no live object 
 
 from __future__ import annotations
 
+import opcode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from bcpatch import fingerprint
+from bcpatch import fingerprint, pythons
 from bcpatch.model import Code
+
+_T = TypeVar("_T")
 
 Path: TypeAlias = tuple[int, ...]
 """Numbers of constants, from a code object down to code nested in it."""
@@ -53,8 +56,8 @@ def fields_at(code: Code, path: Path) -> Code:
 
 def pairs(old: CodeType, new: Code) -> Iterator[Pair]:
     """Pair all code nested in ``old``, at any depth, outer code before what it contains."""
-    olds = [(number, one) for number, one in enumerate(old.co_consts) if type(one) is CodeType]
-    news = [(number, one) for number, one in enumerate(new.constants) if isinstance(one, Code)]
+    olds = list(_used(old.co_consts, CodeType, old.co_code))
+    news = list(_used(new.constants, Code, new.bytecode))
     for name in dict.fromkeys(one.co_name for _, one in olds):
         before = [(number, fingerprint.of(one)) for number, one in olds if one.co_name == name]
         after = [(number, fingerprint.digest(one)) for number, one in news if one.name == name]
@@ -72,24 +75,49 @@ def pairs(old: CodeType, new: Code) -> Iterator[Pair]:
                 yield Pair((first, *pair.old), continued, pair.changed)
 
 
+def _used(constants: Sequence[object], kind: type[_T], bytecode: bytes) -> Iterator[tuple[int, _T]]:
+    """The code objects among constants, in their order, and their numbers: each as often as functions share it."""
+    numbers = _loaded(bytecode) if pythons.EQUAL_CODE_IS_SHARED else range(len(constants))
+    for number in numbers:
+        one = constants[number]
+        if isinstance(one, kind):
+            yield number, one
+
+
+def _loaded(bytecode: bytes) -> Iterator[int]:
+    """The numbers of the constants that instructions load."""
+    argument = 0
+    for number, low in zip(bytecode[::2], bytecode[1::2], strict=True):
+        argument = argument << 8 | low
+        if number != opcode.EXTENDED_ARG:
+            if number == _LOAD_CONST:
+                yield argument
+            argument = 0
+
+
+_LOAD_CONST: Final = opcode.opmap["LOAD_CONST"]
+
+
 def _siblings(
     before: Sequence[tuple[int, str]], after: Sequence[tuple[int, str]]
 ) -> Iterator[tuple[int, int | None, bool]]:
-    """Pair code of one name: by fingerprint where that is unique, and the one that is left over."""
+    """Pair code of one name: by turn where one at most has changed, else by fingerprint where that leaves no choice."""
+    turns = dict.fromkeys(number for number, _ in before)
+    if len(before) == len(after):
+        changed = [one != other for (_, one), (_, other) in zip(before, after, strict=True)]
+        for number in turns:
+            own = [place for place, (one, _) in enumerate(before) if one == number]
+            if not any(changed[place] for place in own):
+                yield number, after[own[0]][0], False
+            else:
+                certain = len(own) == sum(changed) == 1
+                yield number, after[own[0]][0] if certain else None, True
+        return
     old_count, new_count = Counter(print_ for _, print_ in before), Counter(print_ for _, print_ in after)
     place = {print_: number for number, print_ in after}
-    same = {print_ for print_ in old_count if old_count[print_] == new_count[print_] == 1}
-    rest_before = [number for number, print_ in before if print_ not in same]
-    rest_after = [number for number, print_ in after if print_ not in same]
-    certain = len(before) == len(after) and len(rest_before) == 1
-    for number, print_ in before:
-        if print_ in same:
-            yield number, place[print_], False
-        elif old_count == new_count:
-            # as many of each as before: which is which makes no difference
-            yield number, place[print_], False
-        else:
-            yield number, rest_after[0] if certain else None, True
+    for number, print_ in dict(before).items():
+        same = old_count[print_] == new_count[print_] == 1
+        yield number, place[print_] if same else None, not same
 
 
 def _orphans(code: CodeType, path: Path) -> Iterator[Pair]:

@@ -14,11 +14,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
+from bcpatch import pythons
 from bcpatch.diagnostics import Place, Refused, finding
 from bcpatch.fingerprint import blake
 from bcpatch.model import Module, Site
@@ -82,7 +83,8 @@ class Unit:
     """A parsed and compiled module source, or a part of one, and its definitions in source order.
 
     ``text`` is that of the whole module, ``own_text`` that of the part. ``unplaced`` is the code of
-    lambdas that no place in the source could be found for.
+    lambdas that no place in the source could be found for. ``merged`` are lambdas that share the code of another
+    one of their line, and its site with it.
     """
 
     source: Source
@@ -93,6 +95,7 @@ class Unit:
     classes: tuple[Class, ...]
     functions: tuple[Function, ...]
     unplaced: tuple[CodeType, ...]
+    merged: tuple[Function, ...]
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -307,14 +310,15 @@ def nested(code: CodeType) -> Iterator[CodeType]:
     return (constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
-Definitions: TypeAlias = "tuple[tuple[Class, ...], tuple[Function, ...], tuple[CodeType, ...]]"
-"""Classes, functions, and the code of lambdas without a place."""
+Definitions: TypeAlias = "tuple[tuple[Class, ...], tuple[Function, ...], tuple[CodeType, ...], tuple[Function, ...]]"
+"""Classes, functions, the code of lambdas without a place, and lambdas without code of their own."""
 
 
 def _definitions(tree: ast.Module, code: CodeType, module: str, ordinals: dict[str, int]) -> Definitions:
     classes: list[Class] = []
     functions: list[Function] = []
     unplaced: list[CodeType] = []
+    merged: list[Function] = []
 
     def visit(body: list[ast.stmt], made: _Made, chain: tuple[ast.ClassDef, ...]) -> None:
         for statement in body:
@@ -328,6 +332,8 @@ def _definitions(tree: ast.Module, code: CodeType, module: str, ordinals: dict[s
     ) -> None:
         found = made.take("<lambda>" if isinstance(node, ast.Lambda) else node.name, node)
         if found is None:
+            if pythons.EQUAL_CODE_IS_SHARED and isinstance(node, ast.Lambda):
+                merged.extend(_sharing(node, statement, functions, chain))
             return
         code, generic = found
         qualname = code.co_qualname
@@ -340,7 +346,21 @@ def _definitions(tree: ast.Module, code: CodeType, module: str, ordinals: dict[s
         functions.append(Function(node, statement, Site(module, qualname, ordinal), code, generic, chain))
 
     visit(tree.body, _Made(code), ())
-    return tuple(classes), tuple(functions), tuple(unplaced)
+    return tuple(classes), tuple(functions), tuple(unplaced), tuple(merged)
+
+
+def _sharing(
+    node: ast.Lambda, statement: ast.stmt, functions: Sequence[Function], chain: tuple[ast.ClassDef, ...]
+) -> Iterator[Function]:
+    """A lambda without code of its own, as the one of its line whose code it shares; none if it is left out itself.
+
+    Others may be written as it is, or come to the same (``1 + 1`` and ``2``).
+    """
+    near = [one for one in functions if isinstance(one.node, ast.Lambda) and one.chain == chain]
+    near = [one for one in near if one.node.lineno == node.lineno]
+    alike = [one for one in near if ast.dump(one.node) == ast.dump(node)]
+    for one in (alike or near)[:1]:
+        yield replace(one, node=node, statement=statement)
 
 
 def first_line(node: ast.AST) -> int:
