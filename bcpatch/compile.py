@@ -20,7 +20,7 @@ from typing import TypeAlias
 import msgspec
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Diagnostic, Severity, errors, finding
+from bcpatch.diagnostics import Diagnostic, Severity, as_warning, errors, finding
 from bcpatch.model import (
     Annotations,
     AnnotationsEdit,
@@ -40,8 +40,8 @@ from bcpatch.model import (
     Rival,
     Site,
 )
-from bcpatch.source import branches, importtime, order, readers, shape
-from bcpatch.source.additions import Found, additions, as_warning, premature, stale
+from bcpatch.source import branches, given, importtime, order, readers, shape
+from bcpatch.source.additions import Found, additions, premature, stale
 from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import Header, defaults, header, is_lazy, keeps_text, variable_annotations
@@ -195,6 +195,7 @@ def _functions(
             twins=tuple(branched.alike(before, before.code)),
             doubles=tuple(branched.alike(before, after.code)),
         )
+        found.extend(given.findings(new, before, after, edit, policy))
         if edit.annotations.changed:
             annotations = readers.annotations_of(after)
             found.extend(readers.class_scope(new, annotations, after.chain, after.site.qualname))

@@ -217,6 +217,11 @@ RULES = {
             "BCP215", "import removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE
         ),
         Rule("BCP216", "name removed", "nothing to do, unless something looks whether the name exists", Severity.NOTE),
+        Rule(
+            "BCP217",
+            "definition that import-time code was given",
+            "restart the process where that looks at it, or build with --policy linked",
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),
@@ -349,6 +354,11 @@ def finding(
         text=place.text,
         trail=tuple(trail),
     )
+
+
+def as_warning(found: Diagnostic) -> Diagnostic:
+    """The same finding where it forbids nothing."""
+    return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
 def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -25,7 +25,7 @@ from bcpatch.diagnostics import Diagnostic, Refused
 from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Module, Policy, PositionEdit, Site
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import NOTHING, Sections, Split, split
-from bcpatch.source import facts, importtime, shape
+from bcpatch.source import facts, given, importtime, shape
 from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
 from bcpatch.source.pairing import context_key
 from bcpatch.splices import in_order
@@ -227,6 +227,8 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
         switched = {edit.site: edit for edit in changed.edits if isinstance(edit, FunctionEdit)}
         if any(_is_among(one, run) for one in new.functions if one.site in switched):
             raise Untold
+        if any(_may_be_known(*pair, after) for pair in zip(old.functions, new.functions, strict=True)):
+            raise Untold
         if any(_has_twin(edit, before, around, gap.old) for edit in switched.values()):
             raise Untold
         yield changed
@@ -424,6 +426,16 @@ def _has_twin(edit: FunctionEdit, version: _Version, around: Surroundings, stret
     others = [standings.of(number) for number in version.homes(qualname) if number not in stretch]
     found = (one for some in others for one in some.functions)
     return any(one.qualname == qualname and one.print in (edit.replaces, edit.brings) for one in found)
+
+
+def _may_be_known(before: Function, after: Function, version: _Version) -> bool:
+    """Whether import-time code may have been given a function that shows itself as another one now."""
+    if not given.shows(before, after):
+        return False
+    decorated = not isinstance(after.node, ast.Lambda) and bool(after.node.decorator_list)
+    if decorated or any(one.decorator_list for one in after.chain):
+        return True
+    return any(after.name in text and after.name in facts.given(text) for text in version.texts)
 
 
 def _may_have_run(version: _Version) -> set[str]:

@@ -206,6 +206,21 @@ def test_a_function_that_the_import_runs_is_left_to_the_whole():
     assert narrowly(old, old.replace("return 1", "return 2")) is not None
 
 
+@pytest.mark.parametrize(
+    ("given", "definition"),
+    [
+        ("@json.tool\n{}", "def g(a={}): return 1\n"),
+        ("@json.tool\nclass A:\n    {}", "def g(self, a={}): return 1\n"),
+        ("json.tool(g)\n\n{}", "def g(a={}): return 1\n"),
+        ("json.tool(a=[g])\n\n{}", "def g(a={}): return 1\n"),
+    ],
+)
+def test_a_definition_that_the_import_gave_to_something_is_left_to_the_whole(given, definition):
+    old = ABOVE + given.format(definition.format(1)) + BELOW
+    assert narrowly(old, old.replace("a=1", "a=2")) is None
+    assert narrowly(old, old.replace("return 1", "return [1]")) is not None
+
+
 def test_methods_of_imported_names_are_called_by_other_instructions():
     old = "def f():\n    return 1\n\nfrom os import path\n\ndef g():\n    return path.join('a')\n"
     for new in (old.replace("'a'", "'b'"), old.replace("1", "2").replace("1\n", "1\n\n"), "\n" + old):
@@ -251,6 +266,8 @@ PARTS = st.builds(
             "def {name}():\n    global {other}\n    {other} = {number}",
             "async def {name}(*, a: {other} = 1):\n    # {number}\n    yield a",
             "@{other}\ndef {name}(): return lambda: {number}",
+            "@{other}\ndef {name}(a={number}): return a",
+            "{other}([{name}], {number})",
             "class {name}:\n    a: int = {number}\n    def {other}(self): return super().{other}() + {number}",
             "class {name}({other}):\n    '''{number}'''\n    def __init__(self):\n        self.{other} = {number}",
             "def {name}():\n    class {other}:\n        a = {number}",

@@ -94,7 +94,7 @@ def test_what_takes_more_is_accepted(old: str, new: str) -> None:
         ("a", "a, b", "`b` need not be passed"),
         ("a=0", "a", "`a` need not be passed"),
         ("a", "a, /", "`a` could be passed by keyword"),
-        ("a, b", "b, a", "`a` could be passed by keyword"),
+        ("a, b", "b, a", "parameter 1 was `a` and is `b` now"),
         ("*rest", "a=0", "any number of positional"),
         ("**more", "*, a=0", "any keyword"),
         ("*, a", "*, b=0", "`a` could be passed by keyword"),

@@ -13,10 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from bcpatch import fingerprint
-from bcpatch.diagnostics import Diagnostic, Severity, finding
+from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.model import AdditionEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
 from bcpatch.source import branches, header, readers, shape
 from bcpatch.source.evaluated import binds
@@ -133,10 +131,6 @@ def stale(new: Unit, found: Found, anew: set[int]) -> Iterator[Diagnostic]:
 def premature(new: Unit, found: Found, changed: frozenset[str]) -> Iterator[Diagnostic]:
     """Added statements that run what changes in the same swap."""
     return readers.premature(new, found.added, found.names(), changed)
-
-
-def as_warning(found: Diagnostic) -> Diagnostic:
-    return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
 # --- one body ------------------------------------------------------------------------------

@@ -94,6 +94,14 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         yield from _bound_by(child)
 
 
+def bound_in(function: ast.AST) -> frozenset[str]:
+    """The names that are bound anywhere in a function."""
+    nodes = list(ast.walk(function))
+    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound = (binds(node) for node in nodes if isinstance(node, ast.stmt) and node is not function)
+    return frozenset(parameters.union(*bound))
+
+
 def bound_below(body: ast.Module | ast.ClassDef, line: int) -> frozenset[str]:
     """The names that statements of a body bind below a line: what stands above it read another value."""
     return frozenset(name for statement in body.body if statement.lineno > line for name in binds(statement))

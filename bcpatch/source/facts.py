@@ -23,7 +23,7 @@ from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module, Positions
 from bcpatch.sections import Section
 from bcpatch.source import shape
-from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, last_name, with_comprehensions
+from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, given_to, last_name, with_comprehensions
 from bcpatch.source.outline import Source, Surroundings, nested, part
 
 #: Sections that facts are kept of.
@@ -112,6 +112,15 @@ def calls(text: str) -> frozenset[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return frozenset(map(sys.intern, _called(ast.walk(ast.parse(text)))))
+
+
+@lru_cache(maxsize=_KEPT)
+def given(text: str) -> frozenset[str]:
+    """The names by which any call in a section gets something (see `bcpatch.source.importtime.given_to`)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+        return frozenset(name for call in calls for name in given_to(call))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from bcpatch.model import Import
+from bcpatch.source.evaluated import bound_in
 from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import is_main_guard
 
@@ -75,6 +76,31 @@ def calls_of_others(
             called = ".".join((paths.get(first, ""), *rest))
             if f"{called}.".startswith(wanted):
                 yield statement, called
+
+
+def calls_with(unit: Unit, name: str) -> Iterator[ast.Call]:
+    """Calls that executing the module makes, with something of a name among what they are given."""
+    found: dict[int, ast.Call] = {}
+    for statement in _statements(unit.tree.body):
+        nodes = [*with_comprehensions(statement)]
+        for function in run_by(unit, statement):
+            if name not in bound_in(function.node):
+                nodes += ast.walk(function.node)
+        found.update((id(node), node) for node in nodes if isinstance(node, ast.Call) and name in given_to(node))
+    yield from found.values()
+
+
+def given_to(call: ast.Call) -> Iterator[str]:
+    """The last parts of the names by which a call gets what it is given, itself or in a display."""
+    waiting: list[ast.expr | None] = [*call.args, *(keyword.value for keyword in call.keywords)]
+    while waiting:
+        match waiting.pop():
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.Starred(value=value):
+                waiting.append(value)
+            case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner) | ast.Dict(values=inner):
+                waiting += inner
 
 
 def _path(callee: ast.expr) -> list[str]:

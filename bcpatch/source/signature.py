@@ -69,6 +69,8 @@ def _lost_keyword(old: Signature, new: Signature) -> str | None:
         stays = index < len(new.by_position) and new.by_position[index] == name and name in new.positional
         swallowed = index >= len(new.by_position) and name not in new.by_name and new.variadic_keywords
         if not (stays or swallowed):
+            if name in new.by_name and index < len(new.by_position):
+                return f"parameter {index + 1} was `{name}` and is `{new.by_position[index]}` now"
             return f"`{name}` could be passed by keyword"
     for name in old.keyword_only:
         # a position that old calls filled otherwise would reach it a second time
