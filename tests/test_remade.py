@@ -174,3 +174,51 @@ def test_what_others_made_in_a_module_bars_no_way(tmp_path: Path, history: Histo
         worlds.applied(text.format(1), text.format(2), history)
         back(history, 0)
         assert module.C().f() == 1
+
+
+KEY = "x = sorted([2, 1], key=lambda v: v)\nf = lambda v: {}\n"
+BRANCH = "if 1: f = lambda v: {}\nelse: f = lambda v: v\n"
+BELOW = "class C:\n    f = lambda v: {}\n    sorted([2, 1], key=lambda v: v)\nf = C.f\n"
+
+
+@pytest.mark.parametrize("text", [KEY, BRANCH, BELOW], ids=["a key", "a branch", "in a class"])
+def test_what_left_nothing_behind_does_not_account_for_what_was_loaded_again(
+    text: str, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """The text defines a lambda twice, and one of them is no longer there, or never was."""
+    old, new = text.format(1), text.format("v")
+    with worlds.world(old, tmp_path) as module:
+        load.apply(linked(old, new), history)
+        elsewhere.kept = dict(vars(module))
+        load.rollback(history, 0)
+        load.rollback(history, 1)
+        assert module.f(5) == 5
+        load_again(module, new)
+        with pytest.raises(Refused) as refused:
+            load.rollback(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+
+
+def test_what_only_another_module_holds_goes_back_beside_others_that_do_the_same(
+    tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """Their lines tell which is which."""
+    elsewhere.known = []
+    text = "import elsewhere\nelsewhere.known.append(lambda: {})\nelsewhere.known.append(lambda: 2)\n"
+    with worlds.world(text.format(1), tmp_path):
+        load.apply(linked(text.format(1), text.format(2)), history)
+        for to, values in ((0, [1, 2]), (1, [2, 2])):
+            load.rollback(history, to)
+            assert [one() for one in elsewhere.known] == values
+
+
+def test_a_list_that_has_what_came_before_a_reload_does_not_go_back_in_part(tmp_path: Path, history: History) -> None:
+    text = "kept = globals().get('kept', [])\nkept.append(lambda: {})\n"
+    with worlds.world(text.format(1), tmp_path) as module:
+        load.apply(linked(text.format(1), text.format(2)), history)
+        load_again(module, text.format(2))
+        with pytest.raises(Refused) as refused:
+            load.rollback(history, 0)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
+        load.apply(linked(text.format(2), text.format(3)), history)
+        assert [one() for one in module.kept] == [3, 3]

@@ -14,7 +14,7 @@ from bcpatch.process import naming
 from bcpatch.process.accounting import Walk
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, SiteEdit, Wanted
-from bcpatch.process.remade import Remade
+from bcpatch.process.remade import Remade, position
 
 Twins: TypeAlias = Mapping[tuple[str, str], Sequence[SiteEdit]]
 """By a name and a fingerprint: the edits of one module that replace such code."""
@@ -76,11 +76,11 @@ def _choose(
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
         doubles = edit.doubles if isinstance(edit, FunctionEdit) else ()
-        there = {_position(one.__code__) for one in candidates if prints[id(one)] == brings}
+        there = {position(one.__code__) for one in candidates if prints[id(one)] == brings}
         if len(there) > len(doubles) and not _is_claimed(edit, brings, twins):
             return []
         return _mismatch(module, edit, candidates)
-    places = sorted({_position(one.__code__) for one in matching})
+    places = sorted({position(one.__code__) for one in matching})
     if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
         return matching
     return _twin(module, edit, matching, places, alike, history, walk)
@@ -130,21 +130,13 @@ def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
 
 def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType]) -> bool:
     """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
-    return len(alike) > len({_position(one.__code__) for one in matching})
+    return len(alike) > len({position(one.__code__) for one in matching})
 
 
 def _is_claimed(edit: SiteEdit, brings: str, twins: Twins) -> bool:
     """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
     rest = twins.get((edit.site.qualname, brings), ())
     return brings != edit.replaces and any(isinstance(other, FunctionEdit) for other in rest)
-
-
-def _position(code: CodeType) -> tuple[int, int]:
-    """The line and the column at which code starts: lambdas may share a line."""
-    if code.co_name != "<lambda>":
-        return code.co_firstlineno, 0
-    columns = (column for *_, column, _ in code.co_positions() if column)
-    return code.co_firstlineno, min(columns, default=0)
 
 
 def _twin(
@@ -175,7 +167,7 @@ def _twin(
         message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}{several}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
     place = places[alike.index(edit.site.ordinal)]
-    return [one for one in matching if _position(one.__code__) == place]
+    return [one for one in matching if position(one.__code__) == place]
 
 
 def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:

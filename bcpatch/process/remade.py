@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -50,7 +50,8 @@ class Remade:
         """A function that the module holds, and that was made since the ``known`` ones of its name were."""
         found = self.among(self._functions(qualname), qualname, known)
         if qualname == _LAMBDA and found is not None and self.holds(qualname, known):
-            return None  # a table that a patch has removed stays bound, and has lambdas that no text has
+            # a table that a patch has removed stays bound, and has lambdas that no text has
+            return found if fingerprint.of(found.__code__) in _prints(known) else None
         return found
 
     def among(
@@ -66,8 +67,10 @@ class Remade:
                 others.setdefault(id(code), one)
         found = None
         if others:
+            held = self.holds(qualname, known)
             for defined in self._definitions():
-                found = _beside(defined.get(qualname, ()), running.values(), others.values())
+                beside = _beside if held else _certainly_beside
+                found = beside(defined.get(qualname, ()), running.values(), others.values())
                 if found is None:
                     break
         return found
@@ -100,7 +103,7 @@ def by_name(walk: Walk, namespace: Mapping[str, Any]) -> ByName:
 
 
 def _beside(
-    defined: Iterable[CodeType], known: Iterable[CodeType], others: Iterable[FunctionType]
+    defined: Sequence[CodeType], known: Iterable[CodeType], others: Iterable[FunctionType]
 ) -> FunctionType | None:
     """One of the others that no definition is left for."""
     left = Counter(map(fingerprint.of, defined))
@@ -111,6 +114,35 @@ def _beside(
             return one
         left[print_] -= 1
     return None
+
+
+def _certainly_beside(
+    defined: Sequence[CodeType], known: Collection[CodeType], others: Collection[FunctionType]
+) -> FunctionType | None:
+    """One of the others that no definition is left for, or that may come from the one of the known ones.
+
+    A definition that does the same may have left nothing behind: only its place tells what comes from it.
+    """
+    prints = set(map(fingerprint.of, known))
+    places = {position(one) for one in defined if fingerprint.of(one) in prints}
+    own = set(map(position, known))
+    elsewhere = places - own if own <= places else set()
+    for one in others:
+        if fingerprint.of(one.__code__) in prints and position(one.__code__) not in elsewhere:
+            return one
+    return _beside(defined, known, others)
+
+
+def _prints(functions: Iterable[FunctionType]) -> set[str]:
+    return {fingerprint.of(one.__code__) for one in functions}
+
+
+def position(code: CodeType) -> tuple[int, int]:
+    """The line and the column at which code starts: lambdas may share a line."""
+    if code.co_name != _LAMBDA:
+        return code.co_firstlineno, 0
+    columns = (column for *_, column, _ in code.co_positions() if column)
+    return code.co_firstlineno, min(columns, default=0)
 
 
 def _defined(text: bytes) -> Mapping[str, Sequence[CodeType]]:
