@@ -299,6 +299,11 @@ RULES = {
             "make the objects anew, or bring them up to date in an update hook",
             Severity.NOTE,
         ),
+        Rule(
+            "BCP522",
+            "import that can't be told",
+            "delete the name there and import it again after the patch, or restart the process",
+        ),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import py_compile
 import sys
+import zipfile
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, SourcelessFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -342,6 +348,56 @@ def test_what_another_module_made_of_a_value_at_import_refuses(client_text: str,
         with pytest.raises(Refused, match="BCP210"):
             apply("RATE = 2\n", "RATE = 3\n", History())
         assert live.RATE == 2
+
+
+def interactive(tmp_path: Path) -> ModuleType:
+    made = ModuleType("__main__")
+    exec("from world import RATE, TABLE as table", vars(made))
+    return made
+
+
+def sourceless(tmp_path: Path) -> ModuleType:
+    (tmp_path / "client.py").write_text("from world import RATE, TABLE as table\n", "utf-8")
+    compiled = str(tmp_path / "client.pyc")
+    py_compile.compile(str(tmp_path / "client.py"), compiled, doraise=True)
+    (tmp_path / "client.py").unlink()
+    loader = SourcelessFileLoader("client", compiled)
+    made = module_from_spec(ModuleSpec("client", loader, origin=compiled))
+    loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize("made", [interactive, sourceless])
+def test_a_module_without_a_source_that_may_have_imported_a_value_refuses(
+    made: Callable[[Path], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "RATE = 2\nTABLE = [1]\nOTHER = 3\n"
+    with worlds.world(text, tmp_path) as live:
+        client = made(tmp_path)
+        monkeypatch.setitem(sys.modules, "client", client)
+        with pytest.raises(Refused, match="BCP522"):
+            apply(text, text.replace("RATE = 2", "RATE = 4"), History())
+        assert (live.RATE, client.RATE) == (2, 2)
+        apply(text, text.replace("OTHER = 3", "OTHER = 5"), History())
+        assert live.OTHER == 5
+        text = text.replace("OTHER = 3", "OTHER = 5")
+        with pytest.raises(Refused, match=r"table` may be an import of `world.TABLE`"):
+            apply(text, text.replace("[1]", "[2]"), History())
+        del client.RATE
+        apply(text, text.replace("RATE = 2", "RATE = 4"), History())
+        assert live.RATE == 4
+
+
+def test_a_module_of_an_archive_is_an_importer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("archived.py", "from world import RATE as rate\n")
+    monkeypatch.syspath_prepend(tmp_path / "archive.zip")
+    with worlds.world("RATE = 2\n", tmp_path):
+        archived = importlib.import_module("archived")
+        monkeypatch.setitem(sys.modules, "archived", archived)
+        apply("RATE = 2\n", "RATE = 4\n", History())
+        assert archived.rate == 4
+    monkeypatch.delitem(sys.modules, "archived")
 
 
 def test_relative_imports_are_importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ class Brought:
         """The same stores in the modules that took such names: asked when all is imported that the patch imports.
 
         Names that are new are bound at once in modules that took all there was. Raises `Refused` where another
-        module used what changes while that was imported (BCP210), or where it can't have a new name (BCP520).
+        module used what changes while that was imported (BCP210), or where it can't have a new name (BCP520, BCP522).
         """
         sources = importers.Sources()
         stale: list[Diagnostic] = []
@@ -100,6 +100,7 @@ class Brought:
         for origin, owner, name in self.reset:
             stale += importers.attribute_used_at_import(sources, origin, owner, name)
         for module, name, old, _ in self.rebound:
+            stale += importers.untold(module, name, old)
             stale += importers.used_at_import(sources, module, name, old)
         if stale:
             raise Refused(stale)

@@ -12,14 +12,14 @@ import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
 from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import all_modules, class_namespace, is_module, namespace_of
-from bcpatch.process.sources import text_of
+from bcpatch.process.sources import is_opaque, text_of
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
 from bcpatch.source.evaluated import evaluated
@@ -64,6 +64,8 @@ def _parsed(text: str) -> ast.Module | None:
 #: An import of whatever names there are.
 _STAR: Final = re.compile(r"import[\s\\]*\*")
 _MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
+_CONSTANTS: Final = (int, float, complex, str, bytes, tuple, frozenset, NoneType, EllipsisType)
+_DEFINED: Final = (type, FunctionType, BuiltinFunctionType, ModuleType)
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -80,6 +82,21 @@ def slots(sources: Sources, module: ModuleType, name: str, value: object) -> Ite
                     known.add((id(other), alias))
                     waiting.append((other, alias))
                     yield Slot(Kind.NAMESPACE, space, alias)
+
+
+def untold(module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
+    """Modules without a source that hold the value: whether they imported it can't be told (BCP522).
+
+    Equal constants may be one object, and who has a class or a function may have it from where it was defined: these
+    count under the same name only.
+    """
+    is_anywhere = isinstance(value, (*_CONSTANTS, *_DEFINED))
+    for other in all_modules():
+        space = namespace_of(other)
+        held = [key for key, one in list(space.items()) if one is value and (key == name or not is_anywhere)]
+        if held and other is not module and is_opaque(other):
+            message = f"`{other.__name__}.{held[0]}` may be an import of `{module.__name__}.{name}`: no source tells"
+            yield finding("BCP522", message)
 
 
 def used_at_import(sources: Sources, module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:

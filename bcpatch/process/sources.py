@@ -8,6 +8,7 @@ the code was compiled from, whatever becomes of the disk.
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import io
 import linecache
@@ -15,6 +16,7 @@ import operator
 import os
 import tokenize
 import weakref
+import zipimport
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -66,6 +68,13 @@ def _holds(descriptor: int, text: bytes) -> bool:
     return position == len(text)
 
 
+#: What they load has no import statements that could have taken a name of the application.
+_WITHOUT_STATEMENTS: Final = (
+    type,  # BuiltinImporter and FrozenImporter are classes, used as they are
+    importlib.machinery.ExtensionFileLoader,
+    importlib.machinery.NamespaceLoader,
+)
+
 _texts: Final[weakref.WeakKeyDictionary[ModuleType, bytes]] = weakref.WeakKeyDictionary()
 
 
@@ -79,10 +88,19 @@ def text_of(module: ModuleType) -> bytes | None:
     if module in _texts:
         return _texts[module]
     file = file_of(module)
+    if not file.endswith(".py"):
+        return None
+    loader = getattr(namespace_of(module).get("__spec__"), "loader", None)
     try:
-        return Path(file).read_bytes() if file.endswith(".py") else None
+        return loader.get_data(file) if isinstance(loader, zipimport.zipimporter) else Path(file).read_bytes()
     except (OSError, ValueError):
         return None
+
+
+def is_opaque(module: ModuleType) -> bool:
+    """Whether code that nobody can read may have bound a module's names: typed in, or loaded without a source."""
+    spec = namespace_of(module).get("__spec__")
+    return not isinstance(getattr(spec, "loader", None), _WITHOUT_STATEMENTS) and text_of(module) is None
 
 
 def name_for(path: str, source: bytes) -> str:
