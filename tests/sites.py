@@ -129,7 +129,7 @@ class Thing:
     _tagged("contained", "@registered\ndef contained(): return TAG", "registry[0][0]()"),
     _tagged(
         "copies",
-        "@copying\ndef copies(a=TAG):\n    'Doc TAG.'\n    return TAG, a",
+        "@copying\ndef copies(): return TAG",
         "copies(), {one() for one in copies.copies}",
     ),
     _tagged(
@@ -188,6 +188,11 @@ class Tree:
 
 LINKED = (
     *STRICT,
+    _tagged(
+        "copies of all",
+        "@copying\ndef copies_of_all(a=TAG):\n    'Doc TAG.'\n    return TAG, a",
+        "copies_of_all(), {one() for one in copies_of_all.copies}",
+    ),
     _tagged(
         "protocol",
         """

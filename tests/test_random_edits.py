@@ -156,7 +156,7 @@ def run(examples: int, number: int = 0, again: float = 0, *, rare: bool = False)
 @pytest.mark.parametrize("rare", [False, True], ids=["common", "rare"])
 @pytest.mark.parametrize("again", [0, 0.3], ids=["names bound once", "names bound again"])
 def test_live_equals_fresh_or_nothing_changed(again: float, rare: bool) -> None:
-    outcomes = run(40, again=again, rare=rare)
+    outcomes = run(25, again=again, rare=rare)
     assert outcomes["live"] > outcomes["refused by the build"] / 8
 
 

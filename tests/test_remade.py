@@ -39,8 +39,9 @@ def back(history: History, to: int) -> None:
         apply.rollback(history, to)
 
 
-@pytest.mark.parametrize("lines", ["\n\n", ""], ids=["below", "at the same place"])
-@pytest.mark.parametrize("held", [False, True], ids=["dropped", "held"])
+@pytest.mark.parametrize(
+    ("held", "lines"), [(False, ""), (True, "\n\n")], ids=["dropped, at the same place", "held, below"]
+)
 @pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
 def test_what_the_application_has_loaded_again_is_not_what_was_switched(
     kind: Kind, held: bool, lines: str, tmp_path: Path, history: History, elsewhere: Any

@@ -563,13 +563,13 @@ def run(policy: str, lives: int, steps: int, number: int = 0) -> Counter[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("policy", MACHINES)
 def test_the_process_is_what_a_fresh_one_is(policy: str) -> None:
-    outcomes = run(policy, lives=5, steps=10)
+    outcomes = run(policy, lives=3, steps=9)
     assert outcomes["made"] > outcomes["refused"]
     assert outcomes["failed"]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("policy", MACHINES)
+@pytest.mark.parametrize("policy", ["strict", "linked"])
 def test_every_part_changes_and_comes_back(policy: str) -> None:
     """Each at once, with what was made of it before and after: whatever hypothesis draws."""
     machine = type(policy, (MACHINES[policy],), {"outcomes": Counter()})()
