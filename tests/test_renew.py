@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -109,6 +109,20 @@ def test_a_function_that_somebody_holds_keeps_its_identity(tmp_path: Path, hold:
         assert id(functions(module)[1]) != after[1]
         assert results(module) == OLD_RESULTS
         del held
+
+
+def test_the_records_know_no_function_that_is_gone(tmp_path: Path) -> None:
+    """Its address may be that of another object by now, which nobody would look for then."""
+    history = History()
+    known: set[int] = set()
+    text = "".join(f"def f{number}():\n    return 0\n" for number in range(200))
+    with worlds.world(text, tmp_path) as module:
+        for number in range(8):
+            worlds.applied(text, text := text.replace(f"return {number}", f"return {number + 1}"), history)
+            known.update(id(one) for one in vars(module).values() if isinstance(one, FunctionType))
+    objects = history.records.objects
+    places = {key: place for key in known if (place := history.records.places.get(key)) is not None}
+    assert {key: id(objects[place]) for key, place in places.items()} == {key: key for key in places}
 
 
 def test_a_twin_has_the_very_defaults(tmp_path: Path) -> None:

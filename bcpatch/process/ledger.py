@@ -144,7 +144,7 @@ class Ledger:
         caches = [one for cache in record.caches for one in (cache.wrapper, cache.function)]
         spoken_of = {id(one): one for one in chain(owners, values, targets, caches, more)}
         places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
-        new = dict(places)
+        new: dict[int, int] = {}  # `renewing` gives twins theirs
         held: list[object] = []
         for (key, one), found in zip(spoken_of.items(), self.places.of(spoken_of), strict=True):
             if key not in places:
