@@ -7,8 +7,10 @@ it refuses, and leaves the process as it was.
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterator
+from itertools import chain
 from types import CodeType
 
 from bcpatch import fingerprint
@@ -141,13 +143,13 @@ def _own_references(plan: Plan, ready: Prepared) -> Iterator[int]:
 
     A proof that nobody else holds an object has to leave these out.
     """
-    yield from (id(one.store) for one in plan.still)
-    for site in plan.sites:
-        yield from map(id, site.functions)
-        yield from (id(one.function) for one in site.closures)
-        yield from (id(one.function) for one in site.caches)
-    yield from (id(target.function) for target in ready.targets)
-    yield from map(id, ready.sole)
-    for store in ready.codes.values():
-        yield from map(id, store.values())
-    yield from held_by((*ready.changes, *ready.loose))
+    several = [map(operator.attrgetter(name), plan.sites) for name in ("functions", "closures", "caches")]
+    functions, closures, caches = map(chain.from_iterable, several)
+    referred = chain(
+        map(operator.attrgetter("store"), plan.still),
+        functions,
+        map(operator.attrgetter("function"), chain(closures, caches, ready.targets)),
+        ready.sole,
+        chain.from_iterable(map(dict.values, ready.codes.values())),
+    )
+    return chain(map(id, referred), held_by(chain(ready.changes, ready.loose)))

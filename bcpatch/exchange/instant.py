@@ -6,10 +6,12 @@ what must be true at the instant, waits a little for it, and tells who is in the
 
 from __future__ import annotations
 
+import operator
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from types import FunctionType
 from typing import Any, Final
 
@@ -52,7 +54,7 @@ class Swap:
 
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
     be inside a function of ``caches``: it would store an old result after the cache was cleared.
-    No call at all may be inside the code of ``still``. Each of ``verified`` must still be the old.
+    No call at all may be inside the code of ``still``. Attributes must have ``verified`` values.
     ``imports`` are keys of ``sys.modules`` that must have what they had, while nobody is importing them.
     """
 
@@ -63,7 +65,7 @@ class Swap:
     along: tuple[swap.Row, ...]
     certain: bool
     still: tuple[Still, ...] = ()
-    verified: tuple[Change, ...] = ()
+    verified: swap.Values = swap.NO_VALUES
     imports: tuple[Change, ...] = ()
 
 
@@ -83,6 +85,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
     own = wanted.own.with_more(_in_stores(wanted.changes))
+    ids = list(map(id, wanted.sole))
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
     clear += classes.forgotten_answers(wanted.changes)
     clear += wrappers.forgotten(wanted.changes)
@@ -97,7 +100,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         ]
         if wanted.sole:
             conditions.append(guards.not_weakly_held(wanted.sole))
-            conditions.append(guards.counted(wanted.sole, [1 + own[key] for key in map(id, wanted.sole)]))
+            conditions.append(guards.counted(wanted.sole, [1 + count for count in own.of(ids)]))
         if cached:
             conditions.append(guards.nobody_inside(cached))
         if wanted.still:
@@ -110,27 +113,34 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
             raise Refused([finding("BCP610", message)]) from error.with_traceback(None)
         finally:
             conditions.clear()  # what they looked at may be this very call's frame
-        moved = [one.slot for one in wanted.changes if swap.held(one.slot) is not one.old]
-        moved += [one.slot for one in (*wanted.verified, *wanted.imports) if swap.held(one.slot) is not one.old]
+        moved = _set_since(wanted)
         if moved:
-            raise Refused([finding("BCP608", f"something else has set {', '.join(map(_words, moved))}")])
+            raise Refused([finding("BCP608", f"something else has set {', '.join(moved)}")])
         if time.monotonic() > deadline:
             return False
         time.sleep(_PAUSE)
 
 
+def _set_since(wanted: Swap) -> list[str]:
+    """What no longer has the value that it is to have before the swap, in words."""
+    slots = [one.slot for one in (*wanted.changes, *wanted.imports) if swap.held(one.slot) is not one.old]
+    differing = map(operator.not_, guards.same_attributes(wanted.verified))
+    attributes = zip(wanted.verified.owners, wanted.verified.names, strict=True)
+    slots += [Slot(Kind.ATTRIBUTE, *one) for one in compress(attributes, differing)]
+    return list(map(_words, slots))
+
+
 def _in_stores(changes: Iterable[Change]) -> Iterator[int]:
     """The ids of what the stores of a swap hold, and those that would undo it, as often as they do."""
-    for change in changes:
-        yield id(change.slot.owner)
-        if change.old is not swap.ABSENT:
-            yield from (id(change.slot.owner), id(change.old))
+    yield from map(id, map(operator.attrgetter("slot.owner"), changes))
+    undone = [change for change in changes if change.old is not swap.ABSENT]
+    yield from map(id, chain.from_iterable(map(operator.attrgetter("slot.owner", "old"), undone)))
 
 
 def _quiet(still: Iterable[Still], own: Own) -> guards.Guard:
     """Whether no call is inside code that gives way: its references are those that it has at rest."""
     codes = [one.code() for one in still]
-    counts = [one.references + own[key] for one, key in zip(still, map(id, codes), strict=True)]
+    counts = [one.references + count for one, count in zip(still, own.of(list(map(id, codes))), strict=True)]
     return guards.counted(codes, counts)
 
 

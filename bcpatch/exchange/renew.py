@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from types import FunctionType
-from typing import Final
+from typing import Final, NamedTuple
 
 from bcpatch import pythons
 from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
@@ -22,7 +23,7 @@ from bcpatch.process import guards
 from bcpatch.process.history import History, Own
 from bcpatch.process.linked import LinkedSite
 from bcpatch.process.records import Target
-from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
+from bcpatch.process.swap import NO_VALUES, Change, Kind, Row, Slot, Values, held, held_by
 
 _MOST_SWAPS: Final = 500
 """Swaps that store into one class. A look-up after a store gives it a new version, and after 1,000 of these it gets
@@ -33,18 +34,17 @@ HURRY: Final = 0.02
 """Seconds for which functions are waited for to be renewed, before they are changed in place."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Renewal:
-    """One function that gives way to a twin: the store into its namespace, and what nobody else may hold.
+class Renewal(NamedTuple):
+    """One function that gives way to a twin, the ``pair``: the store into its namespace, and what nobody else may hold.
 
-    ``changes`` are the stores that it would take otherwise, ``kept`` the defaults that the twin has taken over.
+    ``changes`` are the stores that it would take otherwise, and ``values`` what they store, by name.
     """
 
-    twin: FunctionType
+    pair: tuple[FunctionType, FunctionType]
     store: Change
     sole: tuple[object, ...]
-    changes: tuple[Change, ...]
-    kept: tuple[Change, ...]
+    changes: Sequence[Change]
+    values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,17 +59,18 @@ class Renewed:
     remembered: tuple[Change, ...]
     targets: tuple[Target, ...]
     sole: tuple[object, ...] = ()
-    verified: tuple[Change, ...] = ()
+    verified: Values = NO_VALUES
     along: tuple[Row, ...] = ()
     renewals: tuple[tuple[FunctionType, FunctionType], ...] = ()
 
     def references(self, changes: Iterable[Change]) -> Iterator[int]:
         """The ids of what this refers to, as often as it does, beside the ``changes`` that it was made of."""
         counted = set(map(id, changes))
-        more = {id(change): change for change in (*self.changes, *self.remembered, *self.verified)}
-        yield from held_by(change for key, change in more.items() if key not in counted)
+        more = {id(change): change for change in (*self.changes, *self.remembered)}
+        yield from held_by([change for key, change in more.items() if key not in counted])
         yield from map(id, self.sole)
-        yield from (id(old) for old, _ in self.renewals)
+        yield from map(id, chain(self.verified.owners, self.verified.values))
+        yield from map(id, map(operator.itemgetter(0), self.renewals))
 
 
 def ways(
@@ -105,23 +106,23 @@ def renewed(
     chosen = _unheld(list(_renewals(sites, changes, history)), own)
     if not chosen:
         return plain
-    twins = {id(one.changes[0].slot.owner): one for one in chosen}
+    pairs = tuple([one.pair for one in chosen])
+    twins = {id(old): new for old, new in pairs}
     kept = [change for change in changes if id(change.slot.owner) not in twins]
     moved = [
-        Change(Slot(Kind.ATTRIBUTE, one.twin, change.slot.name), change.old, change.new)
+        Change(Slot(Kind.ATTRIBUTE, one.pair[1], change.slot.name), change.old, change.new)
         for one in chosen
         for change in one.changes
     ]
+    followed = [Target(twins.get(id(one.function), one.function), one.site) for one in targets]
     return Renewed(
-        changes=(*kept, *(one.store for one in chosen)),
+        changes=(*kept, *[one.store for one in chosen]),
         remembered=(*kept, *moved),
-        targets=tuple(
-            Target(twins[id(one.function)].twin, one.site) if id(one.function) in twins else one for one in targets
-        ),
-        sole=tuple(one for renewal in chosen for one in renewal.sole),
-        verified=tuple(change for one in chosen for change in (*one.changes, *one.kept)),
+        targets=tuple(followed),
+        sole=tuple(chain.from_iterable([one.sole for one in chosen])),
+        verified=_verified(chosen),
         along=tuple(_along(chosen, history)),
-        renewals=tuple((one.changes[0].slot.owner, one.twin) for one in chosen),
+        renewals=pairs,
     )
 
 
@@ -131,50 +132,47 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
     for change in changes:
         by_owner[id(change.slot.owner)].append(change)
     for site in sites:
-        own = by_owner[id(site.functions[0])]
-        slot = namespace_slot(site)
-        code = next((change.new for change in own if change.slot.name == "__code__"), None)
-        if len(site.functions) > 1 or slot is None or code is None:
+        function, own = site.functions[0], by_owner.get(id(site.functions[0]), ())
+        slot = namespace_slot(site) if own and len(site.functions) == 1 else None
+        values = {change.slot.name: change.new for change in own}
+        if slot is None or "__code__" not in values:
             continue
         key = slot.key
         if key in taken or key in history.named:
             continue
-        if held(slot) is not site.functions[0] and any(change.slot.name in COPIED for change in own):
+        value = held(slot)
+        if value is not function and not COPIED.isdisjoint(values):
             continue  # what wraps it has copied that, and is to change with it
         if slot.kind is Kind.CLASS and history.swaps_of[id(slot.owner)] >= _MOST_SWAPS:
             continue
-        renewal = _renewal(site.functions[0], slot, own)
-        if renewal is not None:
+        fresh = twin(function, values, function.__closure__ or ())
+        wrapped = rewrapped(value, function, fresh)
+        if wrapped is not None:
             taken.add(key)
-            yield renewal
+            sole = (function,) if value is function else (function, value)
+            yield Renewal((function, fresh), Change(slot, value, wrapped), sole, own, values)
 
 
-def _renewal(function: FunctionType, slot: Slot, changes: Sequence[Change]) -> Renewal | None:
-    value = held(slot)
-    if value is ABSENT:
-        return None
-    fresh = twin(function, {change.slot.name: change.new for change in changes}, function.__closure__ or ())
-    wrapped = rewrapped(value, function, fresh)
-    if wrapped is None:
-        return None
-    sole = (function,) if value is function else (function, value)
-    return Renewal(fresh, Change(slot, value, wrapped), sole, tuple(changes), tuple(_kept(function, changes)))
-
-
-def _kept(function: FunctionType, changes: Sequence[Change]) -> Iterator[Change]:
-    changing = {change.slot.name for change in changes}
+def _verified(chosen: Sequence[Renewal]) -> Values:
+    """What each function must still have: its twin was made with it, or to have something else in its place."""
+    changes = list(chain.from_iterable([one.changes for one in chosen]))
+    owners = [change.slot.owner for change in changes]
+    names = [change.slot.name for change in changes]
+    values = [change.old for change in changes]
     for name in ("__defaults__", "__kwdefaults__"):
-        if name not in changing:
-            value = getattr(function, name)
-            yield Change(Slot(Kind.ATTRIBUTE, function, name), value, value)
+        taken_over = [one for one in chosen if name not in one.values]
+        owners += [one.pair[0] for one in taken_over]
+        names += repeat(name, len(taken_over))
+        values += [getattr(one.pair[1], name) for one in taken_over]
+    return Values(owners, names, values)
 
 
 def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
     """Those whose functions nobody else holds at this moment; the swap proves it again."""
-    ids = [id(one) for renewal in renewals for one in renewal.sole]
-    references = own.with_more(references_to(renewals))
-    objects = [one for renewal in renewals for one in renewal.sole]
-    counted = guards.counted(objects, [1 + references[key] for key in ids])
+    objects = list(chain.from_iterable([one.sole for one in renewals]))
+    ids = list(map(id, objects))
+    references = own.with_more(references_to(renewals)).of(ids)
+    counted = guards.counted(objects, [1 + count for count in references])
     free = list(map(operator.and_, counted, guards.not_weakly_held(objects)))
     objects.clear()
     alone = dict(zip(ids, free, strict=True))
@@ -184,7 +182,7 @@ def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
 def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
     """The ids of what renewals refer to, but for the changes that they are about."""
     for one in renewals:
-        yield from map(id, (*one.sole, one.store.old, *(change.slot.owner for change in one.kept)))
+        yield from map(id, (*one.sole, one.pair[0], one.store.old))
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:

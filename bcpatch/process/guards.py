@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from bcpatch import pythons
-from bcpatch.process.swap import Change, reading
+from bcpatch.process.swap import Change, Values, reading
 
 Guard: TypeAlias = Iterator[bool]
 
@@ -26,11 +26,9 @@ def unchanged(changes: Sequence[Change]) -> Guard:
     return map(operator.is_, reads, map(getattr, changes, repeat("old")))
 
 
-def same_attributes(changes: Sequence[Change]) -> Guard:
-    """The same of attributes, without a reference to their owners: these may have to be unheld."""
-    owners = map(operator.attrgetter("slot.owner"), changes)
-    values = map(getattr, owners, map(operator.attrgetter("slot.name"), changes))
-    return map(operator.is_, values, map(operator.attrgetter("old"), changes))
+def same_attributes(known: Values) -> Guard:
+    """Whether attributes still have the very objects that they had, without a reference more to their owners."""
+    return map(operator.is_, map(getattr, known.owners, known.names), known.values)
 
 
 def not_being_imported(names: Sequence[str]) -> Guard:
@@ -64,7 +62,8 @@ def nobody_inside(inside: frozenset[int]) -> Guard:
 
 def counted(objects: Sequence[object], counts: Sequence[int]) -> Guard:
     """Whether each object has exactly so many references, those of ``objects`` aside."""
-    return map(operator.eq, map(sys.getrefcount, objects), [count + _listed() for count in counts])
+    listed = _listed()
+    return map(operator.eq, map(sys.getrefcount, objects), [count + listed for count in counts])
 
 
 def _listed() -> int:

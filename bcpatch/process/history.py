@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from types import CodeType, FunctionType, MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -315,10 +315,14 @@ class Own:
         self._counts: Counter[int] | None = None
 
     def __getitem__(self, key: int) -> int:
-        found = int(key in self._history.records.places)
+        return self.of([key])[0]
+
+    def of(self, keys: Sequence[int]) -> list[int]:
+        """How often it does to some objects."""
+        found = [int(place is not None) for place in self._history.records.places.of(keys)]
         one: Own | None = self
         while one is not None:
-            found += one._counted().get(key, 0)
+            found = list(map(operator.add, found, map(one._counted().get, keys, repeat(0))))
             one = one._beside
         return found
 

@@ -15,8 +15,8 @@ import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum
-from itertools import starmap
+from enum import Enum, StrEnum
+from itertools import chain, starmap
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -38,7 +38,7 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a slot's owner is, which decides how it is read and written."""
 
     ATTRIBUTE = "attribute"  # of a function: its getters and setters are C
@@ -92,6 +92,17 @@ class Change(msgspec.Struct, frozen=True, eq=False):
     new: object
 
 
+class Values(NamedTuple):
+    """Attributes and what they have: owners, names and values, each in the same order."""
+
+    owners: Sequence[object]
+    names: Sequence[str]
+    values: Sequence[object]
+
+
+NO_VALUES: Final = Values((), (), ())
+
+
 def reading(slot: Slot) -> Row:
     """The call that reads a slot."""
     if slot.kind is Kind.ATTRIBUTE:
@@ -123,7 +134,10 @@ def held(slot: Slot) -> object:
 
 def held_by(changes: Iterable[Change]) -> Iterator[int]:
     """The ids of what changes refer to, each as often as they do."""
-    return (id(one) for change in changes for one in (change.slot.owner, change.old, change.new))
+    return map(id, chain.from_iterable(map(_objects_of, changes)))
+
+
+_objects_of: Final = operator.attrgetter("slot.owner", "old", "new")
 
 
 # --- the call ------------------------------------------------------------------------
