@@ -150,6 +150,6 @@ def _own_references(plan: Plan, ready: Prepared) -> Iterator[int]:
         functions,
         map(operator.attrgetter("function"), chain(closures, caches, ready.targets)),
         ready.sole,
-        chain.from_iterable(map(dict.values, ready.codes.values())),
+        ready.codes.values(),
     )
     return chain(map(id, referred), held_by(chain(ready.changes, ready.loose)))

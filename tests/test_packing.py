@@ -59,12 +59,13 @@ def test_pieces_are_those_that_came(parts: list[list[bytes]]) -> None:
     assert [pieces[index] for index in range(len(pieces))] == model
 
 
-@given(st.dictionaries(digests, st.integers(0, 9)), st.lists(st.dictionaries(digests, st.integers(0, 9))), digests)
-def test_keys_are_a_dictionary(first: dict[bytes, int], parts: list[dict[bytes, int]], other: bytes) -> None:
+@given(st.dictionaries(digests, st.integers(0, 9)), st.lists(st.tuples(digests, st.integers(0, 9))), digests)
+def test_keys_are_a_dictionary(first: dict[bytes, int], more: list[tuple[bytes, int]], other: bytes) -> None:
     keys, model = Keys(first), dict(first)
-    for more in parts:
-        do(*keys.adding(more))
-        model |= more
+    for key, number in more:
+        if key not in model:
+            do(*keys.appending(key, number))
+            model[key] = number
     assert len(keys) == len(model)
     assert [keys.get(key) for key in (*model, other)] == [model.get(key) for key in (*model, other)]
     assert [number in keys for number in range(10)] == [number in model.values() for number in range(10)]
@@ -127,7 +128,7 @@ def alike(count: int) -> Pieces:
 def keyed(count: int) -> Keys:
     keys, chance = Keys(), random.Random(1)
     for number in range(count):
-        do(*keys.adding({chance.randbytes(16): number}))
+        do(*keys.appending(chance.randbytes(16), number))
     return keys
 
 

@@ -5,7 +5,7 @@ Knows no expressions and no imports; nothing of the application runs here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final
@@ -32,7 +32,7 @@ _SHARED: Final = frozenset({str, int})
 class Prepared:
     """The stores of a swap, in order, and what they mean.
 
-    ``codes`` are code objects to keep, by site: those replaced and those brought.
+    ``codes`` are code objects to keep, by site and digest: those replaced and those brought.
     ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
     real files behind such names, ``steps`` what becomes of what real files show. ``sole`` are objects that
     give way, and that nobody but their namespace may hold.
@@ -45,7 +45,7 @@ class Prepared:
     targets: list[Target] = field(default_factory=list)
     sites: list[SiteChange] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
-    codes: dict[Site, dict[bytes, CodeType]] = field(default_factory=dict)
+    codes: dict[tuple[Site, bytes], CodeType] = field(default_factory=dict)
     texts: list[Row] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
@@ -74,11 +74,10 @@ def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> 
     """The code object of a patch: the very one that an earlier generation brought, where one did."""
     filename = filename_of(site, ready, history)
     print_ = fingerprint.digest(fields)
-    key = _key(print_, _positions_in(fields), filename)
-    brought = ready.codes.setdefault(site.edit.site, {})
-    code = history.code(site.edit.site, key) or brought.get(key)
+    had = site.edit.site, _key(print_, _positions_in(fields), filename)
+    code = history.code(*had) or ready.codes.get(had)
     if code is None:
-        code = brought[key] = fingerprint.decode(_sharing(fields, site.functions[0].__code__), filename)
+        code = ready.codes[had] = fingerprint.decode(_sharing(fields, site.functions[0].__code__), filename)
     fingerprint.know(code, print_)
     return code
 
@@ -121,9 +120,9 @@ def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
     """Let a code object that is replaced be found again when a later patch brings it back."""
     if history.keeps(code):  # a patch brought it, or another one has replaced it before
         return
-    key = _key(fingerprint.of(code), _positions_of(code), code.co_filename)
-    if history.code(site, key) is None:
-        ready.codes.setdefault(site, {}).setdefault(key, code)
+    had = site, _key(fingerprint.of(code), _positions_of(code), code.co_filename)
+    if history.code(*had) is None:
+        ready.codes.setdefault(had, code)
 
 
 def _key(print_: str, positions: object, filename: str) -> bytes:
@@ -171,22 +170,24 @@ def own_filename_of(module: LinkedModule, ready: Prepared) -> str:
     return own
 
 
-def refresh(site: LinkedSite, edit: PositionEdit, history: History, ready: Prepared) -> None:
-    filename = filename_of(site, ready, history)
-    brought = ready.codes.setdefault(edit.site, {})
-    for function in site.functions:
-        running = function.__code__
+def refresh(sites: Sequence[tuple[LinkedSite, PositionEdit]], history: History, ready: Prepared) -> None:
+    """Let the functions of sites that only moved stand where the edits say. There may be thousands of them."""
+    moves = [(site, edit, function, function.__code__) for site, edit in sites for function in site.functions]
+    kept = history.records.places.of([id(running) for *_, running in moves])
+    for (site, edit, function, running), place in zip(moves, kept, strict=True):
+        filename = history.files.get(running.co_filename, running.co_filename)
         if not _fit(edit.positions, running):
             message = f"the positions of {edit.site} are not those of its code"
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
-        keep(edit.site, running, history, ready)
+        if place is None:
+            keep(edit.site, running, history, ready)
         moved = _moved(running, edit.positions, filename)
-        key = _key(edit.replaces, _positions_of(moved), filename)
-        known = history.code(edit.site, key)
-        moved = known or brought.get(key) or moved
+        had = edit.site, _key(edit.replaces, _positions_of(moved), filename)
+        known = history.code(*had)
+        moved = known or ready.codes.get(had, moved)
         if moved is not running:
             if known is None:
-                brought[key] = moved
+                ready.codes[had] = moved
                 fingerprint.know(moved, edit.replaces)
             ready.changes.append(Change(Slot(Kind.ATTRIBUTE, function, "__code__"), running, moved))
             ready.targets.append(Target(function, edit.site))

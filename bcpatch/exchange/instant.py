@@ -83,7 +83,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
     Raises `Refused` where it never can: a store raised (BCP610), or what is to be replaced is gone (BCP608).
     """
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
-    cached = frozenset(id(change.old) for change in wanted.changes if _is_cached(change, wanted.caches))
+    cached = frozenset(id(change.old) for change in _cached(wanted))
     own = wanted.own.with_more(_in_stores(wanted.changes))
     ids = list(map(id, wanted.sole))
     clear: list[swap.Row] = [(cache.wrapper.cache_clear,) for cache in wanted.caches]
@@ -144,10 +144,11 @@ def _quiet(still: Iterable[Still], own: Own) -> guards.Guard:
     return guards.counted(codes, counts)
 
 
-def _is_cached(change: Change, caches: Iterable[Cache]) -> bool:
-    if change.slot.name != "__code__":
-        return False
-    return any(cache.function is change.slot.owner for cache in caches)
+def _cached(wanted: Swap) -> list[Change]:
+    """The stores of code into functions whose results are kept."""
+    owners = {id(cache.function) for cache in wanted.caches}
+    codes = [change for change in wanted.changes if change.slot.name == "__code__"] if owners else []
+    return [change for change in codes if id(change.slot.owner) in owners]
 
 
 def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
@@ -159,7 +160,7 @@ def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
             message = f"{one.__qualname__} needs a new function object, and something else holds the old one"
             yield finding("BCP611", message, Place(one.__code__.co_filename, one.__code__.co_firstlineno))
     codes: list[Any] = [one.code() for one in wanted.still]
-    codes += [change.old for change in wanted.changes if _is_cached(change, wanted.caches)]
+    codes += [change.old for change in _cached(wanted)]
     if codes:
         calls = list(flights.calls_inside(codes))
         for call in calls:

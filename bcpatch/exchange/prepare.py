@@ -30,6 +30,7 @@ from bcpatch.model import (
     ImportEdit,
     Link,
     ModulePatch,
+    PositionEdit,
     RemovalEdit,
     Site,
     ValueEdit,
@@ -82,11 +83,13 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
                 _annotations_of_owner(module, edit, brought.pending(module.object), ready)
             elif isinstance(edit, ClassPositionEdit) and module.on_disk:
                 _class_positions(module, edit, ready)
+    moved: list[tuple[LinkedSite, PositionEdit]] = []
     for site in plan.sites:
         if isinstance(site.edit, FunctionEdit):
             _function(site, site.edit, history, brought.pending(site.module.object), ready)
         else:
-            codes.refresh(site, site.edit, history, ready)
+            moved.append((site, site.edit))
+    codes.refresh(moved, history, ready)
 
 
 def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePatch]) -> list[LinkedModule]:

@@ -12,7 +12,7 @@ import operator
 import os
 import threading
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,23 +126,23 @@ class History:
         return id(one) in self.records.places
 
     def remember(
-        self, record: Record, codes: Mapping[Site, Mapping[bytes, CodeType]], renewals: Sequence[Renewal] = ()
+        self, record: Record, codes: Mapping[tuple[Site, bytes], CodeType], renewals: Sequence[Renewal] = ()
     ) -> Entry:
         """The stores that make ``record`` the newest and current generation: part of its swap.
 
-        ``codes`` are code objects that must be found again when a later patch brings them, ``renewals``
-        the functions that give way to twins of theirs.
+        ``codes`` are code objects that must be found again when a later patch brings them, and that were not known
+        before, by site and digest; ``renewals`` the functions that give way to twins of theirs.
         """
-        entry = self.records.entry(record, [one for store in codes.values() for one in store.values()], renewals)
+        entry = self.records.entry(record, list(codes.values()), renewals)
         rows = entry.rows
-        new_codes: dict[Site, Keys] = {}
-        for site, store in codes.items():
-            placed = {key: entry.places[id(code)] for key, code in store.items()}
-            if site in self.codes:
-                rows += self.codes[site].adding(placed)
-            elif placed:
-                new_codes[site] = Keys(placed)
-        rows.append((self.codes.update, new_codes))
+        new_codes: defaultdict[Site, dict[bytes, int]] = defaultdict(dict)
+        for (site, key), code in codes.items():
+            known, place = self.codes.get(site), entry.places[id(code)]
+            if known is None:
+                new_codes[site][key] = place
+            else:
+                rows += known.appending(key, place)
+        rows.append((self.codes.update, {site: Keys(placed) for site, placed in new_codes.items()}))
         number = record.generation.number
         new_touched: dict[Site, Numbers] = {}
         for site in dict.fromkeys(target.site for target in record.targets):
@@ -155,11 +155,12 @@ class History:
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
+            if change.slot.name == "__code__" and change.slot.kind is Kind.ATTRIBUTE:
+                continue  # nearly all that a large patch changes
             if change.slot.kind is not Kind.ATTRIBUTE:
                 named.add(change.slot.key)
             for value in (change.old, change.new):
-                if type(value) is not CodeType:
-                    exchanged.update((id(function), packed) for function in functions_in(value))
+                exchanged.update((id(function), packed) for function in functions_in(value))
         rows += [(self.named.update, named), (self.exchanged.update, exchanged)]
         rows.append((self.texts.update, {one.module.name for one in record.versions}))
         rows.append((self.late.update, record.generation.pending))

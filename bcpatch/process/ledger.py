@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -138,28 +138,22 @@ class Ledger:
         A function that is renewed gives its place to its twin, in the records of all generations.
         """
         self._settle()
-        owners = [change.slot.owner for change in record.changes]
-        values = [one for change in record.changes for one in (change.old, change.new)]
-        targets = [one.function for one in record.targets]
-        caches = [one for cache in record.caches for one in (cache.wrapper, cache.function)]
-        spoken_of = {id(one): one for one in chain(owners, values, targets, caches, more)}
-        places = {id(twin): self.places[id(old)] for old, twin in renewals if id(old) in self.places}
-        new: dict[int, int] = {}  # `renewing` gives twins theirs
-        held: list[object] = []
-        for (key, one), found in zip(spoken_of.items(), self.places.of(spoken_of), strict=True):
-            if key not in places:
-                if found is None:
-                    found = new[key] = len(self.objects) + len(held)
-                    held.append(one)
-                places[key] = found
-
-        def place_of(one: object) -> int:
-            return places[id(one)]
-
-        stores: list[Store] = []
-        for change in record.changes:
-            kind, owner, name = change.slot
-            stores.append((kind, places[id(owner)], name, places[id(change.old)], places[id(change.new)]))
+        changed = list(map(_parts_of_change, record.changes))
+        targets = list(map(_function_and_site, record.targets))
+        caches = list(map(_wrapper_and_function, record.caches))
+        functions = map(operator.itemgetter(0), targets)
+        spoken_of = list(chain(*[parts[2:] for parts in changed], functions, *caches, more))
+        keys = list(map(id, spoken_of))
+        places = self.places.among(keys)
+        given_up = self.places.among([id(old) for old, _ in renewals])
+        places.update((id(twin), given_up[id(old)]) for old, twin in renewals if id(old) in given_up)
+        held = [one for key, one in dict(zip(keys, spoken_of, strict=True)).items() if key not in places]
+        new = dict(zip(map(id, held), count(len(self.objects)), strict=False))
+        places |= new
+        stores = [
+            (kind, places[id(owner)], name, places[id(old)], places[id(value)])
+            for kind, name, owner, old, value in changed
+        ]
         done = record.generation
         assert done.patch is not None
         assert done.policy is not None
@@ -173,8 +167,8 @@ class Ledger:
             record.versions,
             tuple((name.encode("utf-8", "surrogatepass"), step) for name, step in record.steps.items()),
             tuple(stores),
-            tuple((place_of(one.function), one.site) for one in record.targets),
-            tuple((place_of(one.wrapper), place_of(one.function)) for one in record.caches),
+            tuple([(places[id(function)], site) for function, site in targets]),
+            tuple([(places[id(wrapper)], places[id(function)]) for wrapper, function in caches]),
         )
         rows = self.renewing(renewals)
         rows += [(self.objects.extend, held), self.places.adding(new)]
@@ -215,7 +209,7 @@ class Ledger:
         known = self._known.get(key)
         if known is not None and self._pieces[known] == piece:
             return [self._said.appending(known)]
-        return [self._pieces.appending(piece), *self._known.adding({key: number}), self._said.appending(number)]
+        return [self._pieces.appending(piece), *self._known.appending(key, number), self._said.appending(number)]
 
     def _facts(self, number: int) -> _Facts | None:
         piece = self._pieces[self._said[number]]
@@ -227,6 +221,11 @@ class Ledger:
         self._took, self._said = self._took.settled(), self._said.settled()
         self._pieces = self._pieces.settled()
         self.places.settle(_is_code)
+
+
+_parts_of_change: Final = operator.attrgetter("slot.kind", "slot.name", "slot.owner", "old", "new")
+_function_and_site: Final = operator.attrgetter("function", "site")
+_wrapper_and_function: Final = operator.attrgetter("wrapper", "function")
 
 
 def _whole(number: float, unit: int) -> int:

@@ -11,7 +11,7 @@ import operator
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
@@ -160,23 +160,10 @@ class Keys:
         at = self._find(key)
         return None if at is None else self._numbers[at]
 
-    def adding(self, more: Mapping[bytes, int]) -> list[Call]:
-        """The calls that give numbers to digests, and others to those that have one."""
-        if len(more) == 1:  # nearly always
-            ((key, number),) = more.items()
-            at = self._find(key)
-            if at is None:
-                return [(self._numbers.append, number), (self._digests.extend, key)]
-            return [(operator.setitem, self._numbers, at, number)]
-        found = {key: self._find(key) for key in more}
-        new = [key for key, at in found.items() if at is None]
-        calls: list[Call] = [
-            (operator.setitem, self._numbers, at, more[key]) for key, at in found.items() if at is not None
-        ]
-        if new:  # whoever reads meanwhile finds the number of each digest that he finds
-            calls.append((self._numbers.extend, array("I", [more[key] for key in new])))
-            calls.append((self._digests.extend, b"".join(new)))
-        return calls
+    def appending(self, key: bytes, number: int) -> list[Call]:
+        """The calls that give a number to a digest that has none: of one that has, the first number counts."""
+        # whoever reads meanwhile finds the number of each digest that he finds
+        return [(self._numbers.append, number), (self._digests.extend, key)]
 
     def _find(self, key: bytes) -> int | None:
         at = self._digests.find(key)
@@ -208,20 +195,14 @@ class Places:
                 return places[at]
         return found
 
-    def of(self, keys: Iterable[int]) -> Iterator[int | None]:
+    def of(self, keys: Sequence[int]) -> list[int | None]:
         """The places of the objects of some ids: as `get` gives them, in less time."""
-        late, moving = self._of_late, self._moving
-        ids, places = self._settled
-        size = len(ids)
-        for key in keys:
-            found = late.get(key)
-            if found is None:
-                found = moving.get(key)
-                if found is None and size:
-                    at = bisect_left(ids, key)
-                    if at < size and ids[at] == key:
-                        found = places[at]
-            yield found
+        found = list(map(self._of_late.get, keys))
+        return [self.get(key) if place is None else place for key, place in zip(keys, found, strict=True)]
+
+    def among(self, keys: Sequence[int]) -> dict[int, int]:
+        """The places of those of some ids that have one."""
+        return {key: place for key, place in zip(keys, self.of(keys), strict=True) if place is not None}
 
     def __contains__(self, key: int) -> bool:
         return self.get(key) is not None

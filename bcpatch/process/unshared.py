@@ -82,7 +82,7 @@ def _alone(functions: list[FunctionType], aside: Mapping[int, FunctionType], his
     """
     codes = list(map(getattr, functions, repeat("__code__")))
     kept = history.records.places.of
-    counts = [[1 + (place is not None) for place in kept(map(id, each))] for each in (functions, codes)]
+    counts = [[1 + (place is not None) for place in kept(list(map(id, each)))] for each in (functions, codes)]
     free = map(operator.and_, guards.counted(functions, counts[0]), guards.counted(codes, counts[1]))
     here = map(operator.not_, map(aside.__contains__, map(id, functions)))
     return list(map(operator.and_, free, here))
