@@ -384,7 +384,7 @@ def _run_too_early(
     changed = {
         (part.module.name, edit.site.qualname.partition(".")[0])
         for part in modules
-        for edit in part.edits
+        for edit in part.changes
         if isinstance(edit, FunctionEdit)
     }
     for part in modules:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import AnyStr, TypeAlias
+from typing import AnyStr, NamedTuple, TypeAlias
 
 from bcpatch.model import Splice
 
@@ -23,12 +23,14 @@ def between(text: bytes, wanted: bytes) -> tuple[Splice, ...]:
     Lines that stand once in each text tell what stayed (as in a patience diff), so that
     the time is that of sorting the lines that differ.
     """
-    begin, end = _around(text, wanted)
-    here, there = (io.BytesIO(one[begin : len(one) - end]).readlines() for one in (text, wanted))
-    starts = list(accumulate(map(len, here), initial=begin))
-    return tuple(
-        Splice(starts[a], starts[b] - starts[a], b"".join(there[c:d])) for a, b, c, d in _differing(here, there)
-    )
+    found: list[Splice] = []
+    for begin, end, other_begin, other_end in _stretches(text, wanted):
+        here, there = (io.BytesIO(one).readlines() for one in (text[begin:end], wanted[other_begin:other_end]))
+        starts = list(accumulate(map(len, here), initial=begin))
+        found += [
+            Splice(starts[a], starts[b] - starts[a], b"".join(there[c:d])) for a, b, c, d in _differing(here, there)
+        ]
+    return tuple(found)
 
 
 def applied(splices: Iterable[Splice], text: bytes) -> bytes:
@@ -77,6 +79,40 @@ def equal_at_the_end(one: AnyStr, other: AnyStr) -> int:
         else:
             most = middle - 1
     return least
+
+
+def _stretches(text: bytes, wanted: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Where two texts differ, as ranges of bytes of both: what is equal at the ends is left out, and long runs between.
+
+    Such a run stands where lines were added or taken away above it, and its lines need not be looked at one by one.
+    """
+    begin, end = _around(text, wanted)
+    here, there = begin, begin
+    stop, other_stop = len(text) - end, len(wanted) - end
+    while run := _long_run(text[here:stop], wanted[there:other_stop]):
+        yield here, here + run.before, there, there + run.other_before
+        here, there = here + run.before + run.size, there + run.other_before + run.size
+    yield here, stop, there, other_stop
+
+
+class _Run(NamedTuple):
+    """So many bytes that two texts have in common, and how many stand before them in each."""
+
+    before: int
+    other_before: int
+    size: int
+
+
+def _long_run(text: bytes, wanted: bytes) -> _Run | None:
+    """Equal lines that are most of both texts, and that one of the two begins with."""
+    for one, other in ((text, wanted), (wanted, text)):
+        first = one[: one.find(b"\n") + 1]
+        at = other.find(b"\n" + first) + 1
+        if first and at:
+            size = one.rfind(b"\n", 0, equal_at_the_beginning(one, other, 0, at)) + 1
+            if 2 * size >= max(len(one), len(other)):
+                return _Run(0, at, size) if one is text else _Run(at, 0, size)
+    return None
 
 
 def _around(text: bytes, wanted: bytes) -> tuple[int, int]:

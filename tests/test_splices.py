@@ -84,3 +84,15 @@ def test_splices_that_do_not_fit_are_refused(wrong: tuple[Splice, ...]) -> None:
 def test_the_inverse_leads_back(one: bytes, other: bytes) -> None:
     forth = splices.between(one, other)
     assert splices.applied(splices.inverse(forth, one), other) == one
+
+
+@pytest.mark.parametrize("added", [b"# a line more\n", b"\n", b"line 7\n", b"line 0\n"])
+def test_lines_above_and_among_many_others(added: bytes) -> None:
+    """Both ways, and whatever else the lines that were added are equal to."""
+    lines = [b"line %d\n" % number for number in range(1000)]
+    text = b"".join(lines)
+    wanted = b"".join([added, *lines[:500], b"changed\n", *lines[501:700], added, *lines[700:]])
+    for one, other in ((text, wanted), (wanted, text)):
+        found = splices.between(one, other)
+        assert splices.applied(found, one) == other
+        assert sum(splice.size + len(splice.text) for splice in found) < 100

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import keyword
+import operator
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, TypeAlias
 
 from bcpatch import fingerprint, pythons, splices
 from bcpatch.diagnostics import Diagnostic, Place, finding
@@ -154,28 +156,40 @@ def _import(one: Import) -> Iterator[str]:
 
 def edits(part: ModulePatch) -> Iterator[Diagnostic]:
     """Findings about the edits of a module, each by itself and beside the others."""
-    for what in _twice(map(_identity, part.edits)):
+    moves = [edit for edit in part.edits if type(edit) is PositionEdit]
+    changes = part.changes
+    for what in _twice(chain(map(operator.attrgetter("site"), moves), map(_identity, changes))):
         yield _malformed(f"{what} is edited twice", part.module)
-    for edit in part.edits:
-        if type(edit) is PositionEdit and _only_moves(edit, part.module.name):
-            continue  # most edits are of this kind, where a line was added
+    for edit in changes if _only_move(moves, part.module.name) else part.edits:
         site = edit.site if isinstance(edit, (FunctionEdit, PositionEdit)) else None
         line = edit.code.first_line if isinstance(edit, FunctionEdit) else 0
         for message in (*edit_faults(edit, part), *_branch(edit)):
             yield _malformed(message, part.module, max(line, 0), site)
 
 
-def _only_moves(edit: PositionEdit, module: str) -> bool:
-    """Whether `edit_faults` surely says nothing of it: a module's function or a class's method, on another line."""
-    site, positions = edit.site, edit.positions
+def _only_move(edits: Sequence[PositionEdit], module: str) -> bool:
+    """Whether `edit_faults` surely says nothing of all these: functions and methods of a module, on other lines.
+
+    That is what most edits are, where a line was added, and what takes no line of Python for each.
+    """
+    if not edits:
+        return True
+    modules, qualnames, ordinals, prints, lines, nested = zip(*map(_of_move, edits), strict=True)
+    words = set(".".join(qualnames).split("."))
     return (
-        site.module == module
-        and site.ordinal >= 0
-        and all(map(is_name, site.qualname.split(".")))
-        and not positions.nested
-        and 0 <= positions.first_line <= _LAST_LINE
-        and _DIGEST.fullmatch(edit.replaces) is not None
+        set(modules) == {module}
+        and min(ordinals) >= 0
+        and all(map(str.isidentifier, words))
+        and words.isdisjoint(keyword.kwlist)
+        and not any(nested)
+        and 0 <= min(lines) <= max(lines) <= _LAST_LINE
+        and all(map(_DIGEST.fullmatch, prints))
     )
+
+
+_of_move: Final = operator.attrgetter(
+    "site.module", "site.qualname", "site.ordinal", "replaces", "positions.first_line", "positions.nested"
+)
 
 
 def _identity(edit: Edit) -> str | Site:

@@ -196,7 +196,8 @@ def positions(code: CodeType) -> Positions:
 
 def moved(standing: Positions, lines: int) -> Positions:
     """The positions of code that stands some lines further down."""
-    return Positions(standing.first_line + lines, None, tuple(moved(one, lines) for one in standing.nested))
+    nested = standing.nested and tuple(moved(one, lines) for one in standing.nested)
+    return Positions(standing.first_line + lines, None, nested)
 
 
 def recorded(body: CodeType) -> tuple[int, tuple[str, ...]]:
