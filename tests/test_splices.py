@@ -96,3 +96,4 @@ def test_lines_above_and_among_many_others(added: bytes) -> None:
         found = splices.between(one, other)
         assert splices.applied(found, one) == other
         assert sum(splice.size + len(splice.text) for splice in found) < 100
+        assert all(one[: splice.start].endswith(b"\n") or not splice.start for splice in found)
