@@ -4,7 +4,8 @@
 
 The cases of `benchmarks.edit` without file events: each step of the way from two texts to the swap by itself, in one
 thread of one process, beside ``compile()`` of the whole text. The message goes to another process, which applies
-nothing and answers with what it has loaded.
+nothing and answers with what it has loaded. Where all lines moved, it is also measured what it takes Python to do
+the least that must be done for each function, whoever does it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Final
 
-from bcpatch import apply, builder, link, patchfile, verify
+from bcpatch import apply, builder, fingerprint, link, patchfile, pythons, verify
 from bcpatch.channels import client
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import Apply, LoadedReply
 from bcpatch.diagnostics import Refused
+from bcpatch.exchange.replace import made
+from bcpatch.process import sources
+from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
 from benchmarks.edit import CASES, Case
 from benchmarks.suite import modules
@@ -76,7 +83,30 @@ def _steps(case: Case, edits: int, peer: Peer) -> dict[str, list[float]]:
     spent["bcpatch: all of it"] = [
         sum(times) for times in zip(*(spent[step] for step in spent if step != COMPILE), strict=True)
     ]
+    if case.moved:
+        functions = [getattr(module, texts.name(number)) for number in range(case.functions)]
+        for _ in range(edits):
+            for step, least in _least(functions, old.encode()):
+                gc.collect()
+                began = time.perf_counter()
+                least()
+                spent.setdefault(f"floor: {step}", []).append((time.perf_counter() - began) * 1000)
     return spent
+
+
+def _least(functions: Sequence[FunctionType], text: bytes) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What can't be spared where functions move to other lines."""
+    codes = [function.__code__ for function in functions]
+    moved: list[CodeType] = []
+    tables = [code.co_linetable for code in codes]
+    yield "digest of the text, its lines", lambda: (fingerprint.blake(text), sources.lines_of(text))
+    yield "count references", lambda: list(map(sys.getrefcount, (*functions, *codes)))
+    yield "code on other lines", lambda: moved.extend([one.replace(co_firstlineno=1) for one in codes])
+    yield "digests of it", lambda: [fingerprint.hashed(table).digest() for table in tables]
+    if pythons.ASSIGNED_CODE_IS_SLOWER:
+        space = functions[0].__globals__
+        yield "functions anew", lambda: [made(code, space, None, None, ()) for code in codes]
+    yield "assign it", lambda: deque(map(setattr, functions, repeat("__code__"), moved), maxlen=0)
 
 
 def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterator[tuple[str, float]]:
@@ -97,11 +127,13 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     decoded = clock()
     verify.verify(patch)
     verified = clock()
-    with history.exclusive():
-        plan = link.link(patch, history)
+    digest = patchfile.digest_of(data)
+    began_to_link = clock()
+    with history.exclusive(), fewer_collections(sum(len(part.edits) for part in patch.modules)):
+        plan = link.link(patch, history, digest=digest)
         linked = clock()
         apply.apply(plan, history)
-        swapped = clock()
+    swapped = clock()
     sent = clock()
     if not isinstance(peer.request(Apply(patch=data, basis=""), START), LoadedReply):
         raise Silent("the process that rests did something else than it was asked to")
@@ -110,7 +142,7 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     yield "bcpatch: encode, decode", decoded - compared
     yield "bcpatch: message, answer", answered - sent
     yield "bcpatch: verify again", verified - decoded
-    yield "bcpatch: link", linked - verified
+    yield "bcpatch: link", linked - began_to_link
     yield "bcpatch: prepare, swap", swapped - linked
 
 
