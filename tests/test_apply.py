@@ -194,6 +194,22 @@ def test_annotations(tmp_path: Path) -> None:
         assert told() == ({"x": int}, {"y": int}, {"a": int, "return": int})
 
 
+def test_who_asks_for_annotations_that_there_are_not_bars_no_way(tmp_path: Path) -> None:
+    """CPython keeps the empty dictionary that it answers with."""
+    text, new = "x = 1\nclass C:\n    y = 1\n", "x: int = 1\nclass C:\n    y: str = 1\n"
+    history = History()
+    with worlds.world(text, tmp_path) as module:
+
+        def told() -> object:
+            return module.__annotations__, module.C.__annotations__
+
+        worlds.applied(text, new, history)
+        for number, expected in ((0, ({}, {})), (1, ({"x": int}, {"y": str})), (0, ({}, {}))):
+            with history.exclusive():
+                apply.rollback(history, number)
+            assert told() == expected
+
+
 # --- imports --------------------------------------------------------------------------
 
 

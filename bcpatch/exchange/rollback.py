@@ -236,8 +236,20 @@ def _taken_over(copy: FunctionType, changes: Sequence[Change]) -> Iterator[Chang
 
 def _between(history: History, way: Way, sites: Mapping[int, Site]) -> tuple[Change, ...]:
     """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
-    turned = _with_late_copies(tuple(history.turned(way).values()), history, way, sites)
+    turned = map(_as_asked, _with_late_copies(tuple(history.turned(way).values()), history, way, sites))
     return tuple(change for change in turned if change.old is not change.new and not _is_hidden(change))
+
+
+def _as_asked(change: Change) -> Change:
+    """The same store, where somebody has asked for annotations that there are not: that leaves an empty dictionary.
+
+    So do ``module_get_annotations`` (until 3.13) and ``type_get_annotations`` of CPython, and it means no other thing.
+    """
+    if change.slot.name == "__annotations__" and change.old is ABSENT:
+        now = held(change.slot)
+        if type(now) is dict and not now:
+            return Change(change.slot, now, change.new)
+    return change
 
 
 def _with_late_copies(
