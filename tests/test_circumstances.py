@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import signal
 import subprocess
@@ -390,3 +391,57 @@ def test_who_keeps_a_refusal_keeps_no_code(tmp_path: Path, monkeypatch: pytest.M
         load.apply(patch_of(old, good, module=world), history)
         assert (module.f(), module.g()) == (2, 2)
         assert isinstance(refused.value.__cause__, ValueError)
+
+
+PROFILED = "def f():\n    def inner(): return {0}\n    return inner()\ndef g():\n    yield {0}\ndef h(): return {0}\n"
+
+
+@pytest.mark.parametrize(
+    "kind", [cProfile.Profile, type("Own", (cProfile.Profile,), {})], ids=["it", "one of its kind"]
+)
+def test_a_profiler_that_has_seen_what_changes_bars_no_way(kind: type[cProfile.Profile], tmp_path: Path) -> None:
+    """It keeps the code of all that was called, where only its statistics show it."""
+    history = History()
+    profiler = kind()
+    with worlds.world(PROFILED.format(0), tmp_path) as module, profiler:
+        vars(module)["profiler"] = profiler  # wherever it is found, but here in less time
+
+        def told() -> list[int]:
+            return [module.f(), next(module.g()), module.h()]
+
+        assert told() == [0] * 3
+        for number in range(3):
+            worlds.applied(PROFILED.format(number), PROFILED.format(number + 1), history)
+            assert told() == [number + 1] * 3
+        for number in (1, 3, 0):
+            load.rollback(history, number)
+            assert told() == [number] * 3
+    assert any(entry.code is module.f.__code__ for entry in profiler.getstats())
+
+
+@pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="sys.monitoring is in CPython 3.12+")
+def test_who_keeps_all_code_that_runs_keeps_no_function_of_a_patch(tmp_path: Path) -> None:
+    """A tool that nobody sees: what it has seen run is refused, and what is applied runs nothing that it could keep."""
+    monitoring = vars(sys)["monitoring"]
+    history = History()
+
+    def start() -> None:
+        kept: list[CodeType] = []
+        monitoring.register_callback(4, monitoring.events.PY_START, lambda code, _: kept.append(code))
+
+    monitoring.use_tool_id(4, "keeping")
+    try:
+        with worlds.world(PROFILED.format(0), tmp_path) as module:
+            start()
+            monitoring.set_events(4, monitoring.events.PY_START)
+            for number in range(3):
+                worlds.applied(PROFILED.format(number), PROFILED.format(number + 1), history)
+            assert module.h() == 3
+            with pytest.raises(Refused) as refused:
+                worlds.applied(PROFILED.format(3), PROFILED.format(4), history)
+            assert [one.code for one in refused.value.diagnostics] == ["BCP506"]
+            assert module.h() == 3
+    finally:
+        monitoring.set_events(4, 0)
+        monitoring.register_callback(4, monitoring.events.PY_START, None)
+        monitoring.free_tool_id(4)

@@ -9,6 +9,7 @@ swap to prove it at its own instant. This module stores nothing.
 from __future__ import annotations
 
 import functools
+import opcode
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,9 +121,10 @@ def made(
         function.__kwdefaults__ = keywords
     else:
         pattern = _maker(defaults is not None, keywords is not None, len(cells))
-        constants = tuple(code if type(one) is CodeType else one for one in pattern.co_consts)
-        maker: Any = FunctionType(pattern.replace(co_consts=constants), namespace, closure=closure)
-        function = maker(*(given for given in (defaults, keywords) if given is not None))
+        given: list[object] = [one for one in (defaults, keywords) if one is not None]
+        given += [None] * (pattern.co_argcount - 1 - len(given))
+        maker: Any = FunctionType(pattern, namespace, closure=closure)
+        function = maker(*given, code)
         function.__type_params__ = ()
     return cast(FunctionType, function)
 
@@ -131,7 +133,9 @@ def made(
 def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
     """The code of a function that makes one with so many cells, of a tuple of defaults and a dictionary for keywords.
 
-    That is what the compiler has around a generic function, whose defaults are computed outside (PEP 695).
+    That is what the compiler has around a generic function, whose defaults are computed outside (PEP 695). But the
+    code that it makes one of is no constant of it: it is passed last, in the place of the type parameter. Profilers
+    keep the code of what was called for as long as they live, and with it all constants.
     """
     captured = [f"cell{number:06}" for number in range(cells)]  # captured names are kept in order of their names
     parameters = ", ".join(["p=0"] * defaults + ["*, q=0"] * keywords)
@@ -142,7 +146,28 @@ def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
     space: dict[str, Any] = {}
     exec(compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0), space)
     outer: FunctionType = space["outer"]
-    return next(one for one in outer.__code__.co_consts if type(one) is CodeType)
+    pattern = next(one for one in outer.__code__.co_consts if type(one) is CodeType)
+    code = next(number for number, one in enumerate(pattern.co_consts) if type(one) is CodeType)
+    place = pattern.co_varnames.index("T")
+    bytecode = pattern.co_code
+    for old, new in (
+        (("LOAD_CONST", code), ("LOAD_FAST", place)),
+        (("STORE_FAST", place), ("POP_TOP", 0)),
+    ):
+        bytecode = _exchanged(bytecode, _instruction(*old), _instruction(*new))
+    return pattern.replace(co_code=bytecode, co_argcount=place + 1)
+
+
+def _instruction(name: str, argument: int) -> bytes:
+    return bytes((opcode.opmap[name], argument))
+
+
+def _exchanged(bytecode: bytes, old: bytes, new: bytes) -> bytes:
+    """Bytecode with another instruction in the place of one that it has once."""
+    units = [bytecode[at : at + 2] for at in range(0, len(bytecode), 2)]
+    units[units.index(old)] = new
+    assert old not in units
+    return b"".join(units)
 
 
 def namespace_slot(site: LinkedSite) -> Slot | None:

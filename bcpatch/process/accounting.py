@@ -13,7 +13,7 @@ import functools
 import gc
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import (
@@ -47,6 +47,13 @@ _CODE_OF: Final[dict[type, str]] = {
 _CACHE: Final = type(functools.lru_cache(len))
 
 
+def _profiler() -> type | None:
+    """The type of the profilers of C, which keep the code of what was called out of sight: of `cProfile` for one."""
+    module = sys.modules.get("_lsprof")
+    found = namespace_of(module).get("Profiler") if is_module(module) else None
+    return found if isinstance(found, type) else None
+
+
 @dataclass(slots=True, eq=False)
 class Walk:
     """What was reached so far, and where to go on.
@@ -54,8 +61,8 @@ class Walk:
     ``beyond`` are ids of objects never entered: other modules' namespaces, bcpatch's own
     records. While ``narrow``, classes of modules not in ``names`` are not entered either.
     ``holders`` are objects other than functions, generators and frames that refer to code,
-    ``caches`` those that ``functools.lru_cache`` makes. ``made`` are functions of the wanted
-    code that the last account found among the youngest objects.
+    ``caches`` those that ``functools.lru_cache`` makes, ``profilers`` those of the type ``profiler``. ``made`` are
+    functions of the wanted code that the last account found among the youngest objects.
     """
 
     names: frozenset[str]
@@ -65,7 +72,9 @@ class Walk:
     frames: list[FrameType] = field(default_factory=list)
     holders: list[object] = field(default_factory=list)
     caches: list[object] = field(default_factory=list)
+    profilers: list[object] = field(default_factory=list)
     made: list[FunctionType] = field(default_factory=list)
+    profiler: type | None = field(default_factory=_profiler)
     seen: dict[int, object] = field(default_factory=dict)
     queue: deque[object] = field(default_factory=deque)
 
@@ -119,6 +128,8 @@ class Walk:
         else:
             if kind is _CACHE:
                 self.caches.append(reached)
+            elif self.profiler is not None and issubclass(kind, self.profiler):
+                self.profilers.append(reached)
             return False
         return True
 
@@ -145,9 +156,9 @@ class Snapshot(NamedTuple):
 
     ``counts`` are the references to each code object; a code object that nothing holds
     but the list it was passed in has 0. ``frames`` are those of all threads; ``suspended``
-    the frame of each generator or None; ``held`` what each holder refers to; ``young``
-    the functions and generators of the garbage collector's young generations, if they were asked for: what calls
-    under way have just made and keep on their stacks, where no walk sees it.
+    the frame of each generator or None; ``held`` what each holder refers to, ``profiled`` what each profiler has
+    seen; ``young`` the functions and generators of the garbage collector's young generations, if they were asked for:
+    what calls under way have just made and keep on their stacks, where no walk sees it.
     """
 
     counts: Sequence[int]
@@ -155,6 +166,7 @@ class Snapshot(NamedTuple):
     generating: Sequence[CodeType]
     suspended: Sequence[FrameType | None]
     held: Sequence[Sequence[object]]
+    profiled: Sequence[Sequence[Sequence[object]]]
     young: list[object]
     frames: list[FrameType]
 
@@ -176,6 +188,7 @@ def snapshot(codes: Sequence[CodeType], walk: Walk, *, young: bool) -> Snapshot:
         map(getattr, generators, code_names),
         map(getattr, generators, frame_names),
         map(gc.get_referents, holders),
+        map(_statistics(walk.profiler), walk.profilers),
         stacks(),
     ]
     taken: list[list[Any]] = [[] for _ in parts]
@@ -184,10 +197,18 @@ def snapshot(codes: Sequence[CodeType], walk: Walk, *, young: bool) -> Snapshot:
     if young:
         rows += picking_young(made, FunctionType, *_CODE_OF)
     called(rows)
-    counts, running, generating, suspended, held, frames = taken
+    counts, running, generating, suspended, held, profiled, frames = taken
     # ``counted`` holds each of them too, and ``codes`` all but the unheld one
     counts = [count - counts[-1] - 1 for count in counts[:-1]]
-    return Snapshot(counts, running, generating, suspended, held, made, frames)
+    return Snapshot(counts, running, generating, suspended, held, profiled, made, frames)
+
+
+def _statistics(profiler: type | None) -> Callable[[object], list[Any]]:
+    """What a profiler has seen: of each code object one entry, whose first field is the code."""
+    if profiler is None:
+        return lambda _: []
+    found: Callable[[object], list[Any]] = class_namespace(profiler)["getstats"]
+    return found
 
 
 def _nothing() -> None:
@@ -237,8 +258,10 @@ def _explained(
     made = _just_made(taken, walk, wanted)
     functions.update(id(function.__code__) for function in made)
     calls = _calls(taken, walk, wanted)
-    others = Counter(id(one) for referents in taken.held for one in referents if id(one) in wanted)
-    alive = chain((frame.f_code for frame in taken.frames), taken.running, more)
+    profiled = [entry[0] for entries in taken.profiled for entry in entries]
+    seen = [one for one in profiled if isinstance(one, CodeType)]
+    others = Counter(id(one) for one in chain(*taken.held, seen) if id(one) in wanted)
+    alive = chain((frame.f_code for frame in taken.frames), taken.running, seen, more)
     constants = _constants(alive, wanted)
     walk.made = made
     return [
