@@ -136,8 +136,7 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     table = decode.handlers(code, decoded)
     local = slots(code, fields.parameters(code))
     found = steps.columns(decoded)
-    if not steps.indices_fit(found, code, local):
-        broken += fields.arguments(code, local, decoded)
+    broken += fields.arguments(code, local, decoded, steps.asked(found, code, local))
     if not broken:
         broken += fields.prologue(code, local, decoded)
         broken += fields.neighbours(code, decoded)

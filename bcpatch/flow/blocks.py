@@ -5,6 +5,7 @@ Knows which instructions follow which, nothing of the values that they move.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import repeat
 from typing import Final, NamedTuple
 
@@ -24,20 +25,32 @@ class Block(NamedTuple):
     handler_number: int
 
 
-def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], dict[int, int]]:
-    """The basic blocks in order, and the number of the block that starts at an instruction."""
+class Blocks(NamedTuple):
+    """The basic blocks in order, the number of the one that starts at an instruction, and the instructions to which a
+    jump or an exception leads.
+    """
+
+    all: list[Block]
+    number: dict[int, int]
+    targets: Set[int]
+
+
+def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> Blocks:
+    """Where paths part and meet."""
     leaving = places(_LEAVING, decoded.opcodes)
     if not table and not decoded.jumps and leaving in ([], [len(decoded) - 1]):
-        return [Block(0, len(decoded), None, -1)], {0: 0}
-    leaders = {0, *[at + 1 for at in leaving], *map(decoded.targets.__getitem__, decoded.jumps)}
+        return Blocks([Block(0, len(decoded), None, -1)], {0: 0}, frozenset())
+    targets = set(map(decoded.targets.__getitem__, decoded.jumps))
+    leaders = {0, *[at + 1 for at in leaving], *targets}
     for handler in table:
         leaders.update((handler.start, handler.end, handler.target))
+        targets.add(handler.target)
     leaders.discard(len(decoded))
     starts = sorted(leaders)
     numbers = dict(zip(starts, range(len(starts)), strict=True))
     ends = [*starts[1:], len(decoded)]
     if not table:
-        return list(map(Block, starts, ends, repeat(None), repeat(-1))), numbers
+        return Blocks(list(map(Block, starts, ends, repeat(None), repeat(-1))), numbers, targets)
     found = []
     entries = iter(enumerate(table))
     current = next(entries, None)
@@ -48,4 +61,4 @@ def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> tuple[list[Block], d
             found.append(Block(start, end, current[1], current[0]))
         else:
             found.append(Block(start, end, None, -1))
-    return found, numbers
+    return Blocks(found, numbers, targets)

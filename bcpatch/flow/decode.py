@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import compress
+from operator import methodcaller
 from struct import unpack
 from typing import Final, NamedTuple
 
@@ -118,9 +119,12 @@ def named(names: tuple[str, ...]) -> re.Pattern[bytes]:
     return pattern(NUMBERS[name] for name in names if name in NUMBERS)
 
 
+_start: Final[Callable[[re.Match[bytes]], int]] = methodcaller("start")
+
+
 def places(wanted: re.Pattern[bytes], opcodes: bytes) -> list[int]:
     """The instructions that have one of the opcodes of a pattern."""
-    return [found.start() for found in wanted.finditer(opcodes)]
+    return list(map(_start, wanted.finditer(opcodes)))
 
 
 def _any_of(opcodes: Iterable[int]) -> bytes:
@@ -232,8 +236,30 @@ def _malformed(bytecode: bytes) -> Broken:
 # --- exception table ------------------------------------------------------------------
 
 
+#: An exception table: four numbers an entry, of one to six bytes with six bits each, the first ones first. Bit 6 says
+#: that another byte follows, bit 7 that an entry begins.
+_EXCEPTION_TABLE: Final = re.compile(
+    rb"(?:(?:[\x80-\xBF]|[\xC0-\xFF][\x40-\x7F]{0,4}+[\x00-\x3F])(?:[\x40-\x7F]{0,5}+[\x00-\x3F]){3})*+"
+)
+
+
 def _entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """The numbers of each entry: big-endian groups of six bits; only an entry's first byte has bit 7."""
+    """The numbers of each entry."""
+    if not _EXCEPTION_TABLE.fullmatch(table):
+        yield from _entries_to_fault(table)
+    numbers: list[int] = []
+    value = 0
+    for byte in table:
+        value = value << 6 | byte & 0x3F
+        if not byte & 0x40:
+            numbers.append(value)
+            value = 0
+    each = iter(numbers)
+    yield from zip(each, each, each, each, strict=True)
+
+
+def _entries_to_fault(table: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The same of a malformed one, up to where it is."""
     at, size = 0, len(table)
     while at < size:
         numbers = []
@@ -251,6 +277,7 @@ def _entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
                 raise Broken("BCP308", f"a number in the exception table is too long at its byte {at}", 0)
             numbers.append(value)
         yield numbers[0], numbers[1], numbers[2], numbers[3]
+    raise AssertionError("the expression and the walk disagree")
 
 
 def handlers(code: Code, decoded: Decoded) -> tuple[Handler, ...]:

@@ -5,7 +5,7 @@ Knows each instruction by itself and the prologue, which is a straight line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -200,16 +200,13 @@ def indices(number: int, argument: int) -> Indices:
     return Indices(-1, -1, -1)
 
 
-def arguments(code: Code, slots: Slots, decoded: Decoded) -> Iterator[Broken]:
-    """Every argument out of its range (BCP307)."""
-    wrong = {}
-    for number, argument in set(zip(decoded.opcodes, decoded.arguments, strict=True)):
+def arguments(code: Code, slots: Slots, decoded: Decoded, asked: Iterable[int]) -> Iterator[Broken]:
+    """Every argument out of its range (BCP307), of some instructions."""
+    for at in asked:
+        offset, number, name, argument, _ = decoded[at]
         fault = _argument_fault(code, slots, FACTS[number].row.argument, argument)
         if fault:
-            wrong[number, argument] = fault
-    for offset, number, name, argument, _ in decoded if wrong else ():
-        if (number, argument) in wrong:
-            yield Broken("BCP307", f"{name}: {wrong[number, argument]}", offset)
+            yield Broken("BCP307", f"{name}: {fault}", offset)
 
 
 # --- neighbours and prologue ------------------------------------------------------------
@@ -295,6 +292,7 @@ def _suspension(decoded: Decoded, at: int) -> Iterator[Broken]:
 _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
 _SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
+_PAIR: Final = bytes((NUMBERS["PRECALL"], NUMBERS["CALL"])) if "PRECALL" in NUMBERS else b""
 _WATCHED: Final = pattern(
     _SOURCED | {NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS}
 )
@@ -305,6 +303,9 @@ def neighbours(code: Code, decoded: Decoded) -> Iterator[Broken]:
     watched = places(_WATCHED, decoded.opcodes)
     targets = set(decoded.targets) if watched else set()
     for at in watched:
+        if decoded.opcodes[at : at + 2] == _PAIR and at + 1 not in targets:
+            if decoded.arguments[at] == decoded.arguments[at + 1] <= 255:
+                continue  # the most frequent of them, as it should be
         instruction = decoded[at]
         after = decoded[at + 1] if at + 1 < len(decoded) else None
         wanted = _FOLLOWERS.get(instruction.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from bcpatch import pythons
 from bcpatch.flow.decode import pattern, places
@@ -90,20 +90,20 @@ def weigh(origin: Origin) -> int:
 
 def parts(origin: Origin) -> tuple[Origin, ...]:
     """The origins that an origin is directly made of."""
-    match origin:
-        case Attribute(_, owner, _) | Item(_, owner):
-            return (owner,)
-        case Called(_, callee, arguments, _, _):
-            return (callee, *arguments)
-        case Display(_, items) | Computed(_, items):
-            return items
-        case Made(_, _, captured):
-            return tuple(one for _, one in captured)
-        case Super(_, klass, receiver):
-            return (klass, receiver)
-        case Either(_, options):
-            return tuple(options)
-    return ()
+    find = _PARTS.get(type(origin))
+    return find(origin) if find else ()
+
+
+_PARTS: Final[dict[type, Callable[[Any], tuple[Origin, ...]]]] = {
+    Attribute: lambda one: (one.owner,),
+    Item: lambda one: (one.owner,),
+    Called: lambda one: (one.callee, *one.arguments),
+    Display: lambda one: one.items,
+    Computed: lambda one: one.operands,
+    Made: lambda one: tuple(origin for _, origin in one.captured),
+    Super: lambda one: (one.klass, one.receiver),
+    Either: lambda one: tuple(one.options),
+}
 
 
 class Graph:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from heapq import heappop, heappush
-from itertools import accumulate, chain
+from itertools import accumulate
 from operator import sub
 from typing import Final
 
@@ -31,6 +31,7 @@ from bcpatch.flow.opcodes import (
 )
 from bcpatch.flow.steps import (
     BUDGET,
+    CHANGING,
     MOVE_BORROW,
     MOVE_BORROW_TWO,
     MOVE_CELL,
@@ -39,7 +40,8 @@ from bcpatch.flow.steps import (
     MOVE_COPY_CELLS,
     MOVE_DELETE,
     MOVE_END_SEND,
-    MOVE_LOAD,
+    MOVE_GATHER,
+    MOVE_LAST_LOAD,
     MOVE_LOAD_CHECKED,
     MOVE_LOAD_TWO,
     MOVE_MAKE_CELL,
@@ -48,12 +50,12 @@ from bcpatch.flow.steps import (
     MOVE_POP,
     MOVE_PUSH,
     MOVE_PUSH_EXCEPTION,
+    MOVE_STAY,
     MOVE_STORE,
     MOVE_STORE_LOAD,
     MOVE_STORE_TWO,
     MOVE_SWAP,
     MOVE_TAKE,
-    MOVE_TEST,
     PASSING,
     Steps,
 )
@@ -78,6 +80,9 @@ _CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if 
 _BELOW: Final = frozenset(NUMBERS[name] for name in pythons.BELOW_HANDLER if name in NUMBERS)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
 _CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
+_RAISING: Final = pattern(FACTS.keys() - _CALM)
+#: Instructions after which slots, or where values stand on the stack, are not what they were.
+_CHANGING: Final = pattern(number for number, facts in FACTS.items() if facts.row.move in CHANGING)
 
 
 def _leaves(row: Row) -> tuple[bool, bool, str]:
@@ -97,12 +102,12 @@ def _start(block: Block) -> int:
     return block.start
 
 
-def _given(at: int, count: int) -> list[int]:
+def _given(at: int, count: int) -> tuple[int, ...]:
     """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
     first = RESULTS * at
     if count < 3:
-        return [first, first + 1][:count]
-    return [first, first + 1, *[first + 2] * (count - 2)]
+        return (first, first + 1)[:count]
+    return (first, first + 1, *(first + 2,) * (count - 2))
 
 
 class Trace:
@@ -119,8 +124,8 @@ class Trace:
         self.slots = slots
         self.steps = steps
         self._check_width()
-        self.blocks, self.block_at = blocks(decoded, table)
-        self.values = Values(len(decoded), len(slots.names), len(table))
+        self.blocks, self.block_at, self._targets = blocks(decoded, table)
+        self.values = Values(steps.results, len(slots.names), len(table))
         self.operands: list[Work | None] = [None] * len(decoded)
         #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
         #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
@@ -165,7 +170,6 @@ class Trace:
 
     def _set_kinds(self) -> None:
         kinds, arguments = self.values.kinds, self.decoded.arguments
-        kinds[: self.values.entry] = chain.from_iterable(self.steps.results)
         for at in places(_CONSTANTS, self.decoded.opcodes):
             kinds[RESULTS * at] = constant_kind(self.code.constants[arguments[at]])
         for number in range(len(self.table)):
@@ -196,24 +200,30 @@ class Trace:
 
     def _follow(self) -> None:
         while self._waiting:
-            number = heappop(self._waiting)
+            number: int | None = heappop(self._waiting)
             self._queued.discard(number)
-            block = self.blocks[number]
-            start, end, handler, _ = block
-            stack, local = self.entered[number]
-            self.spent += len(stack) + len(local) + end - start
-            if self.spent > BUDGET:
-                raise self._fault("BCP310", "the code is too tangled to follow", start)
-            stack, local = stack.copy(), local.copy()
-            self._covered = False
-            if self.table:
-                self._raises_before(number, stack, local)
+            while number is not None:
+                number = self._through(number)
+
+    def _through(self, number: int) -> int | None:
+        """Through a block; the number of the one that has to be next, where only this one leads to it."""
+        block = self.blocks[number]
+        start, end, handler, _ = block
+        stack, local = self.entered[number]
+        self.spent += len(stack) + len(local) + end - start
+        if self.spent > BUDGET:
+            raise self._fault("BCP310", "the code is too tangled to follow", start)
+        stack, local = stack.copy(), local.copy()
+        self._covered = False
+        if self.table:
+            self._raises_before(number, stack, local)
+        if self.operands[start] is None:  # the first time; it never has another depth
             self._check_depth(start, end, len(stack))
-            if handler is None:
-                self._run(start, end, stack, local)
-            else:
-                self._run_covered(block, stack, local)
-            self._leave(end - 1, stack, local)
+        if handler is None:
+            self._run(start, end, stack, local)
+        else:
+            self._run_covered(block, stack, local)
+        return self._leave(number, end - 1, stack, local)
 
     def _enter(self, start: int, stack: list[int], local: list[int], source: int) -> None:
         """Join what flows into the block at instruction ``start``: lists that nobody changes any more."""
@@ -238,11 +248,16 @@ class Trace:
             if joined == known:
                 return
             self.entered[number] = joined
+        self._wait(number)
+
+    def _wait(self, number: int) -> None:
         if number not in self._queued:
             self._queued.add(number)
             heappush(self._waiting, number)
 
     def _join(self, known: list[int], new: list[int]) -> list[int]:
+        if known == new:
+            return known
         union = self.values.union
         return [old if old == one else union(old, one) for old, one in zip(known, new, strict=True)]
 
@@ -291,7 +306,31 @@ class Trace:
                 self._covered = False
 
     def _run_covered(self, block: Block, stack: list[int], local: list[int]) -> None:
-        """What the instructions of a block do whose exceptions a handler may take up."""
+        """What the instructions of a block do whose exceptions a handler may take up.
+
+        The first one that raises tells for all up to where a slot changes.
+        """
+        at, end, handler, number = block
+        assert handler is not None
+        if len(stack) - self._depths[at] + min(self._spare[at:end]) < handler.depth:
+            self._run_close(block, stack, local)
+            return
+        opcodes = self.decoded.opcodes
+        while at < end:
+            if number not in self._passing and opcodes[at] in _CALM:
+                self._passing[number] = (block, stack[: handler.depth], local.copy(), at)
+            raising = _RAISING.search(opcodes, at, end)
+            if raising is None:
+                self._run(at, end, stack, local)
+                return
+            self._run(at, raising.start(), stack, local)
+            self._unwind(block, stack, local, raising.start())
+            changing = _CHANGING.search(opcodes, raising.start(), end)
+            at = changing.end() if changing else end
+            self._run(raising.start(), at, stack, local)
+
+    def _run_close(self, block: Block, stack: list[int], local: list[int]) -> None:
+        """The same where an instruction may leave the handler fewer values than it expects."""
         for at in range(block.start, block.end):
             self._raises(block, at, stack, local)
             self._run(at, at + 1, stack, local)
@@ -316,48 +355,49 @@ class Trace:
 
     def _run(self, start: int, end: int, stack: list[int], local: list[int]) -> None:
         """What the instructions ``start`` to before ``end`` do to a stack that is deep enough for them."""
-        operands, kinds, arguments, moves = self.operands, self.values.kinds, self.decoded.arguments, self.steps.move
-        for at in range(start, end):
-            move = moves[at]
+        operands, kinds, arguments, wanted = self.operands, self.values.kinds, self.decoded.arguments, self.steps.wanted
+        for at, move in enumerate(self.steps.move[start:end], start):
             if move == MOVE_PUSH:
                 operands[at] = ()
                 stack.append(RESULTS * at)
-            elif move == MOVE_LOAD or (move == MOVE_LOAD_CHECKED and not kinds[local[arguments[at]]] & UNBOUND):
-                value = local[arguments[at]]
+            elif move <= MOVE_LAST_LOAD:
+                slot = arguments[at]
+                value = local[slot]
+                if move == MOVE_LOAD_CHECKED and kinds[value] & UNBOUND:
+                    value = local[slot] = self.values.bound(value, RESULTS * at)
                 operands[at] = (value,)
-                stack.append(value)
+                stack.append(self.values.borrowed(value, slot) if move == MOVE_BORROW else value)
+            elif move == MOVE_POP:
+                operands[at] = (stack.pop(),)
+            elif move == MOVE_GATHER:
+                operands[at] = tuple(stack[-wanted[at] :])
+                stack[-wanted[at] :] = (RESULTS * at,)
+            elif move == MOVE_STAY:
+                operands[at] = ()
             elif move == MOVE_CHANGE:
                 operands[at] = (stack[-1],)
                 stack[-1] = RESULTS * at
-            elif move == MOVE_BORROW:
-                value = local[arguments[at]]
-                operands[at] = (value,)
-                stack.append(self.values.borrowed(value, arguments[at]))
-            elif move == MOVE_POP:
-                operands[at] = (stack.pop(),)
             elif move == MOVE_LOAD_TWO:
                 pair = arguments[at]
                 both = operands[at] = (local[pair >> 4], local[pair & 15])
                 stack += both
             else:
-                wanted, removes = self.steps.wanted[at], self.steps.removes[at]
-                work = operands[at] = tuple(stack[-wanted:]) if wanted else ()
-                if removes:
-                    del stack[-removes:]
+                work = operands[at] = tuple(stack[-wanted[at] :]) if wanted[at] else ()
+                del stack[len(stack) - self.steps.removes[at] :]
                 if move == MOVE_PLAIN:
                     gives = self.steps.gives[at]
-                    if gives == 1:
-                        stack.append(RESULTS * at)
-                    elif gives:
+                    if gives:
                         stack += _given(at, gives)
                 elif move == MOVE_STORE and not stack:
                     local[arguments[at]] = work[0]
                     self._covered = False
-                elif move != MOVE_TEST:
+                else:
                     self._move(move, at, stack, local, work)
 
-    def _leave(self, at: int, stack: list[int], local: list[int]) -> None:
-        """To the blocks after the one whose last instruction is ``at``."""
+    def _leave(self, number: int, at: int, stack: list[int], local: list[int]) -> int | None:
+        """To the blocks after the one whose last instruction is ``at``. The next one, if its turn is now and no other
+        way leads to it, need not wait: its number.
+        """
         falls, jumps, special = _LEAVES[self.decoded.opcodes[at]]
         falling, jumping = stack, stack
         falling_local, jumping_local = local, local
@@ -374,12 +414,21 @@ class Trace:
                     jumping, jumping_local = narrowed, narrowed_local
                 else:
                     falling, falling_local = narrowed, narrowed_local
+        following = None
         if falls:
-            self._enter(at + 1, falling, falling_local, at)
+            if at + 1 in self._targets or number + 1 in self.entered or number + 1 == len(self.blocks):
+                self._enter(at + 1, falling, falling_local, at)
+            else:
+                following = number + 1
+                self.entered[following] = (falling, falling_local)
         if jumps:
             self._enter(self.decoded.targets[at], jumping, jumping_local, at)
         elif not falls and stack:
             self.left[at] = len(stack)
+        if following is not None and self._waiting and self._waiting[0] < following:
+            self._wait(following)
+            return None
+        return following
 
     def _jumping(self, at: int, stack: list[int]) -> list[int]:
         """The stack along a jump that leaves other values than going on."""
@@ -392,11 +441,7 @@ class Trace:
 
     def _move(self, move: int, at: int, stack: list[int], local: list[int], work: Work) -> None:
         argument, made = self.decoded.arguments[at], RESULTS * at
-        if move == MOVE_LOAD_CHECKED:
-            local[argument] = self.values.bound(local[argument], made)
-            self.operands[at] = (local[argument],)
-            stack.append(local[argument])
-        elif move == MOVE_STORE:
+        if move == MOVE_STORE:
             self._store(at, stack, local, argument, work[0])
         elif move == MOVE_PASS:
             self._pass(at, stack, work[-1])
@@ -452,12 +497,11 @@ class Trace:
         self._covered = False
 
     def _pass(self, at: int, stack: list[int], operand: int) -> None:
-        given = _given(at, self.steps.gives[at])
+        given = list(_given(at, self.steps.gives[at]))
+        if self.values.kinds[operand] & BORROWED:
+            result = PASSING[self.decoded.opcodes[at]]
+            given[result] = self.values.lent(given[result], operand)
         stack += given
-        result = PASSING[self.decoded[at].name]
-        if len(given) > result and self.values.kinds[operand] & BORROWED:
-            place = len(stack) - len(given) + result
-            stack[place] = self.values.lent(stack[place], operand)
 
     def _swap(self, at: int, stack: list[int], work: Work) -> None:
         deep, top = work[0], work[-1]

@@ -7,7 +7,7 @@ matters, functions and their cells. Knows nothing of names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, compress
+from itertools import chain
 from operator import and_
 from typing import Final
 
@@ -302,13 +302,11 @@ class Kinds:
 
     def _all_fit(self) -> bool:
         """Whether no operand is of a wrong kind, as far as that is plain: each has its forbidden kinds beside it."""
-        works, forbids = self.trace.operands, self.trace.steps.forbids
-        reached = [work for work in works if work is not None]
-        if len(reached) < len(works):
-            forbids = tuple(compress(forbids, [work is not None for work in works]))
-        if list(map(len, reached)) != list(map(len, forbids)):
-            return False
-        kinds = map(self.values.kinds.__getitem__, chain.from_iterable(reached))
+        reached, forbids = self.trace.operands, self.trace.steps.forbids
+        if None in reached:
+            forbids = tuple([one for one, work in zip(forbids, reached, strict=True) if work is not None])
+        works = list(filter(None, reached))
+        kinds = map(self.values.kinds.__getitem__, chain.from_iterable(works))
         return not any(map(and_, kinds, chain.from_iterable(forbids)))
 
     def _wrong(self, at: int, extra: int) -> Broken:

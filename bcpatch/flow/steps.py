@@ -20,10 +20,12 @@ from bcpatch.model import Code
 BUDGET: Final = 20_000_000
 #: How an instruction moves values; where it is nothing of its own, by how many it takes and gives.
 (
-    MOVE_PLAIN, MOVE_PUSH, MOVE_POP, MOVE_CHANGE, MOVE_COPY, MOVE_SWAP, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_TAKE,
-    MOVE_LOAD_TWO, MOVE_BORROW, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE,
-    MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_TEST, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
-) = range(23)  # fmt: skip
+    MOVE_PUSH, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_BORROW, MOVE_POP, MOVE_GATHER, MOVE_STAY, MOVE_CHANGE, MOVE_LOAD_TWO,
+    MOVE_PLAIN, MOVE_COPY, MOVE_SWAP, MOVE_TAKE, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO,
+    MOVE_DELETE, MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
+) = range(24)  # fmt: skip
+#: The moves that load one variable are these and those before them, but `MOVE_PUSH`.
+MOVE_LAST_LOAD: Final = MOVE_BORROW
 
 _MOVES: Final = {
     "": MOVE_PLAIN, "copy": MOVE_COPY, "swap": MOVE_SWAP,
@@ -31,18 +33,28 @@ _MOVES: Final = {
     "take": MOVE_TAKE, "load load": MOVE_LOAD_TWO, "borrow": MOVE_BORROW, "borrow borrow": MOVE_BORROW_TWO,
     "store": MOVE_STORE, "store load": MOVE_STORE_LOAD, "store store": MOVE_STORE_TWO, "delete": MOVE_DELETE,
     "make cell": MOVE_MAKE_CELL, "copy cells": MOVE_COPY_CELLS, "load cell": MOVE_LOAD, "cell": MOVE_CELL,
-    "test": MOVE_TEST, "end send": MOVE_END_SEND, "push exception": MOVE_PUSH_EXCEPTION,
+    "test": MOVE_PLAIN, "end send": MOVE_END_SEND, "push exception": MOVE_PUSH_EXCEPTION,
 }  # fmt: skip
 
-#: The moves of instructions that take all that they want: by how many values that is, and how many they give.
-_BY_COUNT: Final = {(0, 1): MOVE_PUSH, (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE}
+#: The moves, by their word in a row, after which slots, or where values stand on the stack, are not what they were.
+CHANGING: Final = frozenset({"swap", "take", "store", "store load", "store store", "delete", "make cell", "copy cells"})
+
+#: The moves of instructions that take all that they want: by how many values that is, and how many they give. Where it
+#: is more than one that becomes one, they gather them.
+_BY_COUNT: Final = {(0, 0): MOVE_STAY, (0, 1): MOVE_PUSH, (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE}
 
 #: Instructions whose result may be their operand itself, borrowed as it was: which result.
-PASSING: Final = pythons.PASSES_BORROWED
+PASSING: Final = {NUMBERS[name]: result for name, result in pythons.PASSES_BORROWED.items() if name in NUMBERS}
 
 _MOVE_OF: Final = {
-    number: MOVE_PASS if facts.row.name in PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
+    number: MOVE_PASS if number in PASSING else _MOVES[facts.row.move] for number, facts in FACTS.items()
 }
+
+#: How many slots stand behind the values from the stack among what an instruction works on, by its move.
+_READS: Final = {
+    MOVE_LOAD: 1, MOVE_LOAD_CHECKED: 1, MOVE_TAKE: 1, MOVE_LOAD_TWO: 2, MOVE_BORROW: 1, MOVE_BORROW_TWO: 2,
+    MOVE_STORE_LOAD: 1, MOVE_DELETE: 1, MOVE_MAKE_CELL: 1, MOVE_CELL: 1,
+}  # fmt: skip
 
 _TWIN: Final = frozenset(
     NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
@@ -82,8 +94,11 @@ def _step(opcode: int, argument: int) -> Step:
     elif opcode in _MADE:
         results[0] = _MADE[opcode]
     wanted, gives, move = len(facts.needs), len(facts.gives), _MOVE_OF[opcode]
+    assert len(facts.forbids) == wanted + _READS.get(move, 0), FACTS[opcode].row.name
+    if move == MOVE_PASS and gives <= PASSING[opcode]:
+        move = MOVE_PLAIN
     if move == MOVE_PLAIN and wanted == facts.removes:
-        move = _BY_COUNT.get((wanted, gives), MOVE_PLAIN)
+        move = _BY_COUNT.get((wanted, gives), MOVE_GATHER if gives == 1 else MOVE_PLAIN)
     return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
 
 
@@ -130,10 +145,10 @@ def _learned(keys: list[int]) -> list[Step]:
     return [wide[key] if key in wide else _known[key] for key in keys]
 
 
-def indices_fit(steps: Steps, code: Code, slots: Slots) -> bool:
-    """Whether every argument is in its range, as far as that is plain from the largest index of each sort."""
-    return (
-        max(steps.local) < len(slots.names)
-        and max(steps.constant) < len(code.constants)
-        and max(steps.name) < len(code.names)
-    )
+def asked(steps: Steps, code: Code, slots: Slots) -> list[int]:
+    """The instructions whose arguments are not plainly in their range: in most code none."""
+    most = len(slots.names), len(code.constants), len(code.names)
+    if max(steps.local) < most[0] and max(steps.constant) < most[1] and max(steps.name) < most[2]:
+        return []
+    indices = zip(steps.local, steps.constant, steps.name, strict=True)
+    return [at for at, (a, b, c) in enumerate(indices) if a >= most[0] or b >= most[1] or c >= most[2]]

@@ -7,7 +7,8 @@ Each has a kind (`bcpatch.flow.opcodes`). Knows nothing of control flow.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Sequence, Set
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 from bcpatch.flow.opcodes import BOOL, BORROWED, CODE, INTEGER, OBJECT, REST, TEXT, TEXTS, TUPLE, UNBOUND
@@ -50,14 +51,14 @@ def slots(code: Code, parameters: int) -> Slots:
 class Values:
     """Numbers for values: single ones are given, sets are made as they are needed."""
 
-    def __init__(self, instructions: int, slot_count: int, handler_count: int) -> None:
-        self.entry = RESULTS * instructions
+    def __init__(self, results: Collection[Sequence[int]], slot_count: int, handler_count: int) -> None:
+        """``results`` are the kinds of what each instruction makes."""
+        self.entry = RESULTS * len(results)
         self.unbound = self.entry
         self.first_slot = self.entry + 1
         self.first_handler = self.first_slot + slot_count
         self.single = self.first_handler + 2 * handler_count
-        self.kinds = [OBJECT] * self.single
-        self.kinds[self.unbound] = UNBOUND
+        self.kinds = [*chain.from_iterable(results), UNBOUND, *[OBJECT] * (self.single - self.first_slot)]
         self._parts: list[tuple[frozenset[int], frozenset[int]]] = []
         self._numbers: dict[tuple[frozenset[int], frozenset[int]], int] = {}
         self._unions: dict[tuple[int, int], int] = {}

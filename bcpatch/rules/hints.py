@@ -43,7 +43,7 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 def are_given(frame: Frame) -> bool:
     """Whether a code object has annotations, or makes functions, which may have."""
-    return bool(frame.flow.made) or frame.scope.role == "type parameters" or _computes(frame)
+    return bool(frame.flow.nested and frame.flow.made) or frame.scope.role == "type parameters" or _computes(frame)
 
 
 def _computes(frame: Frame) -> bool:

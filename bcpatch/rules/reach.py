@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dis
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from functools import cached_property, lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -277,11 +277,14 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
     return ()
 
 
-def named(path: str, table: Iterable[str]) -> str | None:
+def named(path: str, table: Container[str]) -> str | None:
     """The row of a table that a dotted path ends with: ``os.sys.modules`` is ``sys.modules``."""
-    parts = path.split(".")
-    tails = (".".join(parts[start:]) for start in range(len(parts)) if not start or parts[start] not in names.WORDS)
-    return next((tail for tail in tails if tail in table), None)
+    tail, rest = path, "."
+    while rest:
+        if tail in table and (tail == path or tail.partition(".")[0] not in names.WORDS):
+            return tail
+        _, rest, tail = tail.partition(".")
+    return None
 
 
 def texts(origin: Origin, frame: Frame) -> tuple[str, ...] | None:
