@@ -281,14 +281,45 @@ def compare(
     A new module travels in a linked patch; otherwise a module of one version alone is told by a note, unless there
     is no old version at all: then every function is an edit. Never raises for what is in the sources.
     """
+    sides = tuple(old), tuple(new)
+    patch, found = _assembled(*sides, Policy(policy), parent, optimization)
+    return _verified(patch, found, *sides)
+
+
+def draft(
+    old: Iterable[Source], new: Iterable[Source], *, policy: str | Policy, optimization: int | None = None
+) -> Outcome:
+    """Do as `compare` does, but leave the verification to the process that the patch goes to.
+
+    For those who send it at once, and look for the reasons with `compare` where it is refused. Where something
+    is against the patch already, all that is comes back as from there.
+    """
+    sides = tuple(old), tuple(new)
+    patch, found = _assembled(*sides, Policy(policy), None, optimization)
+    return _verified(patch, found, *sides) if errors(found) else Outcome(patch, tuple(found))
+
+
+def _verified(patch: Patch, found: Iterable[Diagnostic], old: Iterable[Source], new: Iterable[Source]) -> Outcome:
+    """What comes of a patch, when the verifier has said what it finds besides all that was ``found`` before."""
+    digests = fingerprint.Digests()
+    changed = {part.module for part in patch.modules}
+    for source in (*old, *new):
+        if source.module in changed:
+            digests.add(source.data, source.digest)
+    patch, more = verify.verified(patch, digests)
+    every = (*found, *_at_paths(more, {source.module: source.path for source in new}))
+    return Outcome(None if errors(every) else patch, every)
+
+
+def _assembled(
+    old: Iterable[Source], new: Iterable[Source], policy: Policy, parent: Patch | None, optimization: int | None
+) -> tuple[Patch, list[Diagnostic]]:
+    """The patch between two versions, not verified, and what is known against it."""
     level = sys.flags.optimize if optimization is None else optimization
-    policy = Policy(policy)
     before = {source.module: source for source in old}
     after = {source.module: source for source in new}
     found: list[Diagnostic] = []
-    examined = []
     modules = []
-    digests = fingerprint.Digests()
     for module, source in after.items():
         base = before.get(module)
         if base is not None and base.data == source.data:
@@ -299,16 +330,12 @@ def compare(
             found.append(finding("BCP214", message, Place(source.path)))
             continue
         try:
-            part = _new_module(source, level) if is_new else _unlinked(base, source, policy, level, found)
+            part = _new_module(source, level) if is_new else _changed(base, source, policy, level, found)
         except Refused as refused:
             found.extend(refused.diagnostics)
             continue
         if part is not None:
-            for one in (source, base):
-                if one is not None:
-                    digests.add(one.data, one.digest)
-            examined.append(verify.examine(part, policy, digests))
-            modules.append(msgspec.structs.replace(part, links=examined[-1].links))
+            modules.append(part)
     for module, source in before.items():
         if module not in after:
             message = f"module `{module.name}` is gone: processes that imported it keep it"
@@ -322,9 +349,7 @@ def compare(
         None if parent is None else patchfile.digest(parent),
         tuple(sorted(modules, key=lambda part: part.module.name)),
     )
-    paths = {source.module: source.path for source in after.values()}
-    found.extend(_at_paths(verify.verify(patch, examined), paths))
-    return Outcome(None if errors(found) else patch, tuple(found))
+    return patch, found
 
 
 def prepare(source: Source, optimization: int) -> Iterator[None]:
@@ -339,10 +364,10 @@ def _interpreter(optimization: int) -> Interpreter:
     return Interpreter(running.implementation, running.version, running.magic, optimization)
 
 
-def _unlinked(
+def _changed(
     base: Source | None, source: Source, policy: Policy, level: int, found: list[Diagnostic]
 ) -> ModulePatch | None:
-    """What a patch changes in a module, without the names that it links to; None for nothing."""
+    """What a patch changes in a module; the verifier finds the names that it links to. None for nothing."""
     changed = _compared(base, source, policy, level)
     found.extend(changed.diagnostics)
     if not changed.edits:
@@ -352,7 +377,7 @@ def _unlinked(
         None if base is None else base.digest,
         source.digest,
         changed.imports,
-        (),
+        None,
         changed.edits,
         source.data,
         () if base is None else splices.between(source.data, base.data),
@@ -374,7 +399,7 @@ def _new_module(source: Source, level: int) -> ModulePatch:
     """The part for a module that the base does not have. Raises Refused where it is no Python source."""
     new = outline(source, level)
     imports = shape.imports(new.tree, source.module, new.own_names)
-    return ModulePatch(source.module, None, source.digest, imports, (), (CreationEdit(),), source.data, ())
+    return ModulePatch(source.module, None, source.digest, imports, None, (CreationEdit(),), source.data, ())
 
 
 def _run_too_early(

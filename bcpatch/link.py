@@ -272,7 +272,7 @@ def _names(patch: Patch, modules: Sequence[LinkedModule]) -> Iterator[Diagnostic
     to_come = {name for part in patch.modules for name in _imported_modules(part)}
     brought = {(part.module.name, name) for part in patch.modules for name in _brought(part)}
     for module in modules:
-        for needed in module.part.links:
+        for needed in module.part.needed:
             if (needed.module, needed.name) in brought:
                 continue
             if f"{needed.module}.{needed.name}" in to_come:

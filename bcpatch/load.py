@@ -29,7 +29,7 @@ from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Kind
-from bcpatch.verify import verify
+from bcpatch.verify import verified
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch"
 
@@ -154,8 +154,11 @@ def _rehearsed(received: Received, history: History, pinned: Policy | None, scan
 
 
 def _plan(received: Received, history: History, pinned: Policy | None, scan: str) -> Plan:
-    patch = received.patch
-    refused = tuple(_demands(patch, history, pinned)) or errors(verify(patch))
+    demanded = tuple(_demands(received.patch, history, pinned))
+    if demanded:
+        raise Refused(demanded)
+    patch, found = verified(received.patch)
+    refused = errors(found)
     if refused:
         raise Refused(refused)
     return link(patch, history, digest=received.digest, scan="heap" if scan == "heap" else None)

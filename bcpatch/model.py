@@ -377,17 +377,25 @@ class ModulePatch(Noun, frozen=True):
     ``source`` is the new text (as bytes of the file), and ``back`` makes the base's text of it: what code
     that is not replaced was compiled from. ``imports`` are all names that
     the new source's import statements bind, changed or not: what the verifier takes
-    for other modules' names. ``links`` are the names that the edits reach.
+    for other modules' names. ``links`` are the names that the edits reach; None where
+    nobody has looked for them yet: the verifier finds them.
     """
 
     module: Module
     replaces: str | None
     brings: str
     imports: tuple[Import, ...]
-    links: tuple[Link, ...]
+    links: tuple[Link, ...] | None
     edits: tuple[Edit, ...]
     source: bytes
     back: tuple[Splice, ...]
+
+    @property
+    def needed(self) -> tuple[Link, ...]:
+        """The names that the edits reach. Raises ValueError where they are not known."""
+        if self.links is None:
+            raise ValueError(f"the part for {self.module.name} was not verified")
+        return self.links
 
     @property
     def is_new(self) -> bool:

@@ -69,13 +69,16 @@ class EditHeader(Noun, frozen=True):
 
 
 class ModuleHeader(Noun, frozen=True):
-    """What the header says of one module; the digests are those of its source texts, in bytes."""
+    """What the header says of one module; the digests are those of its source texts, in bytes.
+
+    ``links`` are None where whoever made the patch has not looked for them: the process does.
+    """
 
     module: Module
     replaces: bytes | None
     brings: bytes
     edits: tuple[EditHeader, ...]
-    links: tuple[Link, ...]
+    links: tuple[Link, ...] | None
 
 
 class Header(Noun, frozen=True):

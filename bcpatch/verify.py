@@ -1,14 +1,16 @@
 """All that a patch must satisfy before anything of it runs: form, structure, references.
 
 Building and loading ask the same question here. Only what is in the patch is read, so
-the loading side need not trust the builder; a process is not looked at.
+the loading side need not trust the builder; a process is not looked at. Which names a
+patch links to is found on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +23,6 @@ from bcpatch.model import (
     AnnotationsEdit,
     Code,
     CreationEdit,
-    Edit,
     FunctionEdit,
     ImportEdit,
     Link,
@@ -37,27 +38,39 @@ from bcpatch.rules.reach import Frame, Scope, importing
 from bcpatch.rules.sourcetext import Text, last_read
 
 
-def verify(patch: Patch, known: Iterable[Examined] = ()) -> tuple[Diagnostic, ...]:
+class Verified(NamedTuple):
+    """A patch that tells which names its edits reach, and every finding about it.
+
+    Of a part with an error, the names are those that it told, if it told any.
+    """
+
+    patch: Patch
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def verify(patch: Patch) -> tuple[Diagnostic, ...]:
     """Every finding about a patch, in the order of its modules and edits.
 
     None of them: the code in it is well-formed (BCP3xx, BCP408) and reaches only what
-    its policy allows (BCP1xx). ``known`` is what `examine` said of these very edits.
+    its policy allows (BCP1xx).
     """
-    by_module = {one.text.module: one for one in known}
-    examined = [_same(part, by_module.get(part.module)) for part in patch.modules]
-    digests = next((one.text.digests for one in examined if one), Digests())
+    return verified(patch).diagnostics
+
+
+def verified(patch: Patch, digests: Digests | None = None) -> Verified:
+    """The same, and the patch with the names that its edits reach. ``digests`` of texts, as far as they are known."""
+    digests = Digests() if digests is None else digests
     for part in patch.modules:
         last_read(part.module, digests)
     found = list(wellformed.check(patch, digests))
-    for part, one in zip(patch.modules, examined, strict=True):
-        text = one.text if one else Text(part.module, part.source, digests)
-        found.extend(_module(part, patch.policy, text, one))
-    return tuple({_key(one): one for one in reversed(found)}.values())[::-1]
-
-
-def _same(part: ModulePatch, known: Examined | None) -> Examined | None:
-    """What is known of a module's edits, if it is of these."""
-    return known if known and known.edits is part.edits and known.text.source is part.source else None
+    parts = []
+    for part in patch.modules:
+        links, said = _module(part, patch.policy, Text(part.module, part.source, digests))
+        found += said
+        parts.append(part if links == part.links else replace(part, links=links))
+    return Verified(
+        replace(patch, modules=tuple(parts)), tuple({_key(one): one for one in reversed(found)}.values())[::-1]
+    )
 
 
 def _key(found: Diagnostic) -> object:
@@ -77,7 +90,6 @@ class Examined:
     """The structure of all code that a module's edits bring."""
 
     text: Text
-    edits: tuple[Edit, ...]
     units: tuple[_Unit, ...]
 
     @cached_property
@@ -87,43 +99,44 @@ class Examined:
         return () if any(unit.flow is None for unit in self.units) else needs.links(frames, self.text)
 
 
-def examine(part: ModulePatch, policy: Policy, digests: Digests | None = None) -> Examined:
-    """Look at the structure of a module's edits, whatever else is wrong with them.
-
-    ``digests`` are those of texts, as far as they are known.
-    """
-    return _examine(part, policy, Text(part.module, part.source, Digests() if digests is None else digests))
+def examine(part: ModulePatch, policy: Policy, text: Text | None = None) -> Examined:
+    """Look at the structure of a module's edits, which are well-formed. ``text`` is the one that the part carries."""
+    text = text or Text(part.module, part.source)
+    return Examined(text, tuple(_units(part, policy, text)))
 
 
-def _examine(part: ModulePatch, policy: Policy, text: Text) -> Examined:
-    return Examined(text, part.edits, tuple(_units(part, policy, text)))
-
-
-def _module(part: ModulePatch, policy: Policy, text: Text, known: Examined | None) -> Iterator[Diagnostic]:
-    malformed = list(wellformed.edits(part))
-    yield from malformed
+def _module(part: ModulePatch, policy: Policy, text: Text) -> tuple[tuple[Link, ...] | None, list[Diagnostic]]:
+    """The names that the edits of a module reach, and what is wrong with them: then the names are those told."""
+    found = list(wellformed.edits(part))
+    malformed = bool(found)
     if not text.is_python:
-        yield finding("BCP408", "the source that the patch carries is not Python", Place(part.module.path))
-        return
-    for one in part.imports:
-        if one.name != "*" and one.name not in text.imported:
-            message = f"the source that the patch carries does not import `{one.name}`"
-            yield finding("BCP408", message, Place(part.module.path))
+        found.append(_malformed("the source that the patch carries is not Python", part))
+        return part.links, found
+    found += (
+        _malformed(f"the source that the patch carries does not import `{one.name}`", part)
+        for one in part.imports
+        if one.name != "*" and one.name not in text.imported
+    )
     if malformed:
-        return
-    examined = known or _examine(part, policy, text)
+        return part.links, found
+    examined = examine(part, policy, text)
     links = examined.links  # first of all: what is known of a value in a loop may depend on what was asked before
     for unit in examined.units:
-        yield from unit.faults
+        found += unit.faults
         if unit.frame:
-            yield from references.check(unit.frame)
+            found += references.check(unit.frame)
     if policy is Policy.STRICT:
-        yield from _outside_of_code(part, text)
-        yield from _beyond_functions(part)
-    if all(unit.flow for unit in examined.units) and links != part.links:
-        yield finding(
-            "BCP408", "the names that the patch links to are not those that it reaches", Place(part.module.path)
-        )
+        found += _outside_of_code(part, text)
+        found += _beyond_functions(part)
+    if not all(unit.flow for unit in examined.units):
+        return part.links, found
+    if part.links is not None and links != part.links:
+        found.append(_malformed("the names that the patch links to are not those that it reaches", part))
+    return links, found
+
+
+def _malformed(message: str, part: ModulePatch) -> Diagnostic:
+    return finding("BCP408", message, Place(part.module.path))
 
 
 # --- code by code ------------------------------------------------------------------------
@@ -155,8 +168,7 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
             isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
             or getattr(edit, "when", None) is not None
         ):
-            message = "a strict patch neither adds nor removes names or modules, nor changes values"
-            yield finding("BCP408", message, Place(part.module.path))
+            yield _malformed("a strict patch neither adds nor removes names or modules, nor changes values", part)
 
 
 def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:

@@ -27,6 +27,7 @@ from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import Apply, LoadedReply
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange.replace import made
+from bcpatch.model import Policy
 from bcpatch.process import sources
 from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
@@ -118,14 +119,14 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     yield COMPILE, compiled - began
     before, after = (modules.sources({name: text}) for text in (old, new))
     began = clock()
-    outcome = builder.compare(before, after)
+    drafted = builder.draft(before, after, policy=Policy.STRICT)
     compared = clock()
-    if outcome.patch is None:
-        raise Refused(outcome.diagnostics)
-    data = patchfile.encode(outcome.patch)
+    if drafted.patch is None:
+        raise Refused(drafted.diagnostics)
+    data = patchfile.encode(drafted.patch)
     patch = patchfile.decode(data)
     decoded = clock()
-    verify.verify(patch)
+    patch, _ = verify.verified(patch)
     verified = clock()
     digest = patchfile.digest_of(data)
     began_to_link = clock()
@@ -138,10 +139,10 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     if not isinstance(peer.request(Apply(patch=data, basis=""), START), LoadedReply):
         raise Silent("the process that rests did something else than it was asked to")
     answered = clock()
-    yield "bcpatch: compare, verify", compared - began
+    yield "bcpatch: compare", compared - began
     yield "bcpatch: encode, decode", decoded - compared
     yield "bcpatch: message, answer", answered - sent
-    yield "bcpatch: verify again", verified - decoded
+    yield "bcpatch: verify", verified - decoded
     yield "bcpatch: link", linked - began_to_link
     yield "bcpatch: prepare, swap", swapped - linked
 

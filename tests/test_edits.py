@@ -18,9 +18,9 @@ from typing import NamedTuple
 import pytest
 import worlds
 
-from bcpatch import builder, load, pythons
+from bcpatch import builder, load, patchfile, pythons, verify
 from bcpatch.diagnostics import Diagnostic, Refused, errors
-from bcpatch.model import Module
+from bcpatch.model import Module, Policy
 from bcpatch.process.history import History
 from bcpatch.source.outline import Source
 
@@ -91,7 +91,7 @@ def sources(files: dict[str, str]) -> list[Source]:
 
 def applied(case: Case) -> tuple[Diagnostic, ...]:
     """The refusal of a case's patch; nothing where it went live."""
-    outcome = builder.compare(sources(case.old), sources(case.new), policy="linked")
+    outcome = builder.draft(sources(case.old), sources(case.new), policy="linked")
     if outcome.patch is None:
         return errors(outcome.diagnostics)
     try:
@@ -117,3 +117,18 @@ def test_live_equals_fresh_or_nothing_changed(name: str, tmp_path: Path, monkeyp
         else:
             assert portraits(names) == before
             assert " ".join(sorted({one.code for one in refusal})) in case.outcome.split("/")
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("name", CASES)
+def test_a_draft_becomes_by_its_verification_what_comparing_gives(name: str, policy: Policy) -> None:
+    sides = sources(CASES[name].old), sources(CASES[name].new)
+    drafted, compared = builder.draft(*sides, policy=policy), builder.compare(*sides, policy=policy)
+    if drafted.patch is None:
+        assert drafted == compared
+        return
+    assert not errors(drafted.diagnostics)
+    patch, found = verify.verified(patchfile.decode(patchfile.encode(drafted.patch)))
+    assert bool(errors(found)) == (compared.patch is None)
+    assert [one.code for one in (*drafted.diagnostics, *found)] == [one.code for one in compared.diagnostics]
+    assert compared.patch in (None, patch)

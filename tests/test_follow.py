@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bcpatch import patchfile, watch
+from bcpatch import builder, patchfile, verify, watch
 from bcpatch.channels.protocol import (
     Applied,
     Apply,
@@ -24,11 +24,12 @@ from bcpatch.channels.protocol import (
     Request,
     identity,
 )
-from bcpatch.diagnostics import finding
+from bcpatch.diagnostics import Diagnostic, errors, finding, relative
 from bcpatch.fingerprint import blake, this_interpreter
-from bcpatch.model import FunctionEdit, Patch, Policy, PositionEdit
+from bcpatch.model import FunctionEdit, Module, Patch, Policy, PositionEdit
 from bcpatch.running.follow import Follower
 from bcpatch.source import facts
+from bcpatch.source.outline import Source
 from bcpatch.watch import Batch, Verdict, Voice
 
 
@@ -66,7 +67,8 @@ class Process:
         self.sent.append(patch)
         if self.answer is not None:
             return self.answer
-        return self.apply(patch)
+        wrong = errors(verify.verify(patch))
+        return Refusal(wrong) if wrong else self.apply(patch)
 
     def apply(self, patch: Patch) -> Applied:
         self.generation += 1
@@ -92,12 +94,12 @@ class World:
         for name in names:
             self.write(name, 1000)
         self.lines: list[str] = []
-        self.codes: list[str] = []
-        self.follower = Follower(
-            watch.snapshot([str(folder)]),
-            policy,
-            Voice(self.lines.append, lambda found: self.codes.extend(one.code for one in found)),
-        )
+        self.told: list[Diagnostic] = []
+        self.follower = Follower(watch.snapshot([str(folder)]), policy, Voice(self.lines.append, self.told.extend))
+
+    @property
+    def codes(self) -> list[str]:
+        return [one.code for one in self.told]
 
     def join(self, pid: int, *loaded: str, **facts: int) -> Process:
         process = Process(pid, self.folder, *loaded, **facts)
@@ -115,7 +117,7 @@ class World:
     def saved(self, *names: str, again: bool = True, more: Callable[[], bool] = lambda: False) -> bool:
         paths = frozenset(str(self.folder / f"{name}.py") for name in names)
         self.lines.clear()
-        self.codes.clear()
+        self.told.clear()
         return self.follower.saved(Batch(paths, 0.0, again), more) is Verdict.DONE
 
 
@@ -352,6 +354,52 @@ def test_what_is_refused_for_several_processes_is_told_once(world):
     world.saved("a")
     assert len(world.codes) == 1
     assert len(world.lines) == 1
+
+
+USES_ITS_OWN = "import json\n\ndef value():\n    return other() + 2000\n\ndef other():\n    return 1\n"
+USES_NOTHING = USES_ITS_OWN.replace("other() + ", "")
+BEFORE = USES_NOTHING.replace("2000", "1000")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A world in which module ``a`` has a function that a strict patch must not use."""
+    (tmp_path / "a.py").write_text(BEFORE)
+    return World(tmp_path, "b")
+
+
+def test_what_processes_find_wrong_with_a_patch_is_told_once_as_building_it_tells(own):
+    processes = own.join(1, "a", "b"), own.join(2, "a", "b")
+    (own.folder / "a.py").write_text(USES_ITS_OWN)
+    own.saved("a")
+    path = str(own.folder / "a.py")
+    old, new = (Source(Module("a", "a.py"), relative(path), one.encode()) for one in (BEFORE, USES_ITS_OWN))
+    expected = builder.compare([old], [new]).diagnostics
+    assert [one.code for one in expected] == ["BCP101"]
+    assert own.told == list(expected)
+    assert own.lines == [f"refused: the application runs on with the code it has ({relative(path)})"]
+    assert [process.generation for process in processes] == [0, 0]
+
+
+def test_what_processes_find_wrong_holds_up_no_other_file(own):
+    process = own.join(1, "a", "b")
+    (own.folder / "a.py").write_text(USES_ITS_OWN)
+    own.saved("a")
+    own.save(b=3000)
+    assert process.generation == 1
+    assert process.brought == [("b", 3000)]
+    (own.folder / "a.py").write_text(USES_NOTHING)
+    own.saved("a")
+    assert process.generation == 2
+    assert process.brought == [("a", 2000)]
+
+
+@pytest.mark.parametrize(("text", "codes"), [(USES_NOTHING, ["BCP215"]), (USES_ITS_OWN, ["BCP215", "BCP101"])])
+def test_a_note_is_told_once_whatever_comes_of_the_patch(own, text, codes):
+    own.join(1, "a", "b")
+    (own.folder / "a.py").write_text(text.replace("import json\n", ""))
+    own.saved("a")
+    assert own.codes == codes
 
 
 def test_a_file_that_cannot_be_read_is_told_and_nothing_else(world, monkeypatch):

@@ -56,6 +56,12 @@ def codes(found: list[Diagnostic]) -> list[str]:
     return [one.code for one in found]
 
 
+def test_what_nobody_has_verified_is_not_linked(module: ModuleType, history: History) -> None:
+    (part,) = change().modules
+    with pytest.raises(ValueError, match="not verified"):
+        link(worlds.patch(msgspec.structs.replace(part, links=None)), history)
+
+
 def test_linking_changes_nothing(module: ModuleType, history: History) -> None:
     before = {name: id(value) for name, value in vars(module).items()}
     code = id(module.f.__code__)

@@ -58,6 +58,12 @@ def test_it_is_read_back_exactly(patch: Patch, data: bytes) -> None:
     assert patchfile.encode(patchfile.decode(data)) == data
 
 
+def test_it_need_not_tell_what_it_links_to(patch: Patch) -> None:
+    (part,) = patch.modules
+    draft = msgspec.structs.replace(patch, modules=(msgspec.structs.replace(part, links=None),))
+    assert patchfile.decode(patchfile.encode(draft)) == draft
+
+
 def test_the_header_answers_without_the_bodies(patch: Patch, data: bytes) -> None:
     head = patchfile.decode_header(data)
     assert head == patchfile.header(patch)

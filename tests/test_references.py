@@ -11,7 +11,6 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import pytest
 
 from bcpatch import compile as compiler
@@ -88,9 +87,8 @@ def patched(text: str, policy: Policy = Policy.STRICT, module: Module = CART) ->
     unit = outline(Source(module, module.path, data), 0)
     edits = compiler.changes(None, unit, policy, 0).edits
     part = ModulePatch(
-        module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), (), edits, data, ()
+        module, None, fingerprint.blake(data), shape.imports(unit.tree, module, unit.own_names), None, edits, data, ()
     )
-    part = msgspec.structs.replace(part, links=verify.examine(part, Policy.LINKED).links)
     return Patch(fingerprint.this_interpreter(), policy, 1, None, (part,))
 
 

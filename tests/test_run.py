@@ -218,11 +218,11 @@ class TestSaves:
     def test_an_error_of_bcpatch_itself_costs_one_save(self, project):
         broken = (
             "from bcpatch import builder, cli\n"
-            "compare = builder.compare\n"
+            "draft = builder.draft\n"
             "def once(*arguments, **options):\n"
-            "    builder.compare = compare\n"
+            "    builder.draft = draft\n"
             "    1 / 0\n"
-            "builder.compare = once\n"
+            "builder.draft = once\n"
             "cli.main()"
         )
         with Started([sys.executable, "-c", broken, "run", "app.py"], project) as running:

@@ -41,7 +41,7 @@ class Cart:
         return round(sum(lines) * rate, digits), json.dumps(lines), prices.low
 """
 
-PATCH = patched(SOURCE)
+PATCH = verify.verified(patched(SOURCE)).patch
 PART = PATCH.modules[0]
 EDIT = next(edit for edit in PART.edits if isinstance(edit, FunctionEdit))
 replace = msgspec.structs.replace
@@ -110,8 +110,8 @@ MALFORMED: dict[str, Callable[[], Patch]] = {
     "an import that binds another name": lambda: with_part(
         replace(PART, imports=(*PART.imports, Import("b", "a", None, "a.c")))
     ),
-    "fewer links": lambda: with_part(replace(PART, links=PART.links[1:])),
-    "more links": lambda: with_part(replace(PART, links=(*PART.links, Link("sys", "path")))),
+    "fewer links": lambda: with_part(replace(PART, links=PART.needed[1:])),
+    "more links": lambda: with_part(replace(PART, links=(*PART.needed, Link("sys", "path")))),
     "a link to no name": lambda: with_part(replace(PART, links=(Link("sys", "a b"),))),
     "a site twice": lambda: with_edits(EDIT),
     "a site that moved too": lambda: with_edits(PositionEdit(EDIT.site, EDIT.brings, Positions(1, None, ()))),
@@ -281,7 +281,7 @@ LINKED = [
     ("text", "expected"), [pytest.param(text, expected, id=about) for about, text, expected in LINKED]
 )
 def test_links_are_what_the_code_needs_to_find(text: str, expected: list[str]) -> None:
-    found = patched(text, Policy.LINKED).modules[0].links
+    found = verify.verified(patched(text, Policy.LINKED)).patch.modules[0].links
     assert [f"{link.module}.{link.name}" for link in found] == expected
     assert findings(text, Policy.LINKED) == ()
 

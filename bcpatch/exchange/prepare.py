@@ -74,7 +74,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     ready.changes += (*brought.changes, *brought.in_importers())
     ready.changes += _run("the abstract methods of a class", NOWHERE, None, classes.abstract_changes, brought.changes)
     for module in plan.modules:
-        for needed in module.part.links:
+        for needed in module.part.needed:
             _reach(module, needed)
         for edit in module.part.changes:
             if isinstance(edit, DocstringEdit):

@@ -120,7 +120,7 @@ def _module(part: ModulePatch, digests: Digests) -> Iterator[str]:
         yield "the splices do not make the source that the patch replaces"
     for one in part.imports:
         yield from _import(one)
-    for link in part.links:
+    for link in part.links or ():
         if not (_is_module(link.module) and is_name(link.name)):
             yield f"`{link.module}.{link.name}` is no name to link to"
 

@@ -89,6 +89,16 @@ class Made(NamedTuple):
     workers: list[Worker]
 
 
+class Sent(NamedTuple):
+    """What came of sending a patch, besides what was said: the workers that have loaded something else by now.
+
+    ``refused`` is the change with all that speaks against it, where it is the patch itself that all refuse.
+    """
+
+    other: Sequence[Worker] = ()
+    refused: Sequence[tuple[Change, Outcome]] = ()
+
+
 class Follower:
     """Brings every worker to what is saved. ``start`` are the sources, by path, before the application started."""
 
@@ -211,11 +221,13 @@ class Follower:
         if made:
             self._explain(fresh, {path for one in made for path in one.change.paths})
         self._refuse((one.change, one.outcome) for one in made if one.outcome.patch is None)
-        other: list[Worker] = []
-        for change, outcome, workers in made:
-            if change.new and outcome.patch is not None:
-                self._voice.tell(outcome.diagnostics)
-                other += self._bring(change, outcome.patch, workers, since, sure=sure)
+        sent = [
+            self._bring(one, one.outcome.patch, since, sure=sure)
+            for one in made
+            if one.change.new and one.outcome.patch is not None
+        ]
+        self._refuse(refused for one in sent for refused in one.refused)
+        other = [worker for one in sent for worker in one.other]
         if other:
             self._conclude(self._made(self._changes(other, self._disk), fresh), fresh, since, sure=True)
 
@@ -330,12 +342,16 @@ class Follower:
 
         A file that needs a restart so holds up nothing that is saved after it.
         """
-        outcome = self._compared(change)
-        held = self._refused.difference(fresh)
-        if outcome.patch is None and held.intersection(change.paths):
+        held = self._refused.difference(fresh).intersection(change.paths)
+        outcome = self._compared(change) if held else self._drafted(change)
+        if outcome.patch is None and held:
             rest = change.of(path for path in change.paths if path not in held)
-            return rest, self._compared(rest)
+            return rest, self._drafted(rest)
         return change, outcome
+
+    def _drafted(self, change: Change) -> Outcome:
+        """What building comes to as far as it is looked at here: the process that a patch goes to verifies it."""
+        return builder.draft(change.old, change.new, policy=self._policy, optimization=change.interpreter.optimization)
 
     def _compared(self, change: Change) -> Outcome:
         return builder.compare(
@@ -344,30 +360,27 @@ class Follower:
 
     # --- sending -------------------------------------------------------------------------
 
-    def _bring(
-        self, change: Change, patch: Patch, workers: Sequence[Worker], since: float, *, sure: bool
-    ) -> list[Worker]:
-        """Send a patch, unless there is nothing in it. Returns the workers that have loaded something else by now."""
-        paths = change.paths
+    def _bring(self, made: Made, patch: Patch, since: float, *, sure: bool) -> Sent:
+        """Send the patch that was made, unless there is nothing in it."""
+        paths = made.change.paths
         self._refused.difference_update(paths)
         content = {path: self._seen(path) for path in paths}
         if patch.modules:
-            return self._send(patch, content, workers, since, sure=sure)
-        for worker in workers:
+            return self._send(made, patch, content, since, sure=sure)
+        for worker in made.workers:
             worker.imports(content)
+        self._voice.tell(made.outcome.diagnostics)
         self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
-        return []
+        return Sent()
 
-    def _send(
-        self, patch: Patch, content: Delta, workers: Sequence[Worker], since: float, *, sure: bool
-    ) -> list[Worker]:
+    def _send(self, made: Made, patch: Patch, content: Delta, since: float, *, sure: bool) -> Sent:
         data = patchfile.encode(patch)
         digest = patchfile.digest_of(data)
         applied: list[Applied] = []
         refusals: dict[tuple[Diagnostic, ...], list[int]] = {}
         notes: list[Diagnostic] = []
         other: list[Worker] = []
-        for worker, reply in answers({worker: application(data, worker, sure) for worker in workers}).items():
+        for worker, reply in answers({worker: application(data, worker, sure) for worker in made.workers}).items():
             runs = worker.went(content)
             if isinstance(reply, Applied):
                 worker.went_live(reply.generation, digest, runs)
@@ -382,6 +395,12 @@ class Follower:
                 worker.unanswered[digest] = runs
                 self._voice.say(f"process {worker.pid}: {reason(reply)}")
         milliseconds = (time.monotonic() - since) * 1000
+        if refusals and not applied:
+            verified = self._compared(made.change)
+            if verified.patch is None:
+                return Sent(other, [(made.change, verified)])
+        if applied or refusals:
+            notes[:0] = made.outcome.diagnostics
         self._voice.tell(tuple(dict.fromkeys(notes)))
         if applied:
             numbers = _listed(dict.fromkeys(f"generation {reply.generation}" for reply in applied))
@@ -391,7 +410,7 @@ class Follower:
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)
             self._voice.say(f"refused by {who}: the old code runs on there; the next save tries again")
-        return other
+        return Sent(other)
 
 
 # --- sources and words ------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import os
 import queue
@@ -247,12 +248,15 @@ def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], v
     def more() -> bool:
         return not events.empty() and time.monotonic() < batch.since + watch.PATIENCE
 
+    gc.disable()  # a pass of the collector may take as long as the rest: it waits until the save is live
     try:
         return follower.saved(batch, more)
     except Exception:
         logger.exception("an error of bcpatch itself")
         voice.say("that was an error of bcpatch itself: the application runs on with the code it has")
         return Verdict.DONE
+    finally:
+        gc.enable()
 
 
 def _passed(peer: Peer, voice: Voice, request: Request, reply: Reply) -> None:
