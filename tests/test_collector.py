@@ -6,9 +6,11 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import worlds
+from test_locate import linked
 
 from bcpatch import load
 from bcpatch.process.collector import PER_EDIT, fewer_collections
@@ -96,3 +98,22 @@ def test_no_apply_nor_rollback_of_many_functions_is_stopped_by_the_collector(tmp
         finally:
             gc.callbacks.remove(count)
     assert passes <= 4  # what the end of each brings back
+
+
+def test_an_apply_and_a_rollback_leave_it_nothing_of_bcpatch_to_collect(tmp_path: Path) -> None:
+    text = "import os\nV = {0}\nclass C:\n    f = lambda self: {0}\ndef g():\n    def k(): return {0}\n    return k\n"
+    history, patch = History(), linked(text.format(0), text.format(1))
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.disable()
+    try:
+        with worlds.world(text.format(0), tmp_path):
+            load.apply(patch, history)
+            load.rollback(history, 0)
+            gc.collect()
+        found = [one for one in gc.garbage if isinstance(one, FunctionType) and one.__module__.startswith("bcpatch.")]
+        assert found == []
+    finally:
+        gc.enable()
+        gc.set_debug(0)
+        gc.garbage.clear()

@@ -8,7 +8,8 @@ apply with nothing changed. The result are changes, which someone else makes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
@@ -98,23 +99,22 @@ def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePat
     Those that are ``pending`` are no part of it, but what they import comes first as well.
     """
     parts = [*(module.part for module in modules), *pending]
-    ordered: dict[int, LinkedModule] = {}
     entered: set[str] = set()
+    names = chain.from_iterable(_after_imports(module.part.module.name, parts, entered) for module in modules)
+    return [module for name in names for module in modules if module.part.module.name == name]
 
-    def visit(name: str) -> None:
-        if name in entered:
-            return
-        entered.add(name)
-        for part in parts:
-            if part.module.name == name:
-                for one in part.imports:
-                    visit(one.submodule or one.module)
-                    visit(f"{one.module}.{one.attribute}")
-        ordered.update((id(module), module) for module in modules if module.part.module.name == name)
 
-    for module in modules:
-        visit(module.part.module.name)
-    return list(ordered.values())
+def _after_imports(name: str, parts: Sequence[ModulePatch], entered: set[str]) -> Iterator[str]:
+    """The name of a module, and before it those of all that it imports, except what was ``entered`` already."""
+    if name in entered:
+        return
+    entered.add(name)
+    for part in parts:
+        if part.module.name == name:
+            for one in part.imports:
+                yield from _after_imports(one.submodule or one.module, parts, entered)
+                yield from _after_imports(f"{one.module}.{one.attribute}", parts, entered)
+    yield name
 
 
 def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:

@@ -143,11 +143,10 @@ def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
         f"def outer({', '.join(captured)}):\n"
         f" def inner[T]({parameters}): return ({''.join(name + ', ' for name in captured)})\n"
     )
-    space: dict[str, Any] = {}
-    exec(compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0), space)
-    outer: FunctionType = space["outer"]
-    pattern = next(one for one in outer.__code__.co_consts if type(one) is CodeType)
-    code = next(number for number, one in enumerate(pattern.co_consts) if type(one) is CodeType)
+    module = compile(text, "<bcpatch maker>", "exec", dont_inherit=True, optimize=0)
+    outer = module.co_consts[_code_in(module)]
+    pattern: CodeType = outer.co_consts[_code_in(outer)]
+    code = _code_in(pattern)
     place = pattern.co_varnames.index("T")
     bytecode = pattern.co_code
     for old, new in (
@@ -156,6 +155,11 @@ def _maker(defaults: bool, keywords: bool, cells: int) -> CodeType:
     ):
         bytecode = _exchanged(bytecode, _instruction(*old), _instruction(*new))
     return pattern.replace(co_code=bytecode, co_argcount=place + 1)
+
+
+def _code_in(code: CodeType) -> int:
+    """The number of the constant that is code."""
+    return next(number for number, one in enumerate(code.co_consts) if type(one) is CodeType)
 
 
 def _instruction(name: str, argument: int) -> bytes:

@@ -11,6 +11,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from inspect import CO_OPTIMIZED
 from itertools import repeat
 from types import FrameType, FunctionType
@@ -67,14 +68,18 @@ def _searched(
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
-    for number, look_further in enumerate(_stages(near, list(spaces.values()), history, aside, heap)):
-        reached = walk.seen.keys() if number != _IN_RECORDS else frozenset(walk.seen)
+    for where, look_further in _stages(near, list(spaces.values()), history, aside, heap):
+        reached = walk.seen.keys() if where is not Where.RECORDS else frozenset(walk.seen)
         look_further(walk)
         result = _settle(wanted, walk, aside, history)
         missing = {one.site: one.code for one in errors(result.found)}
         if not missing and not _is_recorded_only(result, reached):
             return result
-        if number and missing and all(site in moved and code in _NOT_THERE for site, code in missing.items()):
+        if (
+            where is not Where.NEARBY
+            and missing
+            and all(site in moved and code in _NOT_THERE for site, code in missing.items())
+        ):
             break  # nothing is lost but the places of lines: not worth looking at all modules
     left = [(module, edit) for module, edit in wanted if not _is_left_out(edit, missing.get(edit.site))]
     if len(left) == len(wanted):
@@ -89,9 +94,6 @@ def _is_recorded_only(result: Located, reached: Container[int]) -> bool:
     edited = [site for site in result.sites if isinstance(site.edit, FunctionEdit)]
     return any(not any(id(one) in reached for one in site.functions) for site in edited)
 
-
-_IN_RECORDS: Final = 2
-"""The stage that adds what the records know."""
 
 _NOT_THERE: Final = ("BCP502", "BCP503", "BCP504")
 
@@ -113,7 +115,7 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located
     walk = walk_in(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
-    for look_further in _stages(near, list(spaces.values()), history, aside, heap=False):
+    for _, look_further in _stages(near, list(spaces.values()), history, aside, heap=False):
         look_further(walk)
         result = accounted(sites, (), walk, history, aside, own)
         if not any(one.code == "BCP506" for one in result.found):
@@ -123,7 +125,19 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located
 
 # --- where to look, nearest first ----------------------------------------------------
 
-Stage: TypeAlias = Callable[[Walk], None]
+
+class Where(Enum):
+    """A stage of the search."""
+
+    NEARBY = "where the names of sites lead"
+    MODULES = "the modules of the sites"
+    RECORDS = "what the records know"
+    EVERYWHERE = "all modules, and the local variables of calls"
+    HEAP = "every object"
+
+
+Stage: TypeAlias = tuple[Where, Callable[[Walk], None]]
+"""A stage, and what makes a walk go on there."""
 
 
 def walk_in(spaces: Iterable[dict[str, Any]], history: History) -> Walk:
@@ -160,12 +174,12 @@ def _stages(
     def in_heap(walk: Walk) -> None:
         walk.add(everything())
 
-    yield nearby
-    yield in_modules
-    yield in_records
-    yield everywhere
+    yield Where.NEARBY, nearby
+    yield Where.MODULES, in_modules
+    yield Where.RECORDS, in_records
+    yield Where.EVERYWHERE, everywhere
     if heap:
-        yield in_heap
+        yield Where.HEAP, in_heap
 
 
 def everywhere(walk: Walk) -> None:
