@@ -501,3 +501,44 @@ def test_frozen_functions_are_no_exception(tmp_path: Path, history: History) -> 
         finally:
             gc.unfreeze()
         assert module.f() == "new"
+
+
+SEVERAL = "def f(): return {}\nkept = [f]\ndef f(): return {}\n"
+ACCESSORS = "class C:\n    @property\n    def f(self): return {}\n    @f.setter\n    def f(self, value): self.v = {}\n"
+GUARDED = "import sys\nif sys.maxsize > 3:\n    def f(): return {}\nelse:\n    def f(): return {}\n"
+LAMBDAS = "all = [lambda: {}]\nall += [lambda: {}]\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "call", "accepted"),
+    [
+        ("def f(): return 1", "def f(): return 2", "f()", True),
+        (SEVERAL.format(1, 2), SEVERAL.format(3, 2), "kept[0](), f()", True),
+        (SEVERAL.format(1, 2), SEVERAL.format(1, 3), "kept[0](), f()", True),
+        (SEVERAL.format(1, 2), SEVERAL.format(3, 4), "kept[0](), f()", False),
+        (SEVERAL.format(1, 2), SEVERAL.format(2, 1), "kept[0](), f()", False),
+        ("def f(): return 2", SEVERAL.format(3, 4), "f()", False),
+        (ACCESSORS.format(1, 2), ACCESSORS.format(3, 2), "C().f", True),
+        (ACCESSORS.format(1, 2), ACCESSORS.format(3, 4), "C().f", False),
+        (GUARDED.format(1, 2), GUARDED.format(3, 2), "f()", False),
+        (LAMBDAS.format(1, 2), LAMBDAS.format(1, 3), "[one() for one in all]", True),
+        (LAMBDAS.format(1, 2), LAMBDAS.format(3, 4), "[one() for one in all]", False),
+        ("all = [lambda: 1]\n", LAMBDAS.format(3, 4), "[one() for one in all]", False),
+    ],
+)
+def test_a_patch_without_a_base_tells_definitions_of_one_name_apart_or_is_refused(
+    old: str, new: str, call: str, accepted: bool, tmp_path: Path, history: History
+) -> None:
+    with worlds.world(new, tmp_path) as module:
+        wanted = eval(call, vars(module))
+    patch = worlds.patch(worlds.module_patch(None, new))
+    with worlds.world(old, tmp_path) as module:
+        before = eval(call, vars(module))
+        if not accepted:
+            with pytest.raises(Refused) as refused:
+                load.apply(patch, history)
+            assert {one.code for one in refused.value.diagnostics} == {"BCP503"}
+            assert eval(call, vars(module)) == before
+            return
+        load.apply(patch, history)
+        assert eval(call, vars(module)) == wanted

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import TypeAlias
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, finding
@@ -58,6 +61,8 @@ def _choose(
     if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
         if isinstance(edit, PositionEdit) or not edit.rivals:
             return candidates
+    if isinstance(edit, FunctionEdit) and not edit.replaces and len(alike) > 1:
+        return _by_turn(module, edit, candidates, twins, history)
     prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
     matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
     brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
@@ -168,6 +173,29 @@ def _twin(
         return finding("BCP503", message, Place(module.file), site=edit.site)
     place = places[alike.index(edit.site.ordinal)]
     return [one for one in matching if position(one.__code__) == place]
+
+
+def _by_turn(
+    module: LinkedModule, edit: FunctionEdit, candidates: Sequence[FunctionType], twins: Twins, history: History
+) -> list[FunctionType] | Diagnostic:
+    """The functions of one of several definitions of a name, of a patch that replaces whatever they run.
+
+    Nothing but their order tells which is which. So there must be as many as are defined, on the lines of the text
+    that was loaded, and all but one must do already what their definitions say: else some may have changed places.
+    """
+    found = {position(one.__code__): one.__code__ for one in candidates}
+    places = sorted(found)
+    definitions = sorted(twins[edit.site.qualname, ""], key=lambda one: one.site.ordinal)
+    first = not any(id(code) in history.records.places for code in found.values())
+    if first and len(places) == len(definitions) and len({code.co_filename for code in found.values()}) == 1:
+        running = [fingerprint.of(found[place]) for place in places]
+        brought = [one.brings for one in definitions if isinstance(one, FunctionEdit)]
+        if sum(map(operator.ne, running, brought)) <= 1:
+            place = places[definitions.index(edit)]
+            return [one for one in candidates if position(one.__code__) == place]
+    message = f"{len(definitions)} functions named {edit.site.qualname}, of which {len(places)} are in this process"
+    said = finding("BCP503", f"{message}, and the patch has no base that tells them apart", Place(module.file))
+    return msgspec.structs.replace(said, site=edit.site, help="build the patch with --base")
 
 
 def _mismatch(module: LinkedModule, edit: SiteEdit, candidates: Sequence[FunctionType]) -> Diagnostic:
