@@ -17,6 +17,8 @@ from textwrap import dedent
 import pytest
 from running import PATIENCE, Started, bcpatch, environment, run
 
+from bcpatch.running import supervise
+
 pytestmark = pytest.mark.timeout(120)
 
 APP = """
@@ -275,6 +277,50 @@ class TestPrograms:
         running.process.stdin.close()
         running.end()
         assert list((runtime_folder / "bcpatch").iterdir()) == []
+
+    def test_an_installed_command_of_this_python_need_not_know_of_bcpatch(self, project):
+        lines = (f"#!{sys.executable}", "import sys", "sys.path.insert(0, '.')", "import app", "app.main()", "")
+        write(project / "bin" / "serve", "\n".join(lines))
+        (project / "bin" / "serve").chmod(0o755)
+        with run("bin/serve", cwd=project) as running:
+            running.hear("takes patches", "ready")
+            edit(project / "lib.py", OLD, NEW)
+            running.hear("live in 1 process")
+            assert asked(running, "a") == "new a 1"
+
+    @pytest.mark.parametrize(
+        ("lines", "is_ours"),
+        [
+            ("#!{python}", True),
+            ("#! {python} ", True),
+            ("#!/usr/bin/env {name}", True),
+            ("#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''", True),
+            ("#!{python} -I", False),
+            ("#!/usr/bin/env -S {name} -I", False),
+            ("#!/bin/sh\n{python} app.py", False),
+            ("#!/bin/sh", False),
+            ("#!/nowhere/python", False),
+            ("#!{other}/python", False),
+            ("", False),
+            ("\x7fELF", False),
+        ],
+    )
+    def test_a_command_is_ours_where_the_system_would_start_it_by_this_python(
+        self, lines, is_ours, tmp_path, monkeypatch
+    ):
+        """A link to the same interpreter from another environment is not."""
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "python").symlink_to(os.path.realpath(sys.executable))
+        name = os.path.basename(sys.executable)
+        script = tmp_path / "serve"
+        script.write_text(lines.format(python=sys.executable, name=name, other=other) + "\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}")
+        command = supervise.program(["serve", "--port", "1"]).command
+        assert command[-2:] == ["--port", "1"]
+        assert (command[:1] == [sys.executable]) == is_ours
+        assert command[-3] == (str(script) if is_ours else "serve")
 
     def test_a_module_of_a_package(self, tmp_path):
         write(tmp_path / "shop" / "__init__.py", "")

@@ -15,6 +15,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -91,6 +92,9 @@ class Closed(NamedTuple):
     """There will be no more events."""
 
 
+#: Of a line of a script that says what starts it, in bytes.
+_LONGEST: Final = 4096
+
 Disposition: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 Event: TypeAlias = Saved | Joined | Left | Closed
 
@@ -110,15 +114,48 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
     if not words:
         raise CannotRun("nothing to run: name a Python file, -m MODULE, or a command after --")
     name = words[0]
-    known = shutil.which(name) is not None
-    if name.endswith((".py", ".pyw")) or (not known and os.path.isfile(os.path.join(name, "__main__.py"))):
+    known = shutil.which(name)
+    if name.endswith((".py", ".pyw")) or (known is None and os.path.isfile(os.path.join(name, "__main__.py"))):
         if not os.path.exists(name):
             raise CannotRun(f"{name}: no such file")
         folder = name if os.path.isdir(name) else os.path.dirname(os.path.realpath(name))
         return Program(bootstrap.command(words, None, options), folder)
-    if not known:
+    if known is None:
         raise CannotRun(f"{name}: no such program")
+    if _interpreter_of(known) == _here(sys.executable):
+        return Program(bootstrap.command([known, *words[1:]], None, options), os.getcwd())
     return Program(list(words), os.getcwd())
+
+
+def _interpreter_of(path: str) -> str | None:
+    """What the system would start a script by, if that takes no options; None where it is no such script.
+
+    Installers write the interpreter on the first line, or on the second for a shell where it is too long for the
+    first (pip's distlib, ``ScriptMaker._build_shebang``).
+    """
+    try:
+        with open(path, "rb") as stream:
+            first, second = (os.fsdecode(stream.readline(_LONGEST)).strip() for _ in range(2))
+    except OSError:
+        return None
+    if not first.startswith("#!"):
+        return None
+    match first[2:].split():
+        case ["/bin/sh"] if second.startswith("'''exec' "):
+            interpreter = second.removeprefix("'''exec' ").removesuffix(' "$0" "$@"').strip('"')
+        case [env, name] if os.path.basename(env) == "env":
+            interpreter = shutil.which(name) or name
+        case [interpreter]:
+            pass
+        case _:
+            return None
+    return _here(interpreter)
+
+
+def _here(interpreter: str) -> str:
+    """An interpreter in its own folder: that of an environment is a link to another, and not the same."""
+    folder, name = os.path.split(os.path.abspath(interpreter))
+    return os.path.join(os.path.realpath(folder), os.path.basename(os.path.realpath(os.path.join(folder, name))))
 
 
 # --- running it ----------------------------------------------------------------------
