@@ -196,7 +196,11 @@ RULES = {
             "BCP207", "generated class changed", "restart the process: its methods were generated from the old fields"
         ),
         Rule("BCP208", "executed statement changed", "restart the process, or move the code into a function"),
-        Rule("BCP209", "value changed", "return the value from a function, or build with --policy linked"),
+        Rule(
+            "BCP209",
+            "value changed",
+            "return the value from a function or restart the process, or build with --policy linked",
+        ),
         Rule(
             "BCP210", "value that another statement reads", "restart the process: the statement ran with the old value"
         ),
