@@ -126,9 +126,9 @@ def header(patch: Patch) -> Header:
 
 
 def _edit_header(edit: Edit) -> EditHeader:
+    if isinstance(edit, PositionEdit):  # nearly all where lines were added
+        return EditHeader("position", edit.site.qualname, edit.site.ordinal, _packed(edit.replaces))
     match edit:
-        case PositionEdit(site, replaces):
-            return EditHeader("position", site.qualname, site.ordinal, _packed(replaces))
         case FunctionEdit(site, replaces, brings):
             return EditHeader("function", site.qualname, site.ordinal, _packed(replaces), _packed(brings))
         case ImportEdit(binding):

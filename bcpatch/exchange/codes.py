@@ -182,7 +182,8 @@ def refresh(sites: Sequence[tuple[LinkedSite, PositionEdit]], history: History, 
         if place is None:
             keep(edit.site, running, history, ready)
         moved = _moved(running, edit.positions, filename)
-        had = edit.site, _key(edit.replaces, _positions_of(moved), filename)
+        where = _positions_of(moved) if edit.positions.nested else (moved.co_firstlineno, moved.co_linetable, ())
+        had = edit.site, _key(edit.replaces, where, filename)
         known = history.code(*had)
         moved = known or ready.codes.get(had, moved)
         if moved is not running:

@@ -142,12 +142,12 @@ class Ledger:
         targets = list(map(_function_and_site, record.targets))
         caches = list(map(_wrapper_and_function, record.caches))
         functions = map(operator.itemgetter(0), targets)
-        spoken_of = list(chain(*[parts[2:] for parts in changed], functions, *caches, more))
-        keys = list(map(id, spoken_of))
-        places = self.places.among(keys)
+        every = list(chain(*[parts[2:] for parts in changed], functions, *caches, more))
+        spoken_of = dict(zip(map(id, every), every, strict=True))
+        places = self.places.among(spoken_of)
         given_up = self.places.among([id(old) for old, _ in renewals])
-        places.update((id(twin), given_up[id(old)]) for old, twin in renewals if id(old) in given_up)
-        held = [one for key, one in dict(zip(keys, spoken_of, strict=True)).items() if key not in places]
+        places.update([(id(twin), given_up[id(old)]) for old, twin in renewals if id(old) in given_up])
+        held = [one for key, one in spoken_of.items() if key not in places]
         new = dict(zip(map(id, held), count(len(self.objects)), strict=False))
         places |= new
         stores = [

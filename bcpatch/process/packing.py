@@ -11,7 +11,7 @@ import operator
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, islice
 from typing import Any, Final, TypeAlias
@@ -167,9 +167,11 @@ class Keys:
 
     def _find(self, key: bytes) -> int | None:
         at = self._digests.find(key)
-        while at % len(key) > 0 and at >= 0:  # not where a digest begins
+        while at >= 0:
+            if at % len(key) == 0:  # else it is not where a digest begins
+                return at // len(key)
             at = self._digests.find(key, at + 1)
-        return None if at < 0 else at // len(key)
+        return None
 
 
 class Places:
@@ -197,12 +199,14 @@ class Places:
 
     def of(self, keys: Sequence[int]) -> list[int | None]:
         """The places of the objects of some ids: as `get` gives them, in less time."""
-        found = list(map(self._of_late.get, keys))
-        return [self.get(key) if place is None else place for key, place in zip(keys, found, strict=True)]
+        return list(map(self.among(keys).get, keys))
 
-    def among(self, keys: Sequence[int]) -> dict[int, int]:
+    def among(self, keys: Collection[int]) -> dict[int, int]:
         """The places of those of some ids that have one."""
-        return {key: place for key, place in zip(keys, self.of(keys), strict=True) if place is not None}
+        found = {key: place for key, place in zip(keys, map(self._of_late.get, keys), strict=True) if place is not None}
+        rest = [key for key in keys if key not in found]
+        found.update([(key, place) for key, place in zip(rest, map(self.get, rest), strict=True) if place is not None])
+        return found
 
     def __contains__(self, key: int) -> bool:
         return self.get(key) is not None

@@ -30,10 +30,11 @@ def unshared(
     rest: list[Wanted] = []
     functions: list[Any] = []
     for module, edits in _by_module(wanted):
-        namespace, twins = module.namespace, Counter(map(_what, edits))
+        namespace = module.namespace
+        twins = {what for what, count in Counter(map(_what, edits)).items() if count > 1}
         for edit in edits:
             held = naming.bound(namespace, edit.site.qualname)
-            if held and twins[_what(edit)] == 1 and _is_plain(held[0], edit, namespace, history):
+            if held and _is_plain(held[0], edit, namespace, history) and not (twins and _what(edit) in twins):
                 likely.append((module, edit))
                 functions += held
             else:
