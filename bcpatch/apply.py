@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import CodeType
 
@@ -24,8 +24,10 @@ from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
 from bcpatch.process.arrivals import imported_early
 from bcpatch.process.history import History, Own
+from bcpatch.process.linked import Still
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Change, held_by
+from bcpatch.process.unshared import at_rest
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
 
@@ -90,7 +92,8 @@ def _swap(
         certain=certain,
         pending=tuple(part.module.name for part in plan.pending),
     )
-    own = Own(history, _own_references(plan, ready))
+    still = (*plan.still, *at_rest(plan.sites)) if consistency == "quiescent" else plan.still
+    own = Own(history, _own_references(plan, ready, still))
     patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
     for way in ways(plan.sites, ready.changes, ready.targets, history, own):
         record = Record(
@@ -116,7 +119,7 @@ def _swap(
                 *history.giving_way(way.changes, patched, entry.places),
             ),
             certain=certain,
-            still=plan.still if consistency == "quiescent" else (),
+            still=still if consistency == "quiescent" else (),
             verified=way.verified,
             imports=_imports(plan, ready),
         )
@@ -138,7 +141,7 @@ def _imports(plan: Plan, ready: Prepared) -> tuple[Change, ...]:
     return tuple(Change(slot, value, value) for slot, value in values)
 
 
-def _own_references(plan: Plan, ready: Prepared) -> Iterator[int]:
+def _own_references(plan: Plan, ready: Prepared, still: Sequence[Still]) -> Iterator[int]:
     """The ids of what the data of this apply refers to, each as often as it does.
 
     A proof that nobody else holds an object has to leave these out.
@@ -146,7 +149,7 @@ def _own_references(plan: Plan, ready: Prepared) -> Iterator[int]:
     several = [map(operator.attrgetter(name), plan.sites) for name in ("functions", "closures", "caches")]
     functions, closures, caches = map(chain.from_iterable, several)
     referred = chain(
-        map(operator.attrgetter("store"), plan.still),
+        map(operator.attrgetter("store"), still),
         functions,
         map(operator.attrgetter("function"), chain(closures, caches, ready.targets)),
         ready.sole,

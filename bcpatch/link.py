@@ -48,9 +48,9 @@ class Plan:
 
     ``satisfied`` are sites that already run what the patch brings. ``serial`` is the state
     of the history that it was linked against, ``still`` tells when nobody is inside the code that
-    gives way. ``notes`` refuse nothing. ``versions`` are the source texts that the patch has,
-    ``pending`` those parts of it whose modules are not imported; ``imports`` tells what
-    ``sys.modules`` had for each module, which it must have still when the patch goes live.
+    gives way, that of sites that are alone aside. ``notes`` refuse nothing. ``versions`` are the source
+    texts that the patch has, ``pending`` those parts of it whose modules are not imported; ``imports`` tells
+    what ``sys.modules`` had for each module, which it must have still when the patch goes live.
     """
 
     patch: Patch

@@ -50,7 +50,7 @@ def names(module: ModuleType, new: str) -> tuple[set[str], set[str]]:
     linked = LinkedModule(part, module, str(module.__file__), on_disk=True)
     wanted = [(linked, edit) for edit in part.edits if isinstance(edit, FunctionEdit | PositionEdit)]
     sites, rest = unshared(wanted, history.set_aside(), history)
-    assert all(at_rest(site).references == 1 for site in sites)
+    assert [one.references for one in at_rest(sites)] == [1] * len(sites)
     return {site.edit.site.qualname for site in sites}, {edit.site.qualname for _, edit in rest}
 
 

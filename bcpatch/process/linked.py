@@ -47,13 +47,17 @@ class LinkedClosure:
 
 
 class LinkedSite(msgspec.Struct, frozen=True, eq=False):
-    """A site found in one module object: every function that shares its code."""
+    """A site found in one module object: every function that shares its code.
+
+    It is ``alone`` where only its name held its one function when it was found, and only this its code.
+    """
 
     edit: SiteEdit
     module: LinkedModule
     functions: tuple[FunctionType, ...]
     closures: tuple[LinkedClosure, ...] = ()
     caches: tuple[Cache, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +106,7 @@ class Still:
 class Located:
     """What was found: sites to switch, sites that run the new code already, and findings.
 
-    ``still`` tells of each code object that gives way when nobody is inside.
+    ``still`` tells of each code object that gives way, but for those of sites that are alone, when nobody is inside.
     """
 
     sites: tuple[LinkedSite, ...]

@@ -28,7 +28,7 @@ from bcpatch.process.linked import LinkedModule, LinkedSite, Located, SiteEdit, 
 from bcpatch.process.matching import by_what_they_replace, chosen, did_not_run
 from bcpatch.process.objects import all_namespaces, everything
 from bcpatch.process.remade import Remade
-from bcpatch.process.unshared import at_rest, unshared
+from bcpatch.process.unshared import unshared
 
 _NEAR: Final = 5_000
 _MODULE: Final = 200_000
@@ -49,7 +49,7 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     aside = history.set_aside()
     sites, left = unshared(wanted, aside, history)
     searched = _searched(modules, left, aside, history, heap=heap) if left else Located((), (), ())
-    return replace(searched, sites=(*sites, *searched.sites), still=(*map(at_rest, sites), *searched.still))
+    return replace(searched, sites=(*sites, *searched.sites))
 
 
 def _searched(

@@ -42,7 +42,7 @@ def unshared(
             del held
     alone = _alone(functions, aside, history)
     sites = [
-        LinkedSite(edit, module, (function,))
+        LinkedSite(edit, module, (function,), alone=True)
         for (module, edit), function, free in zip(likely, functions, alone, strict=True)
         if free
     ]
@@ -59,9 +59,9 @@ def _by_module(wanted: Iterable[Wanted]) -> Iterator[tuple[LinkedModule, list[Si
         yield module, [edit for _, edit in some]
 
 
-def at_rest(site: LinkedSite) -> Still:
-    """What is true of the code of such a site while no call is inside it."""
-    return Still(site.functions[0], 0, (), 1)
+def at_rest(sites: Iterable[LinkedSite]) -> Iterator[Still]:
+    """What is true of the code of those sites that are alone while no call is inside it."""
+    return (Still(site.functions[0], 0, (), 1) for site in sites if site.alone)
 
 
 def _is_plain(value: object, edit: SiteEdit, namespace: Mapping[str, Any], history: History) -> bool:
