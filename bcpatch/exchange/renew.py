@@ -12,7 +12,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from types import FunctionType
 from typing import Final, NamedTuple
 
@@ -63,14 +63,12 @@ class Renewed:
     along: tuple[Row, ...] = ()
     renewals: tuple[tuple[FunctionType, FunctionType], ...] = ()
 
-    def references(self, changes: Iterable[Change]) -> Iterator[int]:
+    def references(self, changes: Iterable[Change]) -> list[int]:
         """The ids of what this refers to, as often as it does, beside the ``changes`` that it was made of."""
         counted = set(map(id, changes))
-        more = {id(change): change for change in (*self.changes, *self.remembered)}
-        yield from held_by([change for key, change in more.items() if key not in counted])
-        yield from map(id, self.sole)
-        yield from map(id, chain(self.verified.owners, self.verified.values))
-        yield from map(id, map(operator.itemgetter(0), self.renewals))
+        more = [change for change in (*self.changes, *self.remembered) if id(change) not in counted]
+        old = [old for old, _ in self.renewals]
+        return [*held_by(more), *map(id, chain(self.sole, self.verified.owners, self.verified.values, old))]
 
 
 def ways(
@@ -175,14 +173,14 @@ def _unheld(renewals: list[Renewal], own: Own) -> list[Renewal]:
     counted = guards.counted(objects, [1 + count for count in references])
     free = list(map(operator.and_, counted, guards.not_weakly_held(objects)))
     objects.clear()
-    alone = dict(zip(ids, free, strict=True))
-    return [renewal for renewal in renewals if all(alone[id(one)] for one in renewal.sole)]
+    shared = set(compress(ids, map(operator.not_, free)))
+    return [one for one in renewals if shared.isdisjoint(map(id, one.sole))]
 
 
-def references_to(renewals: Iterable[Renewal]) -> Iterator[int]:
+def references_to(renewals: Iterable[Renewal]) -> list[int]:
     """The ids of what renewals refer to, but for the changes that they are about."""
-    for one in renewals:
-        yield from map(id, (*one.sole, one.pair[0], one.store.old))
+    ids = [id(one) for renewal in renewals for one in renewal.sole]
+    return ids + [key for one in renewals for key in (id(one.pair[0]), id(one.store.old))]
 
 
 def _along(chosen: Iterable[Renewal], history: History) -> Iterator[Row]:

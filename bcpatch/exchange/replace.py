@@ -14,7 +14,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from bcpatch import pythons
 from bcpatch.process.linked import LinkedSite
@@ -100,7 +100,8 @@ def twin(function: FunctionType, values: Mapping[str, Any], cells: Sequence[Cell
     elif "__annotate__" not in values:
         new.__annotations__ = function.__annotations__
     new.__dict__ = function.__dict__
-    return cast(FunctionType, new)
+    found: FunctionType = new
+    return found
 
 
 def made(
@@ -126,7 +127,8 @@ def made(
         maker: Any = FunctionType(pattern, namespace, closure=closure)
         function = maker(*given, code)
         function.__type_params__ = ()
-    return cast(FunctionType, function)
+    found: FunctionType = function
+    return found
 
 
 @functools.cache
@@ -181,15 +183,17 @@ def namespace_slot(site: LinkedSite) -> Slot | None:
 
 def slot_of(namespace: dict[str, Any], qualname: str) -> Slot | None:
     """Where a function of a module stands by its qualified name, if every part but the last names a class."""
+    if "." not in qualname:
+        return Slot(Kind.NAMESPACE, namespace, qualname)
     *path, name = qualname.split(".")
     space: Mapping[str, Any] = namespace
-    owner: type | None = None
+    owner: Any = None
     for part in path:
         owner = space.get(part)
         if not isinstance(owner, type):
             return None
         space = class_namespace(owner)
-    return Slot(Kind.NAMESPACE, namespace, name) if owner is None else Slot(Kind.CLASS, owner, _mangled(owner, name))
+    return Slot(Kind.CLASS, owner, _mangled(owner, name))
 
 
 def _mangled(owner: type, name: str) -> str:
