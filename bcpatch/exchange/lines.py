@@ -63,7 +63,7 @@ def text_of(module: ModuleType, history: History) -> bytes | None:
 def _names(module: LinkedModule, plan: Plan, history: History) -> list[str]:
     """The file names of a module's code: that of its file, and what its functions say."""
     sites = (site for site in plan.sites if site.module is module)
-    running = [function.__code__.co_filename for site in sites for function in site.functions]
+    running = {function.__code__.co_filename: None for site in sites for function in site.functions}
     found = [module.file, *(history.files.get(name, name) for name in running)]
     return [name for name in dict.fromkeys(found) if name and not sources.is_own_name(name)]
 
