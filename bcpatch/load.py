@@ -15,6 +15,8 @@ from traceback import clear_frames
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
+from msgspec import structs
+
 from bcpatch import patchfile
 from bcpatch.apply import apply as swap
 from bcpatch.apply import rollback as back
@@ -22,16 +24,26 @@ from bcpatch.diagnostics import Diagnostic, Refused, errors, finding
 from bcpatch.exchange import hooks
 from bcpatch.exchange.hooks import Update
 from bcpatch.exchange.standing import left_behind
-from bcpatch.fingerprint import this_interpreter
-from bcpatch.link import Plan, link
+from bcpatch.fingerprint import Digests, this_interpreter
+from bcpatch.link import Plan, link, loaded
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, Site
+from bcpatch.process import sources
 from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Kind
 from bcpatch.verify import verified
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch"
+
+class Received(NamedTuple):
+    """A patch, the digest that names it, and digests of texts as far as they are known."""
+
+    patch: Patch
+    digest: str
+    texts: Digests
+
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch | Received"
 
 
 class Rehearsal(NamedTuple):
@@ -41,20 +53,36 @@ class Rehearsal(NamedTuple):
     notes: tuple[Diagnostic, ...]
 
 
-class Received(NamedTuple):
-    """A patch, and the digest that names it."""
-
-    patch: Patch
-    digest: str
-
-
 def receive(source: Source) -> Received:
     """The patch that ``source`` is, holds or names. Raises `PatchFileError`."""
+    if isinstance(source, Received):
+        return source
     if isinstance(source, Patch):
-        return Received(source, patchfile.digest(source))
+        return Received(source, patchfile.digest(source), Digests())
     name = "" if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else patchfile.read_bytes(source)
-    return Received(patchfile.decode(data, name), patchfile.digest_of(data))
+    return Received(patchfile.decode(data, name), patchfile.digest_of(data), Digests())
+
+
+def completed(data: bytes) -> Received | None:
+    """The patch in some bytes, which leave out the texts of its modules, with those that the files of these hold.
+
+    None where a module is not loaded, or its file holds another text. Raises `PatchFileError`.
+    """
+    patch = patchfile.decode(data)
+    texts = Digests()
+    parts = [one for part in patch.modules if (one := _with_text(part, texts)) is not None]
+    if len(parts) < len(patch.modules):
+        return None
+    return Received(structs.replace(patch, modules=tuple(parts)), patchfile.digest_of(data), texts)
+
+
+def _with_text(part: ModulePatch, texts: Digests) -> ModulePatch | None:
+    for module in loaded(part.module):
+        text = sources.on_disk(module)
+        if text is not None and texts.of(text) == part.brings:
+            return structs.replace(part, source=text)
+    return None
 
 
 def apply(
@@ -157,7 +185,7 @@ def _plan(received: Received, history: History, pinned: Policy | None, scan: str
     demanded = tuple(_demands(received.patch, history, pinned))
     if demanded:
         raise Refused(demanded)
-    patch, found = verified(received.patch)
+    patch, found = verified(received.patch, received.texts)
     refused = errors(found)
     if refused:
         raise Refused(refused)

@@ -215,8 +215,16 @@ def _answer(request: Request, path: str | None) -> Reply:
         case Apply():
             if request.basis is not None and request.basis != _basis():
                 return loaded()
+            source: Source = path or request.patch
+            if request.texts_on_disk:
+                from bcpatch import load
+
+                completed = load.completed(request.patch)
+                if completed is None:
+                    return loaded()
+                source = completed
             generation = apply(
-                path or request.patch,
+                source,
                 consistency=request.consistency,
                 scan=request.scan,
                 timeout=request.timeout,

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Final
 
-from bcpatch import apply, builder, fingerprint, link, patchfile, pythons, verify
+from bcpatch import apply, builder, fingerprint, link, load, patchfile, pythons, verify
 from bcpatch.channels import client
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import Apply, LoadedReply
@@ -31,6 +31,7 @@ from bcpatch.model import Policy
 from bcpatch.process import sources
 from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
+from bcpatch.running.follow import is_large
 from benchmarks.edit import CASES, Case
 from benchmarks.suite import modules
 from benchmarks.suite.applications import START, Silent, process
@@ -123,27 +124,28 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     compared = clock()
     if drafted.patch is None:
         raise Refused(drafted.diagnostics)
-    data = patchfile.encode(drafted.patch)
-    patch = patchfile.decode(data)
+    on_disk = is_large(drafted.patch)
+    data = patchfile.encode(patchfile.without_texts(drafted.patch) if on_disk else drafted.patch)
+    received = load.completed(data) if on_disk else load.receive(data)
     decoded = clock()
-    patch, _ = verify.verified(patch)
+    if received is None:
+        raise Silent("the file of the module that is patched holds another text")
+    patch, _ = verify.verified(received.patch, received.texts)
     verified = clock()
-    digest = patchfile.digest_of(data)
-    began_to_link = clock()
     with history.exclusive(), fewer_collections(sum(len(part.edits) for part in patch.modules)):
-        plan = link.link(patch, history, digest=digest)
+        plan = link.link(patch, history, digest=received.digest)
         linked = clock()
         apply.apply(plan, history)
     swapped = clock()
     sent = clock()
-    if not isinstance(peer.request(Apply(patch=data, basis=""), START), LoadedReply):
+    if not isinstance(peer.request(Apply(patch=data, basis="", texts_on_disk=on_disk), START), LoadedReply):
         raise Silent("the process that rests did something else than it was asked to")
     answered = clock()
     yield "bcpatch: compare", compared - began
     yield "bcpatch: encode, decode", decoded - compared
     yield "bcpatch: message, answer", answered - sent
     yield "bcpatch: verify", verified - decoded
-    yield "bcpatch: link", linked - began_to_link
+    yield "bcpatch: link", linked - verified
     yield "bcpatch: prepare, swap", swapped - linked
 
 

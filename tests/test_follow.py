@@ -27,7 +27,7 @@ from bcpatch.channels.protocol import (
 from bcpatch.diagnostics import Diagnostic, errors, finding, relative
 from bcpatch.fingerprint import blake, this_interpreter
 from bcpatch.model import FunctionEdit, Module, Patch, Policy, PositionEdit
-from bcpatch.running.follow import Follower
+from bcpatch.running.follow import LARGE, Follower
 from bcpatch.source import facts
 from bcpatch.source.outline import Source
 from bcpatch.watch import Batch, Verdict, Voice
@@ -46,7 +46,8 @@ class Process:
         self.patch: str | None = None
         self.answer: Reply | None = None
         self.sent: list[Patch] = []
-        self.asked = 0
+        self.asked = self.lean = 0
+        self.has_disk = True
 
     def ask(self, request: Request) -> Future[Reply]:
         future: Future[Reply] = Future()
@@ -65,10 +66,21 @@ class Process:
         if request.basis not in (None, identity(loaded)):
             return loaded
         self.sent.append(patch)
+        if request.texts_on_disk:
+            self.lean += 1
+            if not self.has_disk:
+                return loaded
+            patch = self.with_texts(patch)
         if self.answer is not None:
             return self.answer
         wrong = errors(verify.verify(patch))
         return Refusal(wrong) if wrong else self.apply(patch)
+
+    def with_texts(self, patch: Patch) -> Patch:
+        """The patch with the texts of its modules as they are on the disk."""
+        files = {one.name: Path(one.file) for one in self.modules}
+        parts = [msgspec.structs.replace(one, source=files[one.module.name].read_bytes()) for one in patch.modules]
+        return msgspec.structs.replace(patch, modules=tuple(parts))
 
     def apply(self, patch: Patch) -> Applied:
         self.generation += 1
@@ -228,6 +240,36 @@ def test_who_refused_gets_it_with_the_next_save(world):
     world.save(b=3000)
     assert first.brought == [("b", 3000)]
     assert second.brought == [("a", 2000), ("b", 3000)]
+
+
+LONG = f"# {'long ' * LARGE}\n"
+
+
+def test_large_texts_are_left_to_the_disk(world):
+    process = world.join(1, "a", "b")
+    world.write("a", 2000, LONG)
+    world.saved("a")
+    world.write("a", 3000, LONG)
+    world.saved("a")
+    assert process.lean == 1
+    assert process.sent[-1].modules[0].source == b""
+    assert process.brought == [("a", 3000)]
+    assert any("live in 1 process " in line for line in world.lines)
+    world.save(b=3000)
+    assert process.lean == 1
+    assert process.sent[-1].modules[0].source
+
+
+def test_who_has_another_disk_gets_the_texts_and_is_not_asked_again(world):
+    process = world.join(1, "a")
+    process.has_disk = False
+    for number in (2000, 3000, 4000):
+        world.write("a", number, LONG)
+        world.saved("a")
+        assert process.brought == [("a", number)]
+        assert process.generation == number // 1000 - 1
+    assert process.lean == 1
+    assert process.sent[-1].modules[0].source
 
 
 def test_a_file_that_is_not_loaded_is_no_part_of_a_patch(world):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 
@@ -216,6 +217,16 @@ class TestSaves:
         edit(project / "lib.py", OLD, NEW)
         running.hear("live in 1 process.*lib:Words.say")
         assert asked(running, "b") == "new b 1"
+
+    def test_a_large_file_goes_live_again_and_again(self, project):
+        with (project / "lib.py").open("a") as file:
+            file.write("# and so on\n" * 10_000)
+        with run("app.py", cwd=project) as running:
+            running.hear("takes patches", "ready")
+            for before, after in pairwise(["old", "new", "newer", "newest"]):
+                edit(project / "lib.py", OLD.replace("old", before), OLD.replace("old", after))
+                running.hear(r"live in 1 process after \d+ ms: lib:Words.say")
+                assert asked(running, after).startswith(f"{after} {after} ")
 
     def test_an_error_of_bcpatch_itself_costs_one_save(self, project):
         broken = (

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+import worlds
 
-from bcpatch import service
-from bcpatch.channels.protocol import LoadedReply, identity
+from bcpatch import patchfile, service
+from bcpatch.channels.protocol import Applied, Apply, LoadedReply, Refusal, Rollback, identity
+from bcpatch.process.history import History
 
 
 def made(name: str, file: str) -> ModuleType:
@@ -97,3 +101,57 @@ def test_the_generation_is_part_of_the_identity() -> None:
     one = service.loaded()
     other = LoadedReply(one.generation + 1, one.patch, one.modules)
     assert identity(one) != identity(other) != identity(LoadedReply(one.generation, "0" * 64, one.modules))
+
+
+# --- texts that stay on the disk --------------------------------------------------------------
+
+OLD = "def value():\n    return 'old'\n"
+NEW = OLD.replace("old", "new")
+
+
+def without_its_text() -> Apply:
+    """The request for a change whose text is not sent."""
+    change = worlds.patch(worlds.module_patch(OLD, NEW))
+    return Apply(patch=patchfile.encode(patchfile.without_texts(change)), texts_on_disk=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setattr(service, "history", History())
+    with worlds.world(OLD, tmp_path) as module:
+        yield module
+
+
+def test_a_text_that_is_not_sent_is_read_from_the_disk(world: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "world.py").write_text(NEW)
+    reply = service.answer(without_its_text())
+    assert isinstance(reply, Applied), reply
+    assert world.value() == "new"
+    reply = service.answer(Rollback())
+    assert isinstance(reply, Applied), reply
+    assert world.value() == "old"
+
+
+def test_another_text_on_the_disk_is_not_taken_for_it(world: ModuleType, tmp_path: Path) -> None:
+    for text in (OLD, f"{NEW}# and more\n", ""):
+        (tmp_path / "world.py").write_text(text)
+        assert service.answer(without_its_text()) == service.loaded()
+    (tmp_path / "world.py").unlink()
+    assert service.answer(without_its_text()) == service.loaded()
+    assert world.value() == "old"
+
+
+def test_a_module_that_is_not_loaded_has_no_text(world: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "world.py").write_text(NEW)
+    del sys.modules["world"]
+    assert service.answer(without_its_text()) == service.loaded()
+
+
+def test_a_patch_without_its_text_is_refused_where_nobody_says_that_it_is_on_the_disk(
+    world: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "world.py").write_text(NEW)
+    reply = service.answer(Apply(patch=without_its_text().patch))
+    assert isinstance(reply, Refusal)
+    assert {one.code for one in reply.diagnostics} == {"BCP408"}
+    assert world.value() == "old"

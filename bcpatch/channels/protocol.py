@@ -63,7 +63,9 @@ class Apply(Message, frozen=True, kw_only=True):
     ``timeout`` is how many seconds it may wait for its instant; ``require_instant``
     refuses where one instant is likely but not certain. ``basis`` is the `identity` of the
     reply to `LoadedRequest` that the patch was made for: a process that would give another
-    one by now gives it, and applies nothing.
+    one by now gives it, and applies nothing. With ``texts_on_disk`` the patch leaves out the
+    texts of its modules, which the process reads from their files; where these are others, it
+    gives that reply too.
     """
 
     patch: bytes
@@ -73,6 +75,7 @@ class Apply(Message, frozen=True, kw_only=True):
     require_instant: bool = False
     dry_run: bool = False
     basis: str | None = None
+    texts_on_disk: bool = False
 
 
 class Rollback(Message, frozen=True):

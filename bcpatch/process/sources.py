@@ -42,6 +42,14 @@ def file_of(module: ModuleType) -> str:
     return found
 
 
+def on_disk(module: ModuleType) -> bytes | None:
+    """What a module's file holds now; None where there is none."""
+    try:
+        return Path(file_of(module)).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
 def is_on_disk(module: ModuleType, source: bytes) -> bool:
     """Whether a module's file holds exactly this text now.
 

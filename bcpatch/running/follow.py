@@ -24,6 +24,7 @@ from bcpatch.channels.protocol import (
     LoadedReply,
     LoadedRequest,
     Refusal,
+    identity,
 )
 from bcpatch.diagnostics import Diagnostic, errors, relative
 from bcpatch.fingerprint import this_interpreter
@@ -53,6 +54,9 @@ DIFFERS: Final = frozenset({"BCP502", "BCP503", "BCP504"})
 
 #: Seconds that a process may take to answer what is asked to save time later.
 IDLE_SECONDS: Final = 0.5
+
+#: Bytes of text from which on a process reads them from its disk, rather than from the patch: that takes less time.
+LARGE: Final = 1 << 16
 
 #: Sites that a line names; more are counted.
 NAMED: Final = 4
@@ -374,13 +378,15 @@ class Follower:
         return Sent()
 
     def _send(self, made: Made, patch: Patch, content: Delta, since: float, *, sure: bool) -> Sent:
-        data = patchfile.encode(patch)
+        lean = not sure and is_large(patch) and all(worker.has_texts for worker in made.workers)
+        data = patchfile.encode(patchfile.without_texts(patch) if lean else patch)
         digest = patchfile.digest_of(data)
         applied: list[Applied] = []
         refusals: dict[tuple[Diagnostic, ...], list[int]] = {}
         notes: list[Diagnostic] = []
         other: list[Worker] = []
-        for worker, reply in answers({worker: application(data, worker, sure) for worker in made.workers}).items():
+        requests = {worker: application(data, worker, sure=sure, texts_on_disk=lean) for worker in made.workers}
+        for worker, reply in answers(requests).items():
             runs = worker.went(content)
             if isinstance(reply, Applied):
                 worker.went_live(reply.generation, digest, runs)
@@ -390,6 +396,7 @@ class Follower:
                 refusals.setdefault(reply.diagnostics, []).append(worker.pid)
             elif isinstance(reply, LoadedReply):
                 other.append(worker)
+                worker.has_texts &= not lean or identity(reply) != requests[worker].basis
             else:
                 worker.loaded = None
                 worker.unanswered[digest] = runs
@@ -419,6 +426,11 @@ class Follower:
 def _nothing(interpreter: Interpreter) -> Patch:
     """A patch of no module: rehearsing it, a process imports what the first real one would have to wait for."""
     return Patch(interpreter, Policy.STRICT, 1, None, ())
+
+
+def is_large(patch: Patch) -> bool:
+    """Whether the texts that a patch carries are left to the disk of the process, if that may be."""
+    return sum([len(part.source) for part in patch.modules]) >= LARGE
 
 
 def _read(path: str) -> Content:

@@ -40,7 +40,8 @@ class Worker:
     ``runs`` tells for each of its generations how what it runs differs from the sources
     at the start, ``current`` which of them it runs; ``unanswered`` the same for each patch
     that it has not answered to yet, by digest. ``loaded`` is what it last said of its modules,
-    and ``modules`` are these by the real path of their file.
+    and ``modules`` are these by the real path of their file. ``has_texts`` is False where it does
+    not find on its disk what we find there.
     """
 
     peer: Peer
@@ -49,6 +50,7 @@ class Worker:
     unanswered: dict[str, Delta] = field(default_factory=dict)
     loaded: LoadedReply | None = None
     modules: dict[str, list[Module]] = field(default_factory=dict)
+    has_texts: bool = True
 
     @property
     def pid(self) -> int:
@@ -108,9 +110,10 @@ def answers(requests: Mapping[Worker, Request], seconds: float = ANSWER_SECONDS)
     return {worker: answer.reply or Failure(answer.reason) for worker, answer in zip(requests, answers, strict=True)}
 
 
-def application(data: bytes, worker: Worker, sure: bool) -> Apply:
+def application(data: bytes, worker: Worker, *, sure: bool, texts_on_disk: bool) -> Apply:
     """The request to apply a patch; where it's not ``sure`` what the worker has loaded, it may say so instead."""
-    return Apply(patch=data, basis=None if sure or worker.loaded is None else identity(worker.loaded))
+    basis = None if sure or worker.loaded is None else identity(worker.loaded)
+    return Apply(patch=data, basis=basis, texts_on_disk=texts_on_disk)
 
 
 def reason(reply: Reply) -> str:
