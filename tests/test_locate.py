@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -542,3 +543,21 @@ def test_a_patch_without_a_base_tells_definitions_of_one_name_apart_or_is_refuse
             return
         load.apply(patch, history)
         assert eval(call, vars(module)) == wanted
+
+
+APART = "import sys\nif sys.maxsize < 3:\n{}    def f(): return {}\n{}else:\n    def f(): return 1\n"
+HIDDEN = "{}def f(): return {}\n{}x = 1\ndef f(): return 1\n"
+
+
+@pytest.mark.parametrize("text", [APART, HIDDEN], ids=["in a branch that did not run", "hidden by another"])
+def test_a_definition_that_left_nothing_behind_moves_no_other(text: str, tmp_path: Path, history: History) -> None:
+    """Or the one that runs would be taken for it when it changes."""
+    texts = [text.format("", 1, "\n"), text.format("\n", 1, ""), text.format("\n", 2, "")]
+    with worlds.world(texts[0], tmp_path) as module:
+        line = module.f.__code__.co_firstlineno
+        Path(str(module.__file__)).write_text(texts[1], "utf-8")
+        load.apply(linked(*texts[:2]), history)
+        assert module.f.__code__.co_firstlineno == line
+        with suppress(Refused):
+            load.apply(linked(*texts[1:]), history)
+        assert module.f() == 1

@@ -8,6 +8,7 @@ reference to the code that is to be replaced is accounted for.
 from __future__ import annotations
 
 import gc
+import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -49,7 +50,27 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     aside = history.set_aside()
     sites, left = unshared(wanted, aside, history)
     searched = _searched(modules, left, aside, history, heap=heap) if left else Located((), (), ())
-    return replace(searched, sites=(*sites, *searched.sites))
+    return replace(searched, sites=tuple(site for site in (*sites, *searched.sites) if not _is_another(site)))
+
+
+def _is_another(site: LinkedSite) -> bool:
+    """Whether what was found for a definition that only moved may be another definition of its name.
+
+    A patch does not tell of those that did not move. One that is hidden, or stands in a branch that did not run, has
+    left nothing behind, and the lines of what did run are not its.
+    """
+    edit = site.edit
+    if isinstance(edit, FunctionEdit) or all(
+        one.__code__.co_firstlineno == edit.replaced_line for one in site.functions
+    ):
+        return False
+    name = edit.site.qualname.rpartition(".")[2]
+    text = splices.applied(site.module.part.back, site.module.part.source).decode("utf-8", "replace")
+    return not name.isascii() or _DEFINED.findall(text).count("" if name == "<lambda>" else name) > 1
+
+
+_DEFINED: Final = re.compile(r"\bdef[\s\\]+(\w+)|\blambda\b")
+"""The name of each function that a text may define; none for a lambda."""
 
 
 def _searched(
