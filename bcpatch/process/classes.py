@@ -162,11 +162,20 @@ def _is_abstract(value: Any) -> bool:
 
 
 def forgotten_answers(changes: Iterable[Change]) -> list[Row]:
-    """The calls that make abstract base classes forget which classes they took for theirs by their methods."""
-    names = {
-        one.slot.name for one in changes if one.slot.kind is Kind.CLASS and (one.old is ABSENT) != (one.new is ABSENT)
-    }
-    if not any(name.startswith("__") and name.endswith("__") for name in names):
+    """The calls that make abstract base classes forget which classes they took for theirs by what these say or have.
+
+    A class asks those that are derived from it as well (``ABCMeta.__subclasscheck__``).
+    """
+    if not any(map(_decides, changes)):
         return []
-    hooked = [cls for cls in with_subclasses(object) if isinstance(cls, ABCMeta)]
-    return [(_forget, cls) for cls in hooked if "__subclasshook__" in class_namespace(cls)]
+    hooked = [cls for cls in with_subclasses(object) if "__subclasshook__" in class_namespace(cls)]
+    asked = {id(one): one for cls in hooked for one in cls.__mro__ if isinstance(one, ABCMeta)}
+    return [(_forget, cls) for cls in asked.values()]
+
+
+def _decides(change: Change) -> bool:
+    """Whether the answers may hang on a change: on a method that comes or goes, or on what is asked."""
+    kind, owner, name = change.slot
+    if kind is Kind.CLASS and name.startswith("__") and name.endswith("__"):
+        return name == "__subclasshook__" or (change.old is ABSENT) != (change.new is ABSENT)
+    return type(owner) is FunctionType and owner.__code__.co_name == "__subclasshook__"
