@@ -46,7 +46,7 @@ from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import Header, defaults, header, is_lazy, keeps_text, variable_annotations
 from bcpatch.source.outline import Class, Function, Unit, nested
-from bcpatch.source.pairing import context_key, has_same_header, paired
+from bcpatch.source.pairing import context_key, paired
 from bcpatch.source.signature import rejected_call, signature
 
 _KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -116,7 +116,7 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
 
 def _program(old: Unit, new: Unit, optimization: int, beyond: Found) -> Iterator[ProgramEdit]:
     """What differs in what ``if __name__ == "__main__":`` guards; definitions in there need no other rule."""
-    was, now = (shape.body(unit.tree).program for unit in (old, new))
+    was, now = (unit.body.program for unit in (old, new))
     beyond.handled.update(id(node) for one in (*was, *now) for node in ast.walk(one.node))
     if any(_statement_findings(was, now, old, new, optimization)):
         yield ProgramEdit(now[0].node.lineno if now else 0)
@@ -170,7 +170,7 @@ def _functions(
         found.extend(_decorator_findings(before, after, new))
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
         follows = readers.following(new, after, beyond.names()).keys()
-        if same_code and not follows and has_same_header(before, after):
+        if same_code and not follows and before.header == after.header:
             if not _same_positions(before.code, after.code):
                 yield PositionEdit(
                     before.site,
@@ -180,7 +180,7 @@ def _functions(
                 )
             continue
         new_header = header(new, after, optimization)
-        same_header = keeps_text(old) == keeps_text(new) and has_same_header(before, after)
+        same_header = keeps_text(old) == keeps_text(new) and before.header == after.header
         old_header = new_header if same_header else header(old, before, optimization)
         found.extend(_shape_findings(before, after, new, policy))
         ran = importtime.ran(new) if ran is None else ran
@@ -447,8 +447,7 @@ def _body(
     found: list[Diagnostic],
 ) -> Iterator[Edit]:
     """Compare what one body executes: the module's, or that of one class."""
-    was = shape.body(before.node if before else old.tree)
-    now = shape.body(after.node if after else new.tree)
+    was, now = (before or old).body, (after or new).body
     qualname = after.qualname if after else ""
     removed, added = ([one for one in body.statements if not beyond.handles(one.node)] for body in (was, now))
     found.extend(_statement_findings(removed, added, old, new, optimization))
@@ -564,7 +563,7 @@ def _unimported(old: Unit, new: Unit, policy: Policy, found: list[Diagnostic]) -
 
 def _bound(unit: Unit) -> dict[tuple[str, str | None], tuple[Import, ast.stmt]]:
     found: dict[tuple[str, str | None], tuple[Import, ast.stmt]] = {}
-    for statement in shape.body(unit.tree).imports:
+    for statement in unit.body.imports:
         for binding in shape.bindings(statement, unit.source.module):
             found[binding.name, binding.submodule] = binding, statement
     return found

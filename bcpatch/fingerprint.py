@@ -374,8 +374,9 @@ def _exception_table(table: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def stored_constant(body: CodeType, name: str) -> object:
     """The constant that a module's or class's body stores under a name; None where it stores none."""
-    code = encode(body)
-    for (_, opcode, argument, _), (_, following, stored, _) in itertools.pairwise(_instructions(code.bytecode)):
-        if following == _STORE_NAME and code.names[stored] == name and opcode in _CONSTANT_OPCODES:
+    if name not in body.co_names:
+        return None
+    for (_, opcode, argument, _), (_, following, stored, _) in itertools.pairwise(_instructions(body.co_code)):
+        if following == _STORE_NAME and body.co_names[stored] == name and opcode in _CONSTANT_OPCODES:
             return body.co_consts[argument]
     return None

@@ -26,7 +26,7 @@ from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, M
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import NOTHING, Sections, Split, split
 from bcpatch.source import facts, given, importtime, shape
-from bcpatch.source.outline import Function, Source, Surroundings, Unit, decoded, part
+from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit, decoded, part
 from bcpatch.source.pairing import context_key
 from bcpatch.splices import in_order
 
@@ -382,14 +382,15 @@ def _is_calm(old: Unit, new: Unit) -> bool:
     if [one.qualname for one in old.classes] != [one.qualname for one in new.classes]:
         return False
     was, now = (
-        [_executed(unit.tree, unit), *(_executed(one.node, unit) for one in unit.classes)] for unit in (old, new)
+        [_executed(unit, unit.tree, unit), *(_executed(one, one.node, unit) for one in unit.classes)]
+        for unit in (old, new)
     )
     return was == now
 
 
-def _executed(node: ast.Module | ast.ClassDef, unit: Unit) -> object:
+def _executed(made: Unit | Class, node: ast.Module | ast.ClassDef, unit: Unit) -> object:
     """All that a body does but for the insides of its functions and classes."""
-    body = shape.body(node)
+    body = made.body
     return (
         body.docstring,
         {name: ast.dump(annotation) for name, annotation in body.annotations.items()},

@@ -131,7 +131,7 @@ def _codes(unit: Unit) -> Iterator[Piece]:
 
 
 def _imports(unit: Unit) -> Iterator[Piece]:
-    for statement in shape.body(unit.tree).imports:
+    for statement in unit.body.imports:
         for binding in shape.bindings(statement, unit.source.module):
             yield _import(binding)
 
@@ -170,7 +170,7 @@ def _variables(old: Unit, new: Unit, known: frozenset[Piece], optimization: int)
 
 def _annotated(unit: Unit, optimization: int) -> Iterator[Piece]:
     for owner in (None, *unit.classes):
-        annotations = shape.body(unit.tree if owner is None else owner.node).annotations
+        annotations = (owner or unit).body.annotations
         if annotations:
             code = variable_annotations(unit, owner, annotations, optimization)
             yield "variables", owner.qualname if owner else "", _digest(code)

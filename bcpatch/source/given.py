@@ -18,7 +18,6 @@ from bcpatch.model import FunctionEdit, Policy
 from bcpatch.source import importtime, shape
 from bcpatch.source.evaluated import binds, bound_in
 from bcpatch.source.outline import Function, Unit
-from bcpatch.source.pairing import has_same_header
 from bcpatch.source.readers import annotations_of
 from bcpatch.source.signature import signature
 
@@ -55,7 +54,7 @@ _NAMES: Final = frozenset({"__name__", "__qualname__", "__module__"})
 
 def shows(before: Function, after: Function) -> bool:
     """Whether a function that was given something would show itself to it as another one than before."""
-    return not has_same_header(before, after) or _documentation(before) != _documentation(after)
+    return before.header != after.header or _documentation(before) != _documentation(after)
 
 
 def findings(new: Unit, before: Function, after: Function, edit: FunctionEdit, policy: Policy) -> Iterator[Diagnostic]:

@@ -57,6 +57,10 @@ class Class:
     chain: tuple[ast.ClassDef, ...]
     """The classes around it, outermost first, itself last."""
 
+    @cached_property
+    def body(self) -> shape.Body:
+        return shape.body(self.node)
+
 
 @dataclass(frozen=True)
 class Function:
@@ -76,6 +80,12 @@ class Function:
     @property
     def name(self) -> str:
         return self.code.co_name
+
+    @cached_property
+    def header(self) -> object:
+        """What its definition writes as arguments, annotations and type parameters; equal where that is the same."""
+        parts = [getattr(self.node, name, None) for name in ("args", "returns", "type_params")]
+        return shape.dumped(parts)
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,10 @@ class Unit:
     def lines(self) -> tuple[str, ...]:
         """The source lines as the interpreter counts them, without their ends."""
         return tuple(self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+    @cached_property
+    def body(self) -> shape.Body:
+        return shape.body(self.tree)
 
     @cached_property
     def own_names(self) -> frozenset[str]:

@@ -46,13 +46,3 @@ def context_key(function: Function) -> object:
 def _name_key(function: Function) -> object:
     """Lambdas never pair by name alone: by turn the wrong one would be taken."""
     return id(function) if isinstance(function.node, ast.Lambda) else function.site.qualname
-
-
-def has_same_header(before: Function, after: Function) -> bool:
-    """Whether two definitions write the same arguments, annotations and type parameters."""
-    if ast.dump(before.node.args) != ast.dump(after.node.args):
-        return False
-    for name in ("returns", "type_params"):
-        if shape.dumped(getattr(before.node, name, None)) != shape.dumped(getattr(after.node, name, None)):
-            return False
-    return True
