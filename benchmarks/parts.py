@@ -3,28 +3,30 @@
     python -m benchmarks.parts [--quick]
 
 The cases of `benchmarks.edit` without file events: each step of the way from two texts to the swap by itself, in one
-thread of one process, beside ``compile()`` of the whole text. The message goes to another process, which applies
-nothing and answers with what it has loaded. Where all lines moved, it is also measured what it takes Python to do
-the least that must be done for each function, whoever does it.
+thread of one process, beside ``compile()`` of the whole text. The message goes to another process, which refuses
+it at once: its digest is wrong. It is also measured what it takes to do the least that must be done,
+whoever does it: for the one function that changed, and where all lines moved for each of them.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
+import inspect
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
-from bcpatch import apply, builder, fingerprint, link, load, patchfile, pythons, verify
+from bcpatch import apply, builder, fingerprint, flow, link, load, patchfile, pythons, verify
 from bcpatch.channels import client
 from bcpatch.channels.peer import Peer
-from bcpatch.channels.protocol import Apply, LoadedReply
+from bcpatch.channels.protocol import Apply, Refusal
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange.replace import made
 from bcpatch.model import Policy
@@ -43,7 +45,8 @@ COMPILE: Final = "compile()"
 
 #: A process that takes patches, says its number, and rests.
 _RESTING: Final = (
-    "import os, threading; from bcpatch import runtime; runtime.loop();"
+    "import logging, os, threading; from bcpatch import runtime; runtime.loop();"
+    " logging.disable();"
     " print(os.getpid(), flush=True); threading.Event().wait()"
 )
 
@@ -85,18 +88,31 @@ def _steps(case: Case, edits: int, peer: Peer) -> dict[str, list[float]]:
     spent["bcpatch: all of it"] = [
         sum(times) for times in zip(*(spent[step] for step in spent if step != COMPILE), strict=True)
     ]
-    if case.moved:
-        functions = [getattr(module, texts.name(number)) for number in range(case.functions)]
-        for _ in range(edits):
-            for step, least in _least(functions, old.encode()):
-                gc.collect()
-                began = time.perf_counter()
-                least()
-                spent.setdefault(f"floor: {step}", []).append((time.perf_counter() - began) * 1000)
+    functions = [getattr(module, texts.name(number)) for number in range(case.functions)]
+    for _ in range(edits):
+        leasts = (
+            _least_of_all(functions, old.encode()) if case.moved else _least_of_one(module, functions[changed], peer)
+        )
+        for step, least in leasts:
+            gc.collect()
+            began = time.perf_counter()
+            least()
+            spent.setdefault(f"floor: {step}", []).append((time.perf_counter() - began) * 1000)
     return spent
 
 
-def _least(functions: Sequence[FunctionType], text: bytes) -> Iterator[tuple[str, Callable[[], object]]]:
+def _least_of_one(module: ModuleType, function: FunctionType, peer: Peer) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What can't be spared where one function changes."""
+    text = inspect.getsource(function)
+    code = fingerprint.encode(function.__code__)
+    yield "read the file, its digest", lambda: fingerprint.blake(sources.on_disk(module) or b"")
+    yield "parse and compile the function", lambda: compile(ast.parse(text), "", "exec", dont_inherit=True)
+    yield "a question, an answer", lambda: _refused(peer, b"")
+    yield "follow every path through its code", lambda: flow.analyze(code)
+    yield "its code from the fields", lambda: fingerprint.decode(code, "")
+
+
+def _least_of_all(functions: Sequence[FunctionType], text: bytes) -> Iterator[tuple[str, Callable[[], object]]]:
     """What can't be spared where functions move to other lines."""
     codes = [function.__code__ for function in functions]
     moved: list[CodeType] = []
@@ -138,8 +154,7 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
         apply.apply(plan, history)
     swapped = clock()
     sent = clock()
-    if not isinstance(peer.request(Apply(patch=data, basis="", texts_on_disk=on_disk), START), LoadedReply):
-        raise Silent("the process that rests did something else than it was asked to")
+    _refused(peer, data[:-1] + bytes([data[-1] ^ 1]))
     answered = clock()
     yield "bcpatch: compare", compared - began
     yield "bcpatch: encode, decode", decoded - compared
@@ -147,6 +162,12 @@ def _edit(name: str, old: str, new: str, history: History, peer: Peer) -> Iterat
     yield "bcpatch: verify", verified - decoded
     yield "bcpatch: link", linked - verified
     yield "bcpatch: prepare, swap", swapped - linked
+
+
+def _refused(peer: Peer, data: bytes) -> None:
+    """Send a process what is no patch, and wait for its answer."""
+    if not isinstance(peer.request(Apply(patch=data), START), Refusal):
+        raise Silent("the process that rests did something else than it was asked to")
 
 
 if __name__ == "__main__":

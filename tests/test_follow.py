@@ -27,6 +27,7 @@ from bcpatch.channels.protocol import (
 from bcpatch.diagnostics import Diagnostic, errors, finding, relative
 from bcpatch.fingerprint import blake, this_interpreter
 from bcpatch.model import FunctionEdit, Module, Patch, Policy, PositionEdit
+from bcpatch.running import follow
 from bcpatch.running.follow import LARGE, Follower
 from bcpatch.source import facts
 from bcpatch.source.outline import Source
@@ -448,10 +449,10 @@ def test_a_file_that_cannot_be_read_is_told_and_nothing_else(world, monkeypatch)
     process = world.join(1, "a")
     world.write("a", 2000)
 
-    def denied(self):
+    def denied(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(follow, "open", denied, raising=False)
     assert world.saved("a") is True
     assert [line.partition(":")[2] for line in world.lines] == [" permission denied"]
     monkeypatch.undo()
