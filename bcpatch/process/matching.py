@@ -44,7 +44,7 @@ def chosen(
     remade: Remade,
 ) -> Sequence[FunctionType] | Diagnostic:
     """The functions of a site among those of its name, or why not; none where all run the new code already."""
-    found = _choose(module, edit, candidates, twins, history, remade.walk)
+    found = _choose(module, edit, candidates, twins, history, remade)
     passed = None if isinstance(found, Diagnostic) else _passed_over(module, edit, candidates, found, remade)
     return found if passed is None else _mismatch(module, edit, [passed])
 
@@ -55,7 +55,7 @@ def _choose(
     candidates: Sequence[FunctionType],
     twins: Twins,
     history: History,
-    walk: Walk,
+    remade: Remade,
 ) -> Sequence[FunctionType] | Diagnostic:
     alike = _alike(edit, twins)
     if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
@@ -69,7 +69,9 @@ def _choose(
     if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
         ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
         if not ours:
-            return did_not_run(module, edit)
+            # one of several more may be a branch's of its own, and then what is looked for is still somewhere
+            several = remade.definitions(edit.site.qualname) > 1 + len(edit.rivals)
+            return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
         if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
             lines = {one.__code__.co_firstlineno for one in ours}
             if lines != {edit.replaced_line}:
@@ -88,7 +90,7 @@ def _choose(
     places = sorted({position(one.__code__) for one in matching})
     if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
         return matching
-    return _twin(module, edit, matching, places, alike, history, walk)
+    return _twin(module, edit, matching, places, alike, history, remade.walk)
 
 
 def _alike(edit: SiteEdit, twins: Twins) -> list[int]:

@@ -46,6 +46,10 @@ class Remade:
         """Whether one of some functions of a name can be reached within the module."""
         return any(one is other for one in self._functions(qualname) for other in known)
 
+    def definitions(self, qualname: str) -> int:
+        """How many functions of a name the likeliest text defines."""
+        return len(next(self._definitions(), {}).get(qualname, ()))
+
     def instead_of(self, qualname: str, known: Sequence[FunctionType]) -> FunctionType | None:
         """A function that the module holds, and that was made since the ``known`` ones of its name were."""
         found = self.among(self._functions(qualname), qualname, known)
