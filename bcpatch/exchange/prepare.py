@@ -73,7 +73,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
                 _import(module, edit, brought)
         _bring(module, brought, ready)
     ready.changes += (*brought.changes, *brought.in_importers())
-    ready.changes += _run("the abstract methods of a class", NOWHERE, None, classes.abstract_changes, brought.changes)
+    ready.changes += _abstract_changes(brought)
     for module in plan.modules:
         for needed in module.part.needed:
             _reach(module, needed)
@@ -126,6 +126,15 @@ def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
             bring.change_value(module, edit, codes.own_filename_of(module, ready), _run, brought)
         elif isinstance(edit, RemovalEdit):
             bring.remove(module, edit, brought)
+
+
+def _abstract_changes(brought: Brought) -> list[Change]:
+    """The sets of abstract methods that differ with what comes into classes."""
+    if not brought.changes:
+        return []
+    what = "the abstract methods of a class"
+    found: list[Change] = _run(what, NOWHERE, None, classes.abstract_changes, brought.changes)
+    return found
 
 
 # --- code of the application --------------------------------------------------------
