@@ -16,7 +16,7 @@ import pytest
 import worlds
 
 from bcpatch import apply, builder, load
-from bcpatch.diagnostics import Refused, Severity
+from bcpatch.diagnostics import Refused, Severity, errors
 from bcpatch.model import Module, Patch
 from bcpatch.process.history import History
 from bcpatch.source.outline import Source
@@ -561,3 +561,25 @@ def test_a_definition_that_left_nothing_behind_moves_no_other(text: str, tmp_pat
         with suppress(Refused):
             load.apply(linked(*texts[1:]), history)
         assert module.f() == 1
+
+
+OFF = "import sys\n{}if sys.maxsize < 3:\n    def f(): return {}\nelse:\n    def f(): return {}\ndef last(): return 0\n"
+
+
+@pytest.mark.parametrize("lines", range(-2, 4))
+@pytest.mark.parametrize("new", [(2, 1), (1, 2), (2, 2), (2, 3)])
+def test_lines_of_another_text_do_not_tell_which_branch_ran(
+    lines: int, new: tuple[int, int], tmp_path: Path, history: History
+) -> None:
+    """The process was started with lines more or less than the base has: both branches do the same there."""
+    loaded, base, after = (
+        OFF.format("\n" * above, *values) for above, values in ((2 + lines, (1, 1)), (2, (1, 1)), (2, new))
+    )
+    with worlds.world(loaded, tmp_path) as module:
+        found: set[str] = set()
+        try:
+            load.apply(linked(base, after), history)
+        except Refused as refused:
+            found = {one.code for one in errors(refused.diagnostics)}
+        assert found in (set(), {"BCP515"} if lines else set())
+        assert module.f() == (1 if found else new[1])

@@ -68,15 +68,16 @@ def _choose(
     brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
     if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
         ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
+        if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
+            alike_here = [one for one in candidates if prints[id(one)] in (edit.replaces, brings)]
+            lines = {one.__code__.co_firstlineno for one in ours}
+            if lines - {edit.replaced_line} or (alike_here and remade.is_off()):
+                message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
+                return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
         if not ours:
             # one of several more may be a branch's of its own, and then what is looked for is still somewhere
             several = remade.definitions(edit.site.qualname) > 1 + len(edit.rivals)
             return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
-        if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
-            lines = {one.__code__.co_firstlineno for one in ours}
-            if lines != {edit.replaced_line}:
-                message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
-                return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
     if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:

@@ -50,6 +50,21 @@ class Remade:
         """How many functions of a name the likeliest text defines."""
         return len(next(self._definitions(), {}).get(qualname, ()))
 
+    def is_off(self) -> bool:
+        """Whether functions of the module stand on other lines than in the likeliest text: then lines tell nothing.
+
+        A process that has the text before on its disk does not follow what only moves.
+        """
+        defined = next(self._definitions(), {})
+        for qualname, written in defined.items():
+            if len(written) == 1:
+                for one in self._functions(qualname):
+                    code = one.__code__
+                    is_same = fingerprint.of(code) == fingerprint.of(written[0])
+                    if is_same and code.co_firstlineno != written[0].co_firstlineno:
+                        return True
+        return False
+
     def instead_of(self, qualname: str, known: Sequence[FunctionType]) -> FunctionType | None:
         """A function that the module holds, and that was made since the ``known`` ones of its name were."""
         found = self.among(self._functions(qualname), qualname, known)
