@@ -76,6 +76,16 @@ def rows_of_calls() -> Iterator[Row]:
         yield Row("MADE_METHODS", method, "BCP106", f"{made}.{method}('x')", f"{made}.{method}x('x')")
     for name in names.FORMAT:
         yield Row("FORMAT", name, "BCP106", f"map('{{0._rate}}'.{name}, other)", f"map('{{0.rate}}'.{name}, other)")
+    for path, how in names.FORMATTING.items():
+        style = f", {how.style_keyword}='{{'" if how.style_keyword else ""
+        text = f"{how.text_keyword}='{{0.'"
+        yield called("FORMATTING", path, f"{text} + name{style}", f"{text}{style}")
+    for path in sorted(names.HOLDING):
+        held = f"return name.format({path.removeprefix('builtins.')}"
+        yield Row("HOLDING", path, "BCP106", f"{held}(me))", f"{held}(other))")
+    for path in names.REPLACING:
+        copy = f"import {path.partition('.')[0]}\nreturn {path}(other, "
+        yield Row("REPLACING", path, "BCP105", f"{copy}_rate=1)", f"{copy}rate=1)")
     for name, count in names.BY_NAME_METHODS.items():
         more = ", 1" * (count - 1)
         call = f"return other.{name}"
@@ -121,7 +131,8 @@ def test_each_row_of_a_table_refuses_what_it_says_and_not_its_neighbour(row: Row
 
 def test_no_table_of_names_is_without_rows_here() -> None:
     tables = {name for name in vars(names) if name.isupper() and not name.startswith("_")}
-    derived = set("BUILTINS PLAIN_RESULTS HARMLESS TELLING WATCHED_MODULES BY_TAIL CODES IN_ANNOTATIONS WORDS".split())
+    derived = set("BUILTINS PLAIN_RESULTS HARMLESS TELLING BY_TAIL CODES IN_ANNOTATIONS".split())
+    derived |= set("WATCHED_MODULES WATCHED_NAMES WORDS".split())
     assert tables - derived == {one.table for one in ROWS}
 
 

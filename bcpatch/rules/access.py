@@ -149,6 +149,19 @@ def is_telling(name: str, scope: Scope) -> bool:
     return name in scope.telling or name in names.INSIDE or names.is_private(name)
 
 
+def module_by_name(owner: Origin | None, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """By a name that is no attribute of an instruction: ``getattr(os, "sys")`` is a module that would be out of sight.
+
+    Without an ``owner`` it is an attribute of what comes later.
+    """
+    found = [path for path in paths(owner, frame) if not path.startswith("builtins.")] if owner else []
+    if any(named(f"{path}.{name}", names.WATCHED_MODULES) for path in found) or (
+        owner is None and name in names.WATCHED_NAMES
+    ):
+        message = f"`{name}` is reached by name: a module that has functions that access by name"
+        yield report("BCP106", message, offset, frame, help=f"import `{name}` by a statement")
+
+
 def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """``anything.sys.modules``: the attribute of an unknown value may well be that module.
 

@@ -43,31 +43,61 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
         if isinstance(one, Attribute) and one.name not in _CALLED:
             continue
         for path in sorted(paths(one, where)):
-            row = named(path, names.BY_NAME)
-            if row:
-                yield from _by_name(row, names.BY_NAME[row], call, frame)
-            if named(path, ("builtins.str.format", "builtins.str.format_map")):
-                yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
-            if named(path, names.LOADING) and any(
-                _is_made(one, frame) for one in call.arguments[: None if call.unpacked else 1]
-            ):
-                message = f"what `{path}` finds by the names in these bytes can't be proved"
-                help = "load what comes from outside of the function, or name what is wanted"
-                yield report("BCP106", message, call.offset, frame, help=help)
-            if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
-                message = "`eval_str` evaluates texts as code, with the names of a module"
-                yield report("BCP106", message, call.offset, frame)
-            row = named(path, names.COPYING)
-            if row:
-                yield from _copied(row, call, frame)
-        if isinstance(one, Attribute):
-            if one.name in names.BY_NAME_METHODS:
-                yield from _method(one, call, frame)
-            elif one.name in names.FORMAT and not paths(one, where):
-                yield from _format((one.owner,), call.arguments, is_text(one.owner, where), call, frame)
-            elif one.name in names.MADE_METHODS and _is_made_by(names.MADE_METHODS[one.name], one.owner, where):
-                message = f"what `{one.name}` takes by the names in its arguments can't be proved"
-                yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
+            yield from _function(path, call, frame)
+        if formats_first(one, where):
+            yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
+        elif isinstance(one, Attribute):
+            yield from _method(one, where, call, frame)
+
+
+def formats_first(callee: Origin, frame: Frame) -> bool:
+    """Whether a callable formats the first of its arguments, a text, with the others."""
+    if any(named(path, ("builtins.str.format", "builtins.str.format_map")) for path in paths(callee, frame)):
+        return True
+    return isinstance(callee, Attribute) and callee.name in names.FORMAT and is_of_formatter(callee, frame)
+
+
+def is_of_formatter(method: Attribute, frame: Frame) -> bool:
+    """Whether a method may be of a `string.Formatter`, which reads texts as `str.format` does."""
+    return _is_made_by("string.Formatter", method.owner, frame)
+
+
+def _function(path: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    """What is found by its path."""
+    row = named(path, names.BY_NAME)
+    if row:
+        yield from _by_name(row, names.BY_NAME[row], call, frame)
+    row = named(path, names.FORMATTING)
+    if row:
+        yield from _formatting(row, names.FORMATTING[row], call, frame)
+    if named(path, names.REPLACING):
+        yield from _replaced(call.arguments[:1], call, frame)
+    if named(path, names.LOADING) and any(
+        _is_made(one, frame) for one in call.arguments[: None if call.unpacked else 1]
+    ):
+        message = f"what `{path}` finds by the names in these bytes can't be proved"
+        help = "load what comes from outside of the function, or name what is wanted"
+        yield report("BCP106", message, call.offset, frame, help=help)
+    if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
+        message = "`eval_str` evaluates texts as code, with the names of a module"
+        yield report("BCP106", message, call.offset, frame)
+    row = named(path, names.COPYING)
+    if row:
+        yield from _copied(row, call, frame)
+
+
+def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    """What is told by what it is called."""
+    if one.name in names.BY_NAME_METHODS:
+        yield from _protocol_method(one, call, frame)
+    elif one.name in names.FORMAT and not paths(one, where):
+        certain = _is_put_together(one.owner, where)
+        yield from _format((one.owner,), call.arguments, certain, call, frame)
+    elif one.name == "__replace__":
+        yield from _replaced((one.owner,), call, frame)
+    elif one.name in names.MADE_METHODS and _is_made_by(names.MADE_METHODS[one.name], one.owner, where):
+        message = f"what `{one.name}` takes by the names in its arguments can't be proved"
+        yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
 
 
 def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
@@ -83,8 +113,11 @@ _CALLED = names.last_parts(
     names.COPYING,
     names.EVALUATING,
     names.FORMAT,
+    names.FORMATTING,
     names.LOADING,
     names.MADE_METHODS,
+    names.REPLACING,
+    ("__replace__",),
 )
 
 
@@ -121,6 +154,7 @@ def _parts(parts: Sequence[str | None], owner: Origin | None, call: Called, fram
     for part in parts:
         if part is not None:
             yield from access.attribute(owner or Unknown(ENTRY), part, call.offset, frame)
+            yield from access.module_by_name(owner, part, call.offset, frame)
         for path in sorted(paths(owner, frame)) if owner else ():
             row = named(f"{path}.{part}", names.BY_NAME)
             if row:
@@ -180,7 +214,7 @@ def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
         yield _unproved(what, call, frame)
 
 
-def _method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+def _protocol_method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """``owner.__setattr__(name, value)``, or ``klass.__setattr__(object, name, value)``."""
     bound = names.BY_NAME_METHODS[callee.name]
     unbound = len(call.arguments) > bound
@@ -211,9 +245,18 @@ def _format(
             yield from _fields(one, given, call, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
-    if risky and (certain or any(receiver(one, frame) is not None for one in _spread(risky))):
+    if risky and (certain or any(_holds_receiver(one, frame) for one in risky)):
         message = "what the fields of the format text take from the arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
+
+
+def _is_put_together(text: Origin, frame: Frame) -> bool:
+    """Whether a value may be a text that the function makes: of others, of bytes, by a function of its own.
+
+    Not one of several constant ones: those are looked at where they stand.
+    """
+    made = (isinstance(one, Called) and _is_made_here(one, where) for one, where in options(text, frame))
+    return is_text(text, frame) or any(made)
 
 
 def takes_by_name(text: Origin, frame: Frame) -> bool:
@@ -221,14 +264,60 @@ def takes_by_name(text: Origin, frame: Frame) -> bool:
     known = texts(text, frame)
     if known is None:
         return is_text(text, frame)
-    steps = (step for one in known for field in formats.fields(one) or () for step in field.steps)
+    return any(map(is_private_format, known))
+
+
+def is_private_format(text: str) -> bool:
+    """Whether a text, when it formats, takes what no instruction may."""
+    steps = (step for field in formats.fields(text) or () for step in field.steps)
     return any(step is not None and (names.is_private(step) or step in names.INSIDE) for step in steps)
 
 
-def _spread(given: Sequence[Origin]) -> Iterator[Origin]:
-    """Arguments, and what is unpacked into arguments where that is built on the spot."""
-    for one in given:
-        yield from one.items if isinstance(one, Display) else (one,)
+def _holds_receiver(origin: Origin, frame: Frame) -> bool:
+    """Whether a value may be the receiver, or something built here that holds it: a display, a container of one."""
+    return any(_holds_receiver_here(one, where) for one, where in options(origin, frame))
+
+
+def _holds_receiver_here(origin: Origin, frame: Frame) -> bool:
+    if receiver(origin, frame) is not None:
+        return True
+    match origin:
+        case Display(items=parts):
+            return any(_holds_receiver(part, frame) for part in parts)
+        case Item(owner=owner):
+            return isinstance(owner, Display | Called | Item) and _holds_receiver(owner, frame)
+        case Called(callee=callee, arguments=given):
+            holds = any(named(path, names.HOLDING) for path in paths(callee, frame))
+            return holds and any(_holds_receiver(one, frame) for one in given)
+    return False
+
+
+def _formatting(what: str, rule: names.Formatting, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    """A call that makes something which formats later, and what: a text that the function holds is read here."""
+    style = _argument(rule.style, rule.style_keyword, call)
+    styles = texts(style, frame) if style else ("%",) if rule.style_keyword else ("{",)
+    text = _argument(rule.text, rule.text_keyword, call)
+    if text is None or (styles is not None and "{" not in styles):
+        return
+    known = texts(text, frame)
+    if known is None and _is_put_together(text, frame):
+        message = f"what `{what}` takes by the names in a text that is put together can't be proved"
+        yield report("BCP106", message, call.offset, frame, help="give it a constant text")
+    # a constant one is looked at wherever it goes (`bcpatch.rules.sight`)
+
+
+def _argument(position: int | None, keyword: str, call: Called) -> Origin | None:
+    """An argument by its place or keyword, where it is given as one."""
+    positional = len(call.arguments) - len(call.keywords)
+    if keyword in call.keywords:
+        return call.arguments[positional + call.keywords.index(keyword)]
+    return call.arguments[position] if position is not None and position < positional and not call.unpacked else None
+
+
+def _replaced(owner: tuple[Origin, ...], call: Called, frame: Frame) -> Iterator[Diagnostic]:
+    """A copy with other values of the attributes that the keywords name."""
+    for keyword in call.keywords:
+        yield from access.attribute(owner[0] if owner else Unknown(ENTRY), keyword, call.offset, frame)
 
 
 def _fields(text: str, given: tuple[Origin, ...], call: Called, frame: Frame) -> Iterator[Diagnostic]:
@@ -258,6 +347,10 @@ def _is_made_here(origin: Origin, frame: Frame) -> bool:
             return (
                 bool(value) if isinstance(value, str) else index >= 0 and _has_bytes(frame.flow.code.constants[index])
             )
+        case Called(callee=Attribute(owner=Constant(value=int()), name="to_bytes")):
+            return True
+        case Called(callee=callee, arguments=(Display(), *_)) if paths(callee, frame) & _OF_NUMBERS:
+            return True
         case Computed(operands=parts) | Display(items=parts):
             return any(_is_made(part, frame) for part in parts)
         case Item(owner=owner) | Attribute(owner=owner):
@@ -268,6 +361,10 @@ def _is_made_here(origin: Origin, frame: Frame) -> bool:
             turns = any(_turns(path) for path in paths(callee, frame))
             return _is_made(callee, frame) or (turns and any(_is_made(one, frame) for one in given))
     return False
+
+
+#: What makes bytes of numbers, one each.
+_OF_NUMBERS = frozenset({"builtins.bytes", "builtins.bytearray"})
 
 
 def _has_bytes(constant: model.Constant) -> bool:

@@ -74,6 +74,10 @@ REACHING: Final = MappingProxyType(
                 "code.InteractiveConsole",
                 "code.InteractiveInterpreter",
                 "code.interact",
+                "doctest.DebugRunner",
+                "doctest.DocFileSuite",
+                "doctest.DocTestRunner",
+                "doctest.DocTestSuite",
                 "doctest.debug",
                 "doctest.debug_src",
                 "doctest.run_docstring_examples",
@@ -106,6 +110,11 @@ REACHING: Final = MappingProxyType(
         **dict.fromkeys(("ctypes.PyDLL", "ctypes.pydll", "ctypes.pythonapi"), "reaches every object of the process"),
         **dict.fromkeys(
             (
+                "imp.load_compiled",
+                "imp.load_dynamic",
+                "imp.load_module",
+                "imp.load_package",
+                "imp.load_source",
                 "importlib.__import__",
                 "importlib.find_loader",
                 "importlib.machinery.BuiltinImporter",
@@ -137,7 +146,13 @@ REACHING: Final = MappingProxyType(
             "imports a module that no instruction names",
         ),
         **dict.fromkeys(
-            ("logging.config.dictConfig", "logging.config.fileConfig", "logging.config.listen"),
+            (
+                "logging.config.BaseConfigurator",
+                "logging.config.DictConfigurator",
+                "logging.config.dictConfig",
+                "logging.config.fileConfig",
+                "logging.config.listen",
+            ),
             "finds objects of any module by texts in the configuration",
         ),
         "unittest.mock.patch": "replaces names of modules and attributes of objects, private ones too",
@@ -357,6 +372,7 @@ BY_NAME: Final = MappingProxyType(
         "pkgutil.get_data": ByName(0, module=True),
         "pkgutil.resolve_name": ByName(0, module=True),
         "pydoc.locate": ByName(0, module=True),
+        "xmlrpc.server.resolve_dotted_attribute": ByName(1, 0, dotted=True),
     }
 )
 
@@ -372,13 +388,18 @@ COPIED: Final = ("assigned", "updated")
 USUALLY_COPIED: Final = ("functools.WRAPPER_ASSIGNMENTS", "functools.WRAPPER_UPDATES")
 
 #: Callables that find objects of any module by texts in what they read.
-LOADING: Final = ("pickle.Unpickler", "pickle.load", "pickle.loads")
+LOADING: Final = (
+    "multiprocessing.reduction.ForkingPickler.loads",
+    "pickle.Unpickler",
+    "pickle.load",
+    "pickle.loads",
+)
 
 #: Callables, and modules of such, whose result is the bytes or texts in their arguments, in another form.
 TURNING: Final = frozenset(
     """
     builtins.bytearray builtins.bytes builtins.memoryview builtins.str base64 binascii struct zlib
-    bz2.decompress codecs.decode codecs.encode gzip.decompress io.BytesIO lzma.decompress
+    bz2.decompress codecs.decode codecs.encode gzip.decompress io.BytesIO json.loads lzma.decompress
     """.split()
 )
 
@@ -394,6 +415,34 @@ MADE_METHODS: Final = MappingProxyType(
 
 #: Methods of texts that take attributes of their arguments by the names in the text.
 FORMAT: Final = ("format", "format_map")
+
+
+class Formatting(NamedTuple):
+    """A callable that keeps a text to format with later: the positions of the text and of its style, None where there
+    is none, and their keywords. Without a style the text is one like that of `str.format`.
+    """
+
+    text: int | None
+    text_keyword: str
+    style: int | None = None
+    style_keyword: str = ""
+
+
+FORMATTING: Final = MappingProxyType(
+    {
+        "logging.Formatter": Formatting(0, "fmt", 2, "style"),
+        "logging.StrFormatStyle": Formatting(0, "fmt"),
+        "logging.basicConfig": Formatting(None, "format", None, "style"),
+    }
+)
+
+#: Builtins that give a container, or a way through one, of what they are given.
+HOLDING: Final = frozenset(
+    f"builtins.{name}" for name in "dict enumerate frozenset iter list next reversed set sorted tuple zip".split()
+)
+
+#: Callables that copy an object, with other values of the attributes that keywords name.
+REPLACING: Final = ("copy.replace", "dataclasses.replace")
 
 
 def last_parts(*tables: Iterable[str]) -> frozenset[str]:
@@ -412,6 +461,9 @@ WATCHED_MODULES: Final = frozenset(
 
 #: Modules that are called by a word of which others make names, too: `app.profile.run` is not `profile.run`.
 WORDS: Final = frozenset({"code", "profile", "trace"})
+
+#: What is taken for a module among them wherever it is an attribute of what is not known.
+WATCHED_NAMES: Final = frozenset(module for module in WATCHED_MODULES if "." not in module) - WORDS
 
 
 def _by_tail(*tables: Iterable[str]) -> dict[str, list[str]]:

@@ -106,11 +106,13 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
             return  # said of the import statement
     if use.action == "import" and not paths(owner, frame):
         yield report("BCP106", "a name is imported from what may be no module", use.offset, frame)
+    if use.action == "match":
+        yield from access.module_by_name(owner, use.name, use.offset, frame)
     yield from access.attribute(owner, use.name, use.offset, frame)
 
 
 def _is_attribute_telling(use: AttributeUse, frame: Frame) -> bool:
-    return use.action == "import" or access.is_telling(use.name, frame.scope)
+    return use.action in ("import", "match") or access.is_telling(use.name, frame.scope)
 
 
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:

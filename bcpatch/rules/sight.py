@@ -26,7 +26,7 @@ from bcpatch.flow.origins import (
 )
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
-from bcpatch.model import Code
+from bcpatch.model import Code, Constant, FrozenSet, Tuple
 from bcpatch.rules import byname, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, named, options, paths
@@ -59,6 +59,9 @@ def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
     uses = {use.offset: use for use in frame.flow.uses if isinstance(use, (AttributeUse, CallUse))}
     members = frame.flow.trace.values.members
     carriers = frame.flow.trace.values.holding(watched.keys())
+    for at in _format_texts(frame):
+        if frame.flow.graph.name(at) == "RETURN_CONST":
+            yield _handed_on(frame.flow.graph.offset(at), frame)
     for at, work in enumerate(frame.flow.trace.operands):
         if not work or carriers.isdisjoint(work):
             continue
@@ -68,6 +71,9 @@ def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
         for position, value in enumerate(work):
             lost = {watched[member] for member in members(value) & watched.keys()}
             lost -= _seen(at, instruction, position, uses.get(instruction.offset), frame)
+            if _FORMAT_TEXT in lost:
+                lost.remove(_FORMAT_TEXT)
+                yield _handed_on(instruction.offset, frame)
             for what in sorted(lost):
                 message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
                 yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
@@ -84,7 +90,34 @@ def watched(frame: Frame) -> Mapping[int, str]:
             for value in range(RESULTS * at, RESULTS * at + min(trace.steps.gives[at], 2)):
                 if trace.values.kinds[value] != NULL:
                     found[value] = what
-    return found
+    return found | {RESULTS * at: _FORMAT_TEXT for at in _format_texts(frame)}
+
+
+# --- texts that take private attributes ------------------------------------------------------
+
+#: What such a constant is called.
+_FORMAT_TEXT: Final = "a format text"
+
+
+def _format_texts(frame: Frame) -> list[int]:
+    """The instructions that load a text which takes private attributes of what it formats."""
+    constants = frame.flow.code.constants
+    if not any(map(_takes_private, constants)):
+        return []
+    found = frame.flow.reached("LOAD_CONST", "RETURN_CONST")
+    return [at for at in found if _takes_private(constants[frame.flow.graph.argument(at)])]
+
+
+def _handed_on(offset: int, frame: Frame) -> Diagnostic:
+    message = "a text that takes private attributes when it formats is handed on"
+    return report("BCP106", message, offset, frame, help="format it here, by public attributes")
+
+
+def _takes_private(constant: Constant) -> bool:
+    """Whether a constant is a text that takes private attributes by its fields, or holds such texts."""
+    if isinstance(constant, Tuple | FrozenSet):
+        return any(map(_takes_private, constant.items))
+    return isinstance(constant, str) and "{" in constant and "." in constant and byname.is_private_format(constant)
 
 
 def _may_give(use: Use, frame: Frame) -> bool:
@@ -121,8 +154,9 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
             continue
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
-        if isinstance(one, Attribute) and one.name in names.FORMAT and byname.takes_by_name(one.owner, where):
-            found.add(f"{one.name} of a text")
+        if isinstance(one, Attribute) and one.name in names.FORMAT:
+            if byname.takes_by_name(one.owner, where) or byname.is_of_formatter(one, where):
+                found.add(f"{one.name} of a text")
         if isinstance(one, Free) and one.name == "__classdict__":
             found.add(one.name)
         if isinstance(one, Made) and _is_class_body(one, where):
@@ -153,6 +187,8 @@ def _is_class_body(made: Made, frame: Frame) -> bool:
 def _seen(at: int, instruction: Instruction, position: int, use: Use | None, frame: Frame) -> frozenset[str]:
     """What may be the operand at a position, because the rules look at it there."""
     match use:
+        case AttributeUse(action="load" | "method", name="format" | "format_map"):
+            return frozenset({_FORMAT_TEXT})  # the call is looked at, and the method where it is none
         case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
             return _modules(_what(owner, frame), frame)
         case CallUse():
@@ -179,6 +215,8 @@ def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozens
         return _what(call.callee, frame) - {"the body of a class"}  # what is called like a module is none
     if position == 2 and call.arguments and _builds_class(min(members(first)), min(members(second)), frame):
         return frozenset({"the body of a class"})
+    if position == 2 and not call.unpacked and byname.formats_first(call.callee, frame):
+        return frozenset({_FORMAT_TEXT})
     rows = {named(path, names.BY_NAME) for path in paths(call.callee, frame)}
     owners = {names.BY_NAME[row].owner for row in rows if row}
     if position - 2 in owners and not call.unpacked:
