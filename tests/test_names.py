@@ -76,9 +76,9 @@ def rows_of_calls() -> Iterator[Row]:
         yield Row("MADE_METHODS", method, "BCP106", f"{made}.{method}('x')", f"{made}.{method}x('x')")
     for name in names.FORMAT:
         yield Row("FORMAT", name, "BCP106", f"map('{{0._rate}}'.{name}, other)", f"map('{{0.rate}}'.{name}, other)")
-    for path, how in names.FORMATTING.items():
-        style = f", {how.style_keyword}='{{'" if how.style_keyword else ""
-        text = f"{how.text_keyword}='{{0.'"
+    for path, formatting in names.FORMATTING.items():
+        style = f", {formatting.style_keyword}='{{'" if formatting.style_keyword else ""
+        text = f"{formatting.text_keyword}='{{0.'"
         yield called("FORMATTING", path, f"{text} + name{style}", f"{text}{style}")
     for path in sorted(names.HOLDING):
         held = f"return name.format({path.removeprefix('builtins.')}"
