@@ -445,6 +445,13 @@ def test_a_note_is_told_once_whatever_comes_of_the_patch(own, text, codes):
     assert own.codes == codes
 
 
+def test_a_note_is_told_though_nobody_answers(own):
+    own.join(1, "a", "b").answer = Failure("no answer in time")
+    (own.folder / "a.py").write_text(USES_NOTHING.replace("import json\n", ""))
+    own.saved("a")
+    assert own.codes == ["BCP215"]
+
+
 def test_a_file_that_cannot_be_read_is_told_and_nothing_else(world, monkeypatch):
     process = world.join(1, "a")
     world.write("a", 2000)

@@ -405,7 +405,7 @@ class Follower:
             verified = self._compared(made.change)
             if verified.patch is None:
                 return Sent(other, [(made.change, verified)])
-        if applied or refusals:
+        if len(other) < len(made.workers):
             notes[:0] = made.outcome.diagnostics
         self._voice.tell(tuple(dict.fromkeys(notes)))
         if applied:
