@@ -8,6 +8,7 @@ the code was compiled from, whatever becomes of the disk.
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
 import io
@@ -42,38 +43,26 @@ def file_of(module: ModuleType) -> str:
     return found
 
 
-def on_disk(module: ModuleType) -> bytes | None:
-    """What a module's file holds now; None where there is none."""
-    try:
-        return Path(file_of(module)).read_bytes()
-    except (OSError, ValueError):
-        return None
-
-
-def is_on_disk(module: ModuleType, source: bytes) -> bool:
-    """Whether a module's file holds exactly this text now.
+def on_disk(module: ModuleType, piece: int = 1 << 20) -> bytes | None:
+    """What a module's file holds now; None where there is none. Reads ``piece`` bytes at once, or what there is.
 
     Takes few calls of the system: each lets every other thread of the application go first.
     """
     try:
         descriptor = os.open(file_of(module), os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError):
-        return False
+        return None
     try:
-        return _holds(descriptor, source)
+        return b"".join(iter(functools.partial(os.read, descriptor, piece), b""))
     except OSError:  # a folder
-        return False
+        return None
     finally:
         os.close(descriptor)
 
 
-def _holds(descriptor: int, text: bytes) -> bool:
-    position = 0
-    while part := os.read(descriptor, len(text) - position + 1):
-        if not text.startswith(part, position):
-            return False
-        position += len(part)
-    return position == len(text)
+def is_on_disk(module: ModuleType, source: bytes) -> bool:
+    """Whether a module's file holds exactly this text now."""
+    return on_disk(module, len(source) + 1) == source
 
 
 #: What they load has no import statements that could have taken a name of the application.
