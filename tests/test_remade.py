@@ -223,3 +223,23 @@ def test_a_list_that_has_what_came_before_a_reload_does_not_go_back_in_part(tmp_
         assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
         load.apply(linked(text.format(2), text.format(3)), history)
         assert [one() for one in module.kept] == [3, 3]
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+def test_what_was_loaded_again_from_other_lines_and_patched_and_loaded_again_is_another_one(
+    kind: Kind, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """What its file shows is not known then."""
+    old = DECORATORS + kind.text + "\n"
+    new = old.replace('"old"', '"new"')
+    with worlds.world(old, tmp_path) as module:
+        load_again(module, "\n" + old)
+        gc.collect()
+        worlds.applied(old, new, history)
+        back(history, 0)
+        elsewhere.kept = dict(vars(module))
+        load_again(module, old)
+        with pytest.raises(Refused) as refused:
+            back(history, 1)
+        assert {one.code for one in refused.value.diagnostics} == {"BCP608"}
+        assert eval(kind.call, vars(module)) == "old"

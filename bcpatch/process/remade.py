@@ -84,14 +84,15 @@ class Remade:
             code = one.__code__
             if id(code) not in running and id(one) not in self.aside and self._origin(code) in origins:
                 others.setdefault(id(code), one)
-        found = None
-        if others:
-            held = self.holds(qualname, known)
-            for defined in self._definitions():
-                beside = _beside if held else _certainly_beside
-                found = beside(defined.get(qualname, ()), running.values(), others.values())
-                if found is None:
-                    break
+        if not others:
+            return None
+        held = self.holds(qualname, known)
+        beside = _beside if held else _certainly_beside
+        found = _perhaps_beside(running.values(), others.values(), held)  # all that can be said without a text
+        for defined in self._definitions():
+            found = beside(defined.get(qualname, ()), running.values(), others.values())
+            if found is None:
+                break
         return found
 
     def _origin(self, code: CodeType) -> str:
@@ -150,6 +151,12 @@ def _certainly_beside(
         if fingerprint.of(one.__code__) in prints and position(one.__code__) not in elsewhere:
             return one
     return _beside(defined, known, others)
+
+
+def _perhaps_beside(known: Iterable[CodeType], others: Iterable[FunctionType], held: bool) -> FunctionType | None:
+    """One of the others, where no text tells what they are: any, or while the known ones are held one of their kind."""
+    prints = set(map(fingerprint.of, known))
+    return next((one for one in others if not held or fingerprint.of(one.__code__) in prints), None)
 
 
 def _prints(functions: Iterable[FunctionType]) -> set[str]:
