@@ -92,8 +92,7 @@ there = worlds.patch(worlds.module_patch(TEXT, BOTH))
 back = worlds.patch(worlds.module_patch(BOTH, TEXT))
 history = service.history
 folder = tempfile.TemporaryDirectory()
-resource = worlds.world(TEXT, Path(folder.name))
-module = resource.__enter__()
+module = worlds.imported(TEXT, Path(folder.name))
 """
 FOLDERS = {"PYTHONPATH": ":".join(str(Path(__file__).resolve().parents[up]) for up in (0, 1))}
 

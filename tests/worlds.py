@@ -45,6 +45,14 @@ def patch(*parts: ModulePatch, policy: Policy = Policy.STRICT) -> Patch:
 @contextmanager
 def world(text: str, folder: Path, name: str = "world") -> Iterator[ModuleType]:
     """A module imported from a file; forgotten afterwards."""
+    try:
+        yield imported(text, folder, name)
+    finally:
+        sys.modules.pop(name, None)
+
+
+def imported(text: str, folder: Path, name: str = "world") -> ModuleType:
+    """A module imported from a file."""
     file = folder / f"{name}.py"
     file.write_text(dedent(text), "utf-8")
     spec = spec_from_file_location(name, file)
@@ -52,11 +60,8 @@ def world(text: str, folder: Path, name: str = "world") -> Iterator[ModuleType]:
     module = module_from_spec(spec)
     sys.modules[name] = module
     linecache.checkcache(str(file))
-    try:
-        exec(compile(dedent(text), str(file), "exec", dont_inherit=True), vars(module))
-        yield module
-    finally:
-        sys.modules.pop(name, None)
+    exec(compile(dedent(text), str(file), "exec", dont_inherit=True), vars(module))
+    return module
 
 
 def plan(change: Patch, history: History, scan: str | None = None) -> Plan:
