@@ -881,7 +881,7 @@ def test_all_that_reaches_around_is_documented() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["'{0._rate}'", "('{0._rate}', 1)", "frozenset({'{0._rate}'})"])
+@pytest.mark.parametrize("text", ["'{0._rate}'", "'{0._rate}\\udc80'", "('{0._rate}', 1)", "frozenset({'{0._rate}'})"])
 def test_a_text_that_takes_private_attributes_is_not_returned(text: str) -> None:
     """Where it stands, versions say in different words."""
     found = findings(f"def total(other):\n    return {text}\n\ndef price(other, text={text}): pass\n")

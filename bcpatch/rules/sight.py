@@ -13,6 +13,7 @@ from typing import Final
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Instruction
+from bcpatch.flow.graph import text_of
 from bcpatch.flow.opcodes import NULL
 from bcpatch.flow.origins import (
     Attribute,
@@ -26,7 +27,7 @@ from bcpatch.flow.origins import (
 )
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
-from bcpatch.model import Code, Constant, FrozenSet, Tuple
+from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
 from bcpatch.rules import byname, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, named, options, paths
@@ -102,10 +103,15 @@ _FORMAT_TEXT: Final = "a format text"
 def _format_texts(frame: Frame) -> list[int]:
     """The instructions that load a text which takes private attributes of what it formats."""
     constants = frame.flow.code.constants
-    if not any(map(_takes_private, constants)):
+    suspected = [one for one in constants if (type(one) is str and "{" in one) or type(one) in _MAY_HOLD_TEXT]
+    if not any(map(_takes_private, suspected)):
         return []
     found = frame.flow.reached("LOAD_CONST", "RETURN_CONST")
     return [at for at in found if _takes_private(constants[frame.flow.graph.argument(at)])]
+
+
+#: Constants that are texts, or may hold some, and are no `str`.
+_MAY_HOLD_TEXT: Final = frozenset((Text, Tuple, FrozenSet))
 
 
 def _handed_on(offset: int, frame: Frame) -> Diagnostic:
@@ -117,7 +123,8 @@ def _takes_private(constant: Constant) -> bool:
     """Whether a constant is a text that takes private attributes by its fields, or holds such texts."""
     if isinstance(constant, Tuple | FrozenSet):
         return any(map(_takes_private, constant.items))
-    return isinstance(constant, str) and "{" in constant and "." in constant and byname.is_private_format(constant)
+    text = text_of(constant)
+    return isinstance(text, str) and "{" in text and "." in text and byname.is_private_format(text)
 
 
 def _may_give(use: Use, frame: Frame) -> bool:
