@@ -243,3 +243,25 @@ def test_what_was_loaded_again_from_other_lines_and_patched_and_loaded_again_is_
             back(history, 1)
         assert {one.code for one in refused.value.diagnostics} == {"BCP608"}
         assert eval(kind.call, vars(module)) == "old"
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
+@pytest.mark.parametrize("newer", ["newer", "old"])
+def test_what_came_in_between_does_not_go_further_back_than_it_was(
+    kind: Kind, newer: str, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """What was there before was changed by the first generation, and what is there now by the second alone."""
+    texts = [DECORATORS + kind.text.replace('"old"', f'"{value}"') + "\n" for value in ("old", "new", newer)]
+    with worlds.world(texts[0], tmp_path) as module:
+        worlds.applied(texts[0], texts[1], history)
+        elsewhere.kept = dict(vars(module))
+        load_again(module, texts[1])
+        try:
+            worlds.applied(texts[1], texts[2], history)
+        except Refused:
+            assert eval(kind.call, vars(module)) == "new"
+            return
+        with pytest.raises(Refused) as refused:
+            back(history, 0)
+        assert {one.code for one in refused.value.diagnostics} == {"BCP608"}
+        assert eval(kind.call, vars(module)) == newer

@@ -167,8 +167,14 @@ def _replaced(switched: Sequence[LinkedSite], changes: Sequence[Change], history
         key: Remade(module.namespace, _texts(module, history), history.files, walk, aside)
         for key, module in modules.items()
     }
+    ends = _ends(changes)
     for (key, site), known in functions.items():
         remade, name = made[key], site.qualname
+        if len({ends[id(one)] for one in known}) > 1 and not _are_all_there(remade, name, known):
+            code = known[-1].__code__
+            message = f"`{name}` is another function now, which had no part in all that lies between"
+            yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
+            continue
         led = naming.led(remade.namespace, name, walk)
         if any(one is other for one in led for other in known) or not bound.isdisjoint(name.split(".")):
             continue
@@ -182,6 +188,20 @@ def _replaced(switched: Sequence[LinkedSite], changes: Sequence[Change], history
             code = found.__code__
             message = f"`{name}` is another function now: the application has made it since"
             yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
+
+
+def _ends(changes: Sequence[Change]) -> dict[int, str]:
+    """What functions come to do, by their ids."""
+    found = map(_function_and_code, changes)
+    return {id(function): fingerprint.of(code) for function, code in found if function is not None and code is not None}
+
+
+def _are_all_there(remade: Remade, qualname: str, known: Sequence[FunctionType]) -> bool:
+    """Whether the text defines several functions of a name, and the module holds each of some.
+
+    Then one site's turn may have been another one's in another generation.
+    """
+    return remade.definitions(qualname) > 1 and all(remade.holds(qualname, [one]) for one in known)
 
 
 def _texts(module: LinkedModule, history: History) -> Iterator[bytes]:
