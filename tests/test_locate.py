@@ -583,3 +583,17 @@ def test_lines_of_another_text_do_not_tell_which_branch_ran(
             found = {one.code for one in errors(refused.diagnostics)}
         assert found in (set(), {"BCP515"} if lines else set())
         assert module.f() == (1 if found else new[1])
+
+
+def test_the_order_of_lines_of_two_texts_tells_nothing(tmp_path: Path, history: History) -> None:
+    """The process was started with a line more than the base has; what a patch brought has the lines of its text."""
+    text = "all = [\n    lambda: {},\n    lambda: {},\n]\ndef last(): return 0\n"
+    with worlds.world("\n\n" + text.format(2, 1), tmp_path) as module:
+        file = Path(str(module.__file__))
+        file.write_text(text.format(2, 2))
+        load.apply(linked(text.format(2, 1), text.format(2, 2)), history)
+        file.write_text(text.format(2, 3))
+        with pytest.raises(Refused) as refused:
+            load.apply(linked(text.format(2, 2), text.format(2, 3)), history)
+        assert {one.code for one in errors(refused.value.diagnostics)} == {"BCP503"}
+        assert [one() for one in module.all] == [2, 2]

@@ -14,7 +14,6 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import FunctionEdit, PositionEdit
 from bcpatch.process import naming
-from bcpatch.process.accounting import Walk
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, SiteEdit, Wanted
 from bcpatch.process.remade import Remade, position
@@ -91,7 +90,7 @@ def _choose(
     places = sorted({position(one.__code__) for one in matching})
     if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
         return matching
-    return _twin(module, edit, matching, places, alike, history, remade.walk)
+    return _twin(module, edit, matching, places, alike, history, remade)
 
 
 def _alike(edit: SiteEdit, twins: Twins) -> list[int]:
@@ -154,7 +153,7 @@ def _twin(
     places: Sequence[tuple[int, int]],
     alike: Sequence[int],
     history: History,
-    walk: Walk,
+    remade: Remade,
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
@@ -164,11 +163,12 @@ def _twin(
     """
     brought = history.codes.get(edit.site, ()) if len(alike) == 1 else ()
     known = {id(one.__code__) for one in matching if history.records.places.get(id(one.__code__)) in brought}
-    led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, walk)}
+    led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, remade.walk)}
     if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
         return [one for one in matching if id(one.__code__) in led | known]
     texts = {one.__code__.co_filename for one in matching}
-    if len(alike) != len(places) or len(texts) > 1:
+    mixed = any(id(one.__code__) in history.records.places for one in matching) and remade.is_off()
+    if len(alike) != len(places) or len(texts) > 1 or mixed:
         shown = ", ".join(str(line) for line, _ in places)
         named = f"functions named {edit.site.qualname} run the same code"
         several = f" of {len(texts)} texts" if len(texts) > 1 else ""
