@@ -91,6 +91,28 @@ def test_what_is_held_elsewhere_too_goes_back_and_forth(
             assert eval(kind.call, vars(module)) == value
 
 
+DEAD = """
+import sys
+kept = []
+if sys.maxsize < 3:
+    kept.append(lambda: {0})
+kept.append(lambda: 2)
+"""
+
+
+def test_what_an_earlier_load_left_is_not_taken_for_a_definition_that_did_not_run(
+    tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    old, new = DEAD.format(2), DEAD.format(1)
+    with worlds.world("\n" + old, tmp_path) as module:
+        elsewhere.kept = list(module.kept)
+        load_again(module, old)
+        with pytest.raises(Refused) as refused:
+            worlds.applied(old, new, history)
+        assert [one.code for one in errors(refused.value.diagnostics)] == ["BCP503"]
+        assert [one() for one in (*module.kept, *elsewhere.kept)] == [2, 2]
+
+
 REGISTERED = """
 import elsewhere
 

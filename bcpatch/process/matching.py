@@ -168,10 +168,12 @@ def _twin(
         return [one for one in matching if id(one.__code__) in led | known]
     texts = {one.__code__.co_filename for one in matching}
     mixed = any(id(one.__code__) in history.records.places for one in matching) and remade.is_off()
-    if len(alike) != len(places) or len(texts) > 1 or mixed:
+    # what is held elsewhere alone may be left of an earlier load, in the place of one that left nothing behind
+    apart = len({remade.holds(edit.site.qualname, [one]) for one in matching}) > 1
+    if len(alike) != len(places) or len(texts) > 1 or mixed or apart:
         shown = ", ".join(str(line) for line, _ in places)
         named = f"functions named {edit.site.qualname} run the same code"
-        several = f" of {len(texts)} texts" if len(texts) > 1 else ""
+        several = f" of {len(texts)} texts" if len(texts) > 1 else ", some of them held elsewhere only" if apart else ""
         message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}{several}"
         return finding("BCP503", message, Place(module.file), site=edit.site)
     place = places[alike.index(edit.site.ordinal)]
