@@ -16,7 +16,7 @@ import msgspec
 
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, narrow, patchfile, splices, verify
-from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
+from bcpatch.diagnostics import NOWHERE, Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import CreationEdit, FunctionEdit, Interpreter, Module, ModulePatch, Patch, Policy
 from bcpatch.narrow import Compared
 from bcpatch.source import importtime, shape
@@ -340,6 +340,8 @@ def _assembled(
         if module not in after:
             message = f"module `{module.name}` is gone: processes that imported it keep it"
             found.append(finding("BCP214", message, Place(source.path)))
+    if after and not before:
+        found.append(_without_base(list(after.values())))
     found.extend(_run_too_early(modules, after, level))
     interpreter = _interpreter(level)
     patch = Patch(
@@ -350,6 +352,12 @@ def _assembled(
         tuple(sorted(modules, key=lambda part: part.module.name)),
     )
     return patch, found
+
+
+def _without_base(sources: Sequence[Source]) -> Diagnostic:
+    what = f"`{sources[0].module.name}`" if len(sources) == 1 else f"{len(sources)} modules"
+    message = f"every function of {what} is in the patch, and nothing else is compared"
+    return finding("BCP218", message, Place(sources[0].path) if len(sources) == 1 else NOWHERE)
 
 
 def prepare(source: Source, optimization: int) -> Iterator[None]:

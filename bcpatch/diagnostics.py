@@ -226,6 +226,7 @@ RULES = {
             "definition that import-time code was given",
             "restart the process where that looks at it, or build with --policy linked",
         ),
+        Rule("BCP218", "no base", "name what the process runs: --base FILE, or --base git:REV", Severity.NOTE),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),

@@ -147,6 +147,15 @@ def test_without_a_base_every_function_is_an_edit(tmp_path: Path) -> None:
     assert len(module.edits) == 2
 
 
+def test_that_there_is_no_base_is_said_once(tmp_path: Path) -> None:
+    write(tmp_path, {"app.py": OLD, "other.py": OLD})
+    first, second = builder.collect(str(tmp_path))
+    told = [builder.compare((), sources).diagnostics for sources in ((first,), (first, second))]
+    assert [[(one.code, one.severity) for one in said] for said in told] == [[("BCP218", "note")]] * 2
+    assert ["`app`" in told[0][0].message, "2 modules" in told[1][0].message] == [True, True]
+    assert not builder.compare((first,), (first,)).diagnostics
+
+
 @pytest.mark.parametrize("base", ["git:HEAD", "missing", "missing.py"])
 def test_a_missing_base_is_named(tmp_path: Path, base: str) -> None:
     write(tmp_path, {"app.py": OLD})
