@@ -80,18 +80,7 @@ def _swap(
     require_instant: bool,
 ) -> Generation:
     certain = certainty((*ready.changes, *ready.loose), require_instant)
-    generation = Generation(
-        number=len(history.records),
-        parent=history.current,
-        patch=plan.digest,
-        policy=plan.patch.policy,
-        applied=round(time.time(), 3),
-        milliseconds=round((time.perf_counter() - started) * 1000, 1),
-        sites=tuple(ready.sites),
-        notes=tuple(ready.notes),
-        certain=certain,
-        pending=tuple(part.module.name for part in plan.pending),
-    )
+    generation = _generation(plan, history, ready, started, certain)
     still = (*plan.still, *at_rest(plan.sites)) if consistency == "quiescent" else plan.still
     own = Own(history, _own_references(plan, ready, still))
     patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
@@ -132,6 +121,21 @@ def _swap(
                 fingerprint.forget(change.old)
         return generation
     raise AssertionError("the plain way returns or raises")
+
+
+def _generation(plan: Plan, history: History, ready: Prepared, started: float, certain: bool) -> Generation:
+    return Generation(
+        number=len(history.records),
+        parent=history.current,
+        patch=plan.digest,
+        policy=plan.patch.policy,
+        applied=round(time.time(), 3),
+        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        sites=tuple(ready.sites),
+        notes=tuple(ready.notes),
+        certain=certain,
+        pending=tuple(part.module.name for part in plan.pending),
+    )
 
 
 def _imports(plan: Plan, ready: Prepared) -> tuple[Change, ...]:

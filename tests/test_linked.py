@@ -367,7 +367,17 @@ def sourceless(tmp_path: Path) -> ModuleType:
     return made
 
 
-@pytest.mark.parametrize("made", [interactive, sourceless])
+class OfAnotherTool:
+    """A loader that is a class, used as it is, as those of builtin and frozen modules are."""
+
+
+def generated(tmp_path: Path) -> ModuleType:
+    made = interactive(tmp_path)
+    made.__spec__ = ModuleSpec("client", OfAnotherTool)  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.parametrize("made", [interactive, sourceless, generated])
 def test_a_module_without_a_source_that_may_have_imported_a_value_refuses(
     made: Callable[[Path], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,11 +66,9 @@ def is_on_disk(module: ModuleType, source: bytes) -> bool:
 
 
 #: What they load has no import statements that could have taken a name of the application.
-_WITHOUT_STATEMENTS: Final = (
-    type,  # BuiltinImporter and FrozenImporter are classes, used as they are
-    importlib.machinery.ExtensionFileLoader,
-    importlib.machinery.NamespaceLoader,
-)
+_WITHOUT_STATEMENTS: Final = (importlib.machinery.ExtensionFileLoader, importlib.machinery.NamespaceLoader)
+#: The same; these are classes that are used as they are.
+_OF_THE_INTERPRETER: Final = (importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter)
 
 _texts: Final[weakref.WeakKeyDictionary[ModuleType, bytes]] = weakref.WeakKeyDictionary()
 
@@ -96,8 +94,10 @@ def text_of(module: ModuleType) -> bytes | None:
 
 def is_opaque(module: ModuleType) -> bool:
     """Whether code that nobody can read may have bound a module's names: typed in, or loaded without a source."""
-    spec = namespace_of(module).get("__spec__")
-    return not isinstance(getattr(spec, "loader", None), _WITHOUT_STATEMENTS) and text_of(module) is None
+    loader = getattr(namespace_of(module).get("__spec__"), "loader", None)
+    if isinstance(loader, _WITHOUT_STATEMENTS) or any(loader is one for one in _OF_THE_INTERPRETER):
+        return False
+    return text_of(module) is None
 
 
 def name_for(path: str, source: bytes) -> str:
