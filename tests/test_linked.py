@@ -260,6 +260,17 @@ def test_what_import_time_code_ran_is_a_warning() -> None:
     assert codes("def f(): return 1\nA = f()\n", "def f(): return 2\nA = f()\n", "warning") == ["BCP211"]
 
 
+def test_a_method_that_a_decorator_of_its_class_has_not_seen_is_a_warning() -> None:
+    for old, new in (
+        ("import w\n@w.tell\nclass A: pass\n", "import w\n@w.tell\nclass A:\n  def f(self): pass\n"),
+        ("@d\nclass A:\n  class B: pass\n", "@d\nclass A:\n  class B:\n    def f(self): pass\n"),
+    ):
+        assert codes(old, new, "warning") == ["BCP217"]
+        assert codes(new, old) == ["BCP202"]
+    blind = "import enum\n@enum.unique\nclass A(enum.Enum):\n  X = 1\n"
+    assert codes(blind, blind + "  def f(self): pass\n", "warning") == []
+
+
 def test_the_way_out_is_not_what_was_done_already() -> None:
     found = compared("x = 1\n", "x = 1\nwhile x:\n  def f(): pass\n").diagnostics
     assert found

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bcpatch import fingerprint
-from bcpatch.diagnostics import Diagnostic, finding
+from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import AdditionEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
-from bcpatch.source import branches, header, readers, shape
+from bcpatch.source import branches, given, header, readers, shape
 from bcpatch.source.evaluated import binds
 from bcpatch.source.outline import Class, Unit
 from bcpatch.source.values import Binding, binders, bindings, is_evaluable, is_shared, is_value, known_names, mangled
@@ -318,6 +318,8 @@ def _add(statements: list[ast.stmt], at: _Place, found: Found, *, extends: bool)
         problem = None if at.after is None else _class_obstacle(statement, at.after)
         if problem:
             found.diagnostics.append(finding("BCP207", problem, at.new.place(statement)))
+        elif at.after is not None and isinstance(statement, _DEFINITIONS):
+            found.diagnostics += _unseen(statement, at.after, at.new)
         found.handled.add(id(statement))
     names = dict.fromkeys(mangled(one.name, at.after) for statement in statements for one in bindings(statement))
     code = header.statements(at.new, [_bare(statement) for statement in statements], at.after, at.level)
@@ -356,6 +358,18 @@ def _class_obstacle(statement: ast.stmt, owner: Class) -> str | None:
         if decorated or (binding.name.startswith("__") and binding.name.endswith("__")):
             return f"`{binding.name}` may be read when `{owner.qualname}` is made"
     return None
+
+
+def _unseen(
+    method: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: Class, unit: Unit
+) -> Iterator[Diagnostic]:
+    """What a decorator of a class did to its methods, and does not do to one that is added now."""
+    for taker in given.class_takers(unit, owner.chain):
+        message = (
+            f"`{owner.qualname}` was given to `{ast.unparse(taker)}` (line {taker.lineno}) when the module was "
+            f"imported; what that made of its methods does not have `{method.name}`"
+        )
+        yield as_warning(finding("BCP217", message, unit.place(method)))
 
 
 # --- values --------------------------------------------------------------------------------
@@ -412,9 +426,14 @@ def _remove(name: str, some: Sequence[Binding], at: _Place, found: Found) -> Non
         message = f"`{name}` is gone from one branch: what stands for it then is not known"
         found.diagnostics.append(finding("BCP202", message, at.old.place(some[-1].statement)))
         return
-    if not all(_is_pure(one.statement) for one in some):
+    if at.before is not None and at.before.node.decorator_list and not all(one.is_function for one in some):
         return
-    if at.before is not None and (at.before.node.decorator_list or not _is_removable(name, some)):
+    holder = next(_holders(name, some, at), None)
+    if holder:
+        owner = f"{at.before.qualname}." if at.before else ""
+        message = f"`{owner}{name}` of the base is gone, and {holder}"
+        found.diagnostics.append(finding("BCP202", message, at.old.place(some[-1].statement)))
+        found.settle(*some)
         return
     rebound = at.before is None and name in _imported(at.new)
     found.settle(*some)
@@ -432,18 +451,36 @@ def _remove(name: str, some: Sequence[Binding], at: _Place, found: Found) -> Non
         )
 
 
-def _is_removable(name: str, some: Sequence[Binding]) -> bool:
-    """Whether ``type`` made nothing else of a class's name than an attribute."""
-    if not name.startswith("__") or not name.endswith("__"):
-        return True
-    return all(one.is_function for one in some) and name not in _READ_BY_TYPE | _CALLED_ONCE
+def _holders(name: str, some: Sequence[Binding], at: _Place) -> Iterator[str]:
+    """What may have made more of a definition than a name that is bound to it, in words."""
+    for one in some:
+        statement = one.statement
+        if isinstance(statement, ast.ClassDef):
+            yield from (_may_hold(taker) for taker in given.class_takers(at.old, [statement]))
+        else:
+            yield from (_may_hold(taker) for taker in _impure(statement))
+    if at.before is None:
+        return
+    yield from (_may_hold(taker) for taker in given.class_takers(at.old, at.before.chain))
+    if name.startswith("__") and name.endswith("__"):
+        if at.before.node.decorator_list:
+            yield f"a decorator of `{at.before.qualname}` may have read it"
+        elif name in _READ_BY_TYPE | _CALLED_ONCE or not all(one.is_function for one in some):
+            yield f"it may have been read when `{at.before.qualname}` was made"
+
+
+def _may_hold(taker: ast.expr) -> str:
+    return f"`{ast.unparse(taker)}` (line {taker.lineno}) may hold it"
 
 
 def _is_pure(statement: ast.stmt) -> bool:
-    """Whether executing a definition did nothing but bind its name."""
-    if isinstance(statement, ast.ClassDef):
-        return not statement.decorator_list
-    return all(_last_name(one) in _PURE for one in getattr(statement, "decorator_list", ()))
+    """Whether executing a definition of a function did nothing but bind its name."""
+    return not isinstance(statement, ast.ClassDef) and not any(_impure(statement))
+
+
+def _impure(statement: ast.stmt) -> Iterator[ast.expr]:
+    """The decorators of a function that are not known to leave nothing behind but what they return."""
+    return (one for one in getattr(statement, "decorator_list", ()) if _last_name(one) not in _PURE)
 
 
 def _last_name(node: ast.expr) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
@@ -101,14 +101,24 @@ def _takers(known: _Known, unit: Unit, function: Function) -> Iterator[ast.expr]
         for decorator in function.node.decorator_list:
             if not known.is_blind_decorator(decorator, function):
                 yield decorator
-    for around in function.chain:
-        for decorator in around.decorator_list:
-            callee = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if known.path(callee) not in _BLIND_TO_METHODS:
-                yield decorator
+    yield from _class_takers(known, function.chain)
     for call in importtime.calls_with(unit, function.name):
         if not known.is_blind(call.func):
             yield call
+
+
+def class_takers(unit: Unit, classes: Sequence[ast.ClassDef]) -> Iterator[ast.expr]:
+    """The decorators of classes that are not known not to look at methods."""
+    if any(one.decorator_list for one in classes):
+        yield from _class_takers(_Known(unit), classes)
+
+
+def _class_takers(known: _Known, classes: Sequence[ast.ClassDef]) -> Iterator[ast.expr]:
+    for one in classes:
+        for decorator in one.decorator_list:
+            callee = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if known.path(callee) not in _BLIND_TO_METHODS:
+                yield decorator
 
 
 class _Known:
