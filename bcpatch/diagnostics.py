@@ -381,7 +381,7 @@ def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 def _caret(found: Diagnostic) -> str:
     """The line under the source line: white space that keeps its tabs, then carets."""
-    start = max(found.column, 1) - 1
+    start = found.column - 1 if found.column else len(found.text) - len(found.text.lstrip())
     one_line = found.end_line in (0, found.line)
     end = found.end_column - 1 if one_line and found.end_column > found.column else len(found.text)
     end = max(min(end, len(found.text)), start + 1)

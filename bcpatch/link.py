@@ -159,7 +159,7 @@ def _program(module: LinkedModule) -> Iterator[Diagnostic]:
     for edit in module.part.changes:
         if isinstance(edit, ProgramEdit) and module.object.__name__ == "__main__":
             message = 'this process has run what `if __name__ == "__main__":` guards, and that is changed'
-            yield finding("BCP208", message, Place(module.file, edit.line))
+            yield finding("BCP208", message, module.place(edit.line))
 
 
 _MAKES: Final = {"__init__": "instances", "__new__": "instances", "__init_subclass__": "subclasses"}
@@ -173,7 +173,7 @@ def _made_before(module: LinkedModule) -> Iterator[Diagnostic]:
             if owner and name in _MAKES:
                 message = f"{_MAKES[name]} of `{owner}` that exist stay as the `{name}` of before made them"
                 site = edit.site if isinstance(edit, FunctionEdit) else None
-                yield finding("BCP521", message, Place(module.file, line), site=site)
+                yield finding("BCP521", message, module.place(line), site=site)
 
 
 def _methods(edit: Edit) -> tuple[str, tuple[str, ...], int]:

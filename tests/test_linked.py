@@ -308,6 +308,20 @@ def test_a_name_that_is_there_already_is_refused(tmp_path: Path) -> None:
     assert refusal("class A: pass\n", "class A:\n  def f(self): pass\n", tmp_path, "A.f = 1") == {"BCP513"}
 
 
+@pytest.mark.parametrize(
+    ("added", "marked"),
+    [("class A:\n  ü = 2\n", "  ü = 2"), ("class A: pass\nB = 1 // 0\n", "B = 1 // 0")],
+)
+def test_what_the_process_refuses_is_shown_with_its_line(added: str, marked: str, tmp_path: Path) -> None:
+    with worlds.world("class A: pass\n", tmp_path) as live:
+        live.A.ü = 1
+        with pytest.raises(Refused) as caught:
+            apply("class A: pass\n", added, History())
+    shown = str(caught.value).splitlines()
+    assert [line.removeprefix("2 | ") for line in shown if line.startswith("2 | ")] == [marked]
+    assert f"  | {'^' * len(marked.strip()):>{len(marked)}}" in shown
+
+
 def test_an_addition_that_raises_leaves_nothing(tmp_path: Path) -> None:
     assert refusal("A = 1\n", "A = 1\nB = 2\ndef f(): pass\nC = 1 // 0\n", tmp_path) == {"BCP603"}
     assert refusal("A = 1\n", "A = 1\nimport json\nB = json.nothing\n", tmp_path) <= {"BCP603", "BCP505"}

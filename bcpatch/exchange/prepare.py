@@ -7,6 +7,7 @@ apply with nothing changed. The result are changes, which someone else makes.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -133,14 +134,14 @@ def _abstract_changes(brought: Brought) -> list[Change]:
     if not brought.changes:
         return []
     what = "the abstract methods of a class"
-    found: list[Change] = _run(what, NOWHERE, None, classes.abstract_changes, brought.changes)
+    found: list[Change] = _run(what, lambda: NOWHERE, None, classes.abstract_changes, brought.changes)
     return found
 
 
 # --- code of the application --------------------------------------------------------
 
 
-def _run(what: str, place: Place, site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
+def _run(what: str, where: Callable[[], Place], site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
     """Call code of the application; what it raises is a refusal."""
     before = set(sys.modules)
     try:
@@ -151,7 +152,7 @@ def _run(what: str, place: Place, site: Site | None, call: Callable[..., Any], *
         imported = sorted(set(sys.modules) - before)
         effects = f"; modules imported meanwhile: {', '.join(imported)}" if imported else ""
         message = f"{what} raised {type(error).__name__}: {_words(error)}{effects}"
-        raise Refused([finding("BCP603", message, place, site=site)]) from error
+        raise Refused([finding("BCP603", message, where(), site=site)]) from error
 
 
 def _words(error: BaseException) -> str:
@@ -166,9 +167,9 @@ def _reach(module: LinkedModule, needed: Link) -> None:
     found = sys.modules.get(needed.module)
     if found is not None and f"{needed.module}.{needed.name}" in sys.modules:
         return
-    if found is None or not _run("a linked name", Place(module.file), None, hasattr, found, needed.name):
+    if found is None or not _run("a linked name", module.place, None, hasattr, found, needed.name):
         message = f"module {needed.module} has no {needed.name} in this process"
-        raise Refused([finding("BCP505", message, Place(module.file))])
+        raise Refused([finding("BCP505", message, module.place())])
 
 
 def _value(
@@ -189,13 +190,13 @@ def _value(
     missing = [free for free in code.freevars if free not in known]
     if missing:
         message = f"{what} needs {', '.join(missing)} of the code around it, which has run already"
-        raise Refused([finding("BCP212", message, Place(module.file, code.first_line), site=site)])
+        raise Refused([finding("BCP212", message, module.place(code.first_line), site=site)])
     cells = tuple(CellType(known[free]) for free in code.freevars)
     space = vars(module.object)
     if not pending.keys().isdisjoint(code.names):
         space = {**space, **pending}
     function = FunctionType(fingerprint.decode(code, name), space, code.name, None, cells)
-    return _run(what, Place(module.file, code.first_line), site, function)
+    return _run(what, functools.partial(module.place, code.first_line), site, function)
 
 
 def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, object]:
@@ -217,8 +218,8 @@ def _import(module: LinkedModule, edit: ImportEdit, brought: Brought) -> None:
     binding = edit.binding
     namespace = vars(module.object)
     words = statement(binding)
-    place = Place(module.file, edit.line)
-    bound = _run(words, place, None, imported, binding, namespace)
+    where = functools.partial(module.place, edit.line)
+    bound = _run(words, where, None, imported, binding, namespace)
     pending = brought.pending(sys.modules.get(binding.module))
     for name, value in bound.items():
         brought.bind(module, name, pending.get(binding.attribute or "", value))
@@ -418,7 +419,7 @@ def _annotate(module: LinkedModule, code: Code, owner: object, cls: type | None)
     missing = [name for name in code.freevars if name not in known]
     if missing:
         message = f"the new annotations need {', '.join(missing)} of the class that they stand in"
-        raise Refused([finding("BCP212", message, Place(module.file, code.first_line))])
+        raise Refused([finding("BCP212", message, module.place(code.first_line))])
     name = sources.name_for(module.part.module.path, module.part.source)
     cells = tuple(known[name] for name in code.freevars)
     return FunctionType(fingerprint.decode(code, name), vars(module.object), "__annotate__", None, cells)
@@ -431,7 +432,7 @@ def _owner(module: LinkedModule, qualname: str) -> object:
         found = vars(found).get(name)
         if not isinstance(found, type):
             message = f"{module.object.__name__} holds no class {qualname}"
-            raise Refused([finding("BCP502", message, Place(module.file))])
+            raise Refused([finding("BCP502", message, module.place())])
     return found
 
 

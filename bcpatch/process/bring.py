@@ -7,6 +7,7 @@ call what is added; all else becomes visible in the swap. Nothing here makes a s
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from abc import ABCMeta
@@ -131,18 +132,18 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
             continue
         owner = owner_of(module, edit.owner)
         line = 0 if isinstance(edit, RemovalEdit) else edit.line
-        place = Place(module.file, line)
+        where = functools.partial(module.place, line)
         if owner is None:
-            yield finding("BCP502", f"{module.object.__name__} holds no class {edit.owner}", place)
+            yield finding("BCP502", f"{module.object.__name__} holds no class {edit.owner}", where())
         elif isinstance(edit, AdditionEdit) and not edit.extends and _there(edit, class_namespace(owner)):
-            yield finding("BCP513", f"`{edit.owner}.{_there(edit, class_namespace(owner))}` is there already", place)
+            yield finding("BCP513", f"`{edit.owner}.{_there(edit, class_namespace(owner))}` is there already", where())
         else:
             names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
             reason = classes.reader_of_methods(owner, names)
             if _has_values(edit, owner):
                 reason = reason or classes.reader_of_values(owner)
             if reason:
-                yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", place)
+                yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", where())
 
 
 def owner_of(module: LinkedModule, qualname: str) -> type | None:
@@ -160,11 +161,12 @@ def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History)
     """Names to be added that hold something already, unless it is what generations bound, and a removal left."""
     for name in edit.names:
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
-        there, place = held(slot), Place(module.file, edit.line)
+        there = held(slot)
         if there is not ABSENT and there is not history.bound(slot):
-            yield finding("BCP513", f"`{module.object.__name__}.{name}` is there already", place)
+            yield finding("BCP513", f"`{module.object.__name__}.{name}` is there already", module.place(edit.line))
         elif isinstance(there, type):
-            yield finding("BCP521", f"instances of the `{name}` that was removed before stay instances of that", place)
+            message = f"instances of the `{name}` that was removed before stay instances of that"
+            yield finding("BCP521", message, module.place(edit.line))
 
 
 def _there(edit: AdditionEdit, space: Mapping[str, object]) -> str | None:
@@ -188,16 +190,16 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
     """Execute statements that are new, and bind what they define. ``run`` calls code of the application."""
     code = fingerprint.decode(edit.code, filename)
     what = f"an addition to {edit.owner or module.object.__name__}"
-    place = Place(module.file, edit.line)
+    where = functools.partial(module.place, edit.line)
     if not edit.owner:
         scratch = _ModuleNamespace(module, edit, brought)
-        run(what, place, None, exec, code, namespace_of(module.object), scratch)
+        run(what, where, None, exec, code, namespace_of(module.object), scratch)
         return
     owner = owner_of(module, edit.owner)
     assert owner is not None
     namespace = _ClassNamespace(owner, brought.pending(owner), brought.pending(module.object))
-    cells = tuple(map(CellType, _captured(code, owner, what, place)))
-    run(what, place, None, _execute, code, namespace_of(module.object), namespace, cells)
+    cells = tuple(map(CellType, _captured(code, owner, what, where)))
+    run(what, where, None, _execute, code, namespace_of(module.object), namespace, cells)
     for name in ("__classcell__", "__classdictcell__"):
         cell = namespace.pop(name, None)
         if isinstance(cell, CellType):
@@ -206,10 +208,10 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
         value = _as_class_attribute(name, namespace[name])
         if type(owner) not in (type, ABCMeta) and not classes.is_plain_method(value):
             message = f"`{edit.owner}.{name}` may be read when the class is made, by its metaclass"
-            raise Refused([finding("BCP207", message, place)])
+            raise Refused([finding("BCP207", message, where())])
         named = getattr(type(value), "__set_name__", None)
         if named is not None:
-            run(f"__set_name__ of {name}", place, None, named, value, owner, name)
+            run(f"__set_name__ of {name}", where, None, named, value, owner, name)
         brought.in_class(owner, name, value)
     if "__eq__" in edit.names and "__hash__" not in {*brought.pending(owner), *class_namespace(owner)}:
         brought.in_class(owner, "__hash__", None)
@@ -249,13 +251,13 @@ def _execute(code: CodeType, space: dict[str, Any], namespace: dict[str, Any], c
         exec(code, space, namespace)
 
 
-def _captured(code: CodeType, owner: type, what: str, place: Place) -> Iterator[object]:
+def _captured(code: CodeType, owner: type, what: str, where: Callable[[], Place]) -> Iterator[object]:
     """What the body of a generic class captures: its type parameters (PEP 695)."""
     known = {one.__name__: one for one in getattr(owner, "__type_params__", ())}
     known[".type_params"] = getattr(owner, "__type_params__", ())
     for name in code.co_freevars:
         if name not in known:
-            raise Refused([finding("BCP212", f"{what} needs {name} of the code around the class", place)])
+            raise Refused([finding("BCP212", f"{what} needs {name} of the code around the class", where())])
         yield known[name]
 
 
@@ -274,12 +276,12 @@ def _as_class_attribute(name: str, value: object) -> object:
 
 def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run, brought: Brought) -> None:
     """Rebind a module's or a class's attribute, if it still holds what its old expression gives."""
-    place = Place(module.file, edit.line)
+    where = functools.partial(module.place, edit.line)
     space = {**namespace_of(module.object), **brought.pending(module.object)}
     old = run(
-        f"the old value of {edit.name}", place, None, _function(edit.replaces, filename, namespace_of(module.object))
+        f"the old value of {edit.name}", where, None, _function(edit.replaces, filename, namespace_of(module.object))
     )
-    new = run(f"the value of {edit.name}", place, None, _function(edit.code, filename, space))
+    new = run(f"the value of {edit.name}", where, None, _function(edit.code, filename, space))
     owner = owner_of(module, edit.owner) if edit.owner else None
     slot = (
         Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
@@ -291,7 +293,7 @@ def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run,
         if same(running, new):
             return
         message = f"`{edit.name}` no longer is what its old expression gives: the process has changed it"
-        raise Refused([finding("BCP512", message, place)])
+        raise Refused([finding("BCP512", message, where())])
     if owner is not None:
         brought.in_class(owner, edit.name, new)
         return

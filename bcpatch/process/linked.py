@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bcpatch.diagnostics import Diagnostic
+from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
-from bcpatch.process import nested
+from bcpatch.process import nested, sources
 from bcpatch.process.objects import namespace_of
 from bcpatch.process.records import Cache
 
@@ -36,6 +36,12 @@ class LinkedModule:
     @property
     def namespace(self) -> dict[str, Any]:
         return namespace_of(self.object)
+
+    def place(self, line: int = 0) -> Place:
+        """Where a line of the new text stands, and what it says."""
+        lines = sources.lines_of(self.part.source) if line else []
+        text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
+        return Place(self.file, line, text=text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -390,9 +390,9 @@ class Follower:
             if isinstance(reply, Applied):
                 worker.went_live(reply.generation, digest, runs)
                 applied.append(reply)
-                notes += reply.notes
+                notes += map(_from_here, reply.notes)
             elif isinstance(reply, Refusal):
-                refusals.setdefault(reply.diagnostics, []).append(worker.pid)
+                refusals.setdefault(tuple(map(_from_here, reply.diagnostics)), []).append(worker.pid)
             elif isinstance(reply, LoadedReply):
                 other.append(worker)
                 worker.has_texts &= not lean or identity(reply) != requests[worker].basis
@@ -443,6 +443,11 @@ def _read(path: str) -> Content:
 
 def _source(module: Module, path: str, content: bytes) -> Source:
     return Source(module, relative(path), content)
+
+
+def _from_here(found: Diagnostic) -> Diagnostic:
+    """What a process found, under the file's name that is shown for what was found here."""
+    return msgspec.structs.replace(found, file=relative(found.file)) if found.file else found
 
 
 def _brought(patch: Patch) -> str:
