@@ -10,10 +10,11 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import PurePosixPath
+
+import msgspec
 
 from bcpatch import builder
 from bcpatch.diagnostics import Error, errors
@@ -33,8 +34,7 @@ class NoHistory(Error):
     """There is no such repository or range of commits; the message is git's."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a commit would have been under one policy; ``rules`` refused it, most findings first."""
 
     policy: Policy
@@ -42,8 +42,7 @@ class Verdict:
     rules: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """A commit, and what it would have been. ``verdicts`` are empty where it changes no running code."""
 
     digest: str
@@ -55,8 +54,7 @@ class Commit:
         return next((one for one in self.verdicts if one.policy is policy), None)
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """How many of the commits that change running code could have gone live, and what stood against the rest."""
 
     policy: Policy

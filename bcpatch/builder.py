@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -31,8 +30,7 @@ _LEFT_OUT = frozenset({"__pycache__", "node_modules", "site-packages"})
 _PROJECT = (".git", "pyproject.toml", "setup.py")
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a comparison came to: a patch, unless an error among the diagnostics refuses it.
 
     ``patch.modules`` is empty where nothing changed.

@@ -12,7 +12,6 @@ import ast
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -41,8 +40,7 @@ from bcpatch.source.outline import Class, Unit
 _HIDES = "keep the import, or build with --policy linked: the name hides a builtin, or what `__getattr__` would answer"
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What differs between two versions of a module: edits, and findings about the rest."""
 
     edits: tuple[Edit, ...]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Final, Literal
+
+import msgspec
 
 from bcpatch import fingerprint, patchfile
 from bcpatch.diagnostics import Diagnostic, Place, Refused, errors, finding
@@ -42,8 +43,7 @@ from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, eq=False):
     """A patch linked with this process. Nothing has changed yet.
 
     ``satisfied`` are sites that already run what the patch brings. ``serial`` is the state

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from traceback import clear_frames
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import structs
+from msgspec.structs import replace
 
 from bcpatch import patchfile
 from bcpatch.apply import apply as swap

@@ -14,11 +14,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from types import CodeType
 from typing import Final, NamedTuple
+
+import msgspec
 
 from bcpatch import compile as compiler
 from bcpatch.diagnostics import Diagnostic, Refused
@@ -44,8 +45,7 @@ class Compared(NamedTuple):
     imports: tuple[Import, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Names:
+class _Names(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The names of a version's sections, in their order."""
 
     of: tuple[facts.Names, ...]
@@ -123,8 +123,7 @@ def _unknown(text: str) -> None:
     """What is known of a section that was not there before."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Version:
+class _Version(msgspec.Struct, frozen=True, eq=False):
     """A version of a source in its sections, each with its text and its names.
 
     What was found out about it once is ``kept``, and its ``parts`` that were compiled.

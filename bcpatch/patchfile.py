@@ -12,7 +12,6 @@ import hashlib
 import os
 import stat
 import struct
-import tempfile
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -345,6 +344,8 @@ def is_stream(name: str) -> bool:
 
 
 def _replace(name: str, data: bytes) -> None:
+    import tempfile  # a process that is patched writes no patches, and need not wait for what this imports
+
     folder, base = os.path.split(name)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{base}.", suffix=".tmp", dir=folder)
     try:

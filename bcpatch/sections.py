@@ -11,9 +11,10 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, TypeVar
+
+import msgspec
 
 from bcpatch.splices import equal_at_the_beginning, equal_at_the_end
 
@@ -46,8 +47,7 @@ class Section(NamedTuple):
     above: int
 
 
-@dataclass(frozen=True)
-class Sections:
+class Sections(msgspec.Struct, frozen=True):
     """A source text, with the places where its sections end, and how many lines stand above each."""
 
     text: str

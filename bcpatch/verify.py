@@ -8,7 +8,6 @@ patch links to is found on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -85,8 +84,7 @@ def prepare(module: Module, source: bytes) -> bool:
     return Text(module, source).is_python
 
 
-@dataclass(frozen=True)
-class Examined:
+class Examined(msgspec.Struct, frozen=True, dict=True):
     """The structure of all code that a module's edits bring."""
 
     text: Text

@@ -13,7 +13,8 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bcpatch.diagnostics import Error
 
@@ -24,8 +25,7 @@ class ChannelError(Error):
     """A channel that can't be opened; the message says why."""
 
 
-@dataclass(eq=False)
-class Post:
+class Post(msgspec.Struct, eq=False):
     """A file descriptor and what to do when it is ready to be read.
 
     ``step`` returns False when there is nothing more to come; after that, or after
@@ -37,7 +37,7 @@ class Post:
     step: Callable[[], bool]
     end: Callable[[], None]
     idle: float | None = None
-    thread: threading.Thread | None = field(default=None, init=False)
+    thread: threading.Thread | None = None
 
 
 class Channel:

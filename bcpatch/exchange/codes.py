@@ -6,7 +6,6 @@ Knows no expressions and no imports; nothing of the application runs here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final
 
@@ -28,8 +27,7 @@ _SHARED: Final = frozenset({str, int})
 """Types of constants of which those that are equal are the same: not so 0.0 and -0.0."""
 
 
-@dataclass(slots=True, eq=False)
-class Prepared:
+class Prepared(msgspec.Struct, eq=False):
     """The stores of a swap, in order, and what they mean.
 
     ``codes`` are code objects to keep, by site and digest: those replaced and those brought.
@@ -41,19 +39,19 @@ class Prepared:
     of the patch that it has imported.
     """
 
-    changes: list[Change] = field(default_factory=list)
-    targets: list[Target] = field(default_factory=list)
-    sites: list[SiteChange] = field(default_factory=list)
-    notes: list[Diagnostic] = field(default_factory=list)
-    codes: dict[tuple[Site, bytes], CodeType] = field(default_factory=dict)
-    texts: list[Row] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-    steps: dict[str, Step] = field(default_factory=dict)
-    sole: list[object] = field(default_factory=list)
-    caches: list[Cache] = field(default_factory=list)
-    loose: list[Change] = field(default_factory=list)
-    early: list[Change] = field(default_factory=list)
-    came: list[Arrival] = field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
+    targets: list[Target] = msgspec.field(default_factory=list)
+    sites: list[SiteChange] = msgspec.field(default_factory=list)
+    notes: list[Diagnostic] = msgspec.field(default_factory=list)
+    codes: dict[tuple[Site, bytes], CodeType] = msgspec.field(default_factory=dict)
+    texts: list[Row] = msgspec.field(default_factory=list)
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    steps: dict[str, Step] = msgspec.field(default_factory=dict)
+    sole: list[object] = msgspec.field(default_factory=list)
+    caches: list[Cache] = msgspec.field(default_factory=list)
+    loose: list[Change] = msgspec.field(default_factory=list)
+    early: list[Change] = msgspec.field(default_factory=list)
+    came: list[Arrival] = msgspec.field(default_factory=list)
 
     def undo(self) -> None:
         """Leave nothing behind: unbind the new names, and give those that were left bound what they had."""

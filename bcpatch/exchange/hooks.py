@@ -8,9 +8,11 @@ the application: whatever they raise is told, and none of it half-applies a patc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from bcpatch.diagnostics import NOWHERE, Diagnostic, Place, Refused, finding
 from bcpatch.model import Site
@@ -20,8 +22,7 @@ NAME: Final = "__bcpatch_update__"
 Namespaces: TypeAlias = Iterable[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(msgspec.Struct, frozen=True):
     """What a hook is told: the process goes from generation ``previous`` to ``generation``.
 
     ``phase`` is ``"before"``, when everything was checked and nothing has changed, or

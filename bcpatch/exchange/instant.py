@@ -10,10 +10,11 @@ import operator
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress
 from types import FunctionType
 from typing import Any, Final
+
+import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.exchange import flights, wrappers
@@ -48,8 +49,7 @@ def certainty(changes: Sequence[Change], required: bool) -> bool:
 # --- the swap -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Swap:
+class Swap(msgspec.Struct, frozen=True, eq=False):
     """The stores of one instant, and what must be true at it.
 
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may

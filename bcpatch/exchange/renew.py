@@ -11,10 +11,11 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from types import FunctionType
 from typing import Final, NamedTuple
+
+import msgspec
 
 from bcpatch import pythons
 from bcpatch.exchange.replace import namespace_slot, rewrapped, twin
@@ -47,8 +48,7 @@ class Renewal(NamedTuple):
     values: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Renewed:
+class Renewed(msgspec.Struct, frozen=True, eq=False):
     """Changes as they are made, and as the history remembers them: as if the twins had always been there.
 
     ``verified`` are values of the old functions that must not have changed since the twins were made,

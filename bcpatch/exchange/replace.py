@@ -12,7 +12,6 @@ import functools
 import opcode
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
@@ -22,13 +21,15 @@ from bcpatch.process.objects import class_namespace, parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Replacement:
     """A new function, the store that puts it in, and the objects that nobody else may hold."""
 
-    function: FunctionType
-    change: Change
-    sole: tuple[object, ...]
+    __slots__ = ("function", "change", "sole")
+
+    def __init__(self, function: FunctionType, change: Change, sole: tuple[object, ...]) -> None:
+        self.function: Final = function
+        self.change: Final = change
+        self.sole: Final = sole
 
 
 def replacement(

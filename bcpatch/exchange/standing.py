@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
 from itertools import compress
 from types import CodeType, FunctionType
 from typing import Final, NamedTuple
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, finding
@@ -76,12 +77,11 @@ def _status(past: _Past, site: Site, function: FunctionType, flights: list[Fligh
 # --- what the records say of a site -------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class _Past:
+class _Past(msgspec.Struct, eq=False):
     """The records that tell of some sites, each read once."""
 
     history: History
-    read: dict[int, Record] = field(default_factory=dict)
+    read: dict[int, Record] = msgspec.field(default_factory=dict)
 
     def record(self, number: int) -> Record:
         if number not in self.read:

@@ -14,7 +14,6 @@ import gc
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import (
     AsyncGeneratorType,
@@ -26,6 +25,8 @@ from types import (
     ModuleType,
 )
 from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
@@ -54,8 +55,7 @@ def _profiler() -> type | None:
     return found if isinstance(found, type) else None
 
 
-@dataclass(slots=True, eq=False)
-class Walk:
+class Walk(msgspec.Struct, eq=False):
     """What was reached so far, and where to go on.
 
     ``beyond`` are ids of objects never entered: other modules' namespaces, bcpatch's own
@@ -67,16 +67,16 @@ class Walk:
 
     names: frozenset[str]
     beyond: frozenset[int]
-    functions: list[FunctionType] = field(default_factory=list)
-    generators: list[Generator] = field(default_factory=list)
-    frames: list[FrameType] = field(default_factory=list)
-    holders: list[object] = field(default_factory=list)
-    caches: list[object] = field(default_factory=list)
-    profilers: list[object] = field(default_factory=list)
-    made: list[FunctionType] = field(default_factory=list)
-    profiler: type | None = field(default_factory=_profiler)
-    seen: dict[int, object] = field(default_factory=dict)
-    queue: deque[object] = field(default_factory=deque)
+    functions: list[FunctionType] = msgspec.field(default_factory=list)
+    generators: list[Generator] = msgspec.field(default_factory=list)
+    frames: list[FrameType] = msgspec.field(default_factory=list)
+    holders: list[object] = msgspec.field(default_factory=list)
+    caches: list[object] = msgspec.field(default_factory=list)
+    profilers: list[object] = msgspec.field(default_factory=list)
+    made: list[FunctionType] = msgspec.field(default_factory=list)
+    profiler: type | None = msgspec.field(default_factory=_profiler)
+    seen: dict[int, object] = msgspec.field(default_factory=dict)
+    queue: deque[object] = msgspec.field(default_factory=deque)
 
     def enter(self, roots: Iterable[object], budget: int, *, narrow: bool) -> None:
         """Follow references breadth first from ``roots``, into at most ``budget`` objects."""

@@ -28,13 +28,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import abc
+from importlib import _abc  # `importlib.abc` imports a good part of the standard library, up to 3.13
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import decode_source, spec_from_file_location
 from types import CodeType, ModuleType
 from typing import Any, Final, TypeAlias
 from zipimport import zipimporter
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding, text
@@ -187,14 +188,13 @@ def _inner(code: CodeType) -> Iterator[CodeType]:
 # --- the hook --------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class Coming:
+class Coming(msgspec.Struct, eq=False):
     """The texts of a patch that is being applied: the thread that prepares it may import them already."""
 
     thread: int
     number: int
     versions: dict[str, Version]
-    arrivals: list[Arrival] = field(default_factory=list)
+    arrivals: list[Arrival] = msgspec.field(default_factory=list)
 
 
 class Finder:
@@ -292,7 +292,7 @@ def _announced(name: str, module: object) -> Iterator[Change]:
         yield Change(Slot(Kind.NAMESPACE, namespace_of(parent), tail), ABSENT, module)
 
 
-class Loader(abc.Loader):
+class Loader(_abc.Loader):
     """Executes a module's last text instead of what its own loader would, and leaves the module to that."""
 
     def __init__(self, finder: Finder, original: Any) -> None:

@@ -12,9 +12,10 @@ import re
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
@@ -30,8 +31,7 @@ Run = Callable[..., Any]
 _IMPLICIT_CLASS_METHODS: Final = frozenset({"__init_subclass__", "__class_getitem__"})
 
 
-@dataclass(slots=True, eq=False)
-class Brought:
+class Brought(msgspec.Struct, eq=False):
     """What additions come to.
 
     ``changes`` are stores of the swap, ``early`` stores that are made already and must be
@@ -40,13 +40,13 @@ class Brought:
     old and the new value, ``reset`` of those in classes.
     """
 
-    changes: list[Change] = field(default_factory=list)
-    early: list[Change] = field(default_factory=list)
-    values: dict[int, dict[str, object]] = field(default_factory=dict)
-    rebound: list[tuple[ModuleType, str, object, object]] = field(default_factory=list)
-    reset: list[tuple[ModuleType, type, str]] = field(default_factory=list)
-    gave: list[tuple[ModuleType, frozenset[str]]] = field(default_factory=list)
-    deleted: set[tuple[int, str]] = field(default_factory=set)
+    changes: list[Change] = msgspec.field(default_factory=list)
+    early: list[Change] = msgspec.field(default_factory=list)
+    values: dict[int, dict[str, object]] = msgspec.field(default_factory=dict)
+    rebound: list[tuple[ModuleType, str, object, object]] = msgspec.field(default_factory=list)
+    reset: list[tuple[ModuleType, type, str]] = msgspec.field(default_factory=list)
+    gave: list[tuple[ModuleType, frozenset[str]]] = msgspec.field(default_factory=list)
+    deleted: set[tuple[int, str]] = msgspec.field(default_factory=set)
 
     def pending(self, owner: object) -> dict[str, object]:
         """Names of a module or class as they will be after the swap, as far as these differ."""

@@ -11,15 +11,15 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 PER_EDIT: Final = 300
 """How many objects may be made for each edit before the collector looks at them."""
 
 
-@dataclass(slots=True)
-class _Thresholds:
+class _Thresholds(msgspec.Struct):
     """What the first threshold is while a patch is applied, and what all three were before; zeros at other times."""
 
     raised: int = 0

@@ -15,10 +15,11 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import CodeType, FunctionType, MappingProxyType
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
@@ -45,8 +46,7 @@ class Way(NamedTuple):
         return (*self.undone, *self.redone)
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class History:
+class History(msgspec.Struct, eq=False, weakref=True):
     """The generations of this process. There is one of it in a process, and one writer at a time.
 
     ``codes`` tells the place of each code object that a site has had, by a digest of it; ``lingering`` the places
@@ -54,21 +54,21 @@ class History:
     numbers of the generations that changed a site, ``named`` keys of the names in namespaces that were ever set.
     """
 
-    records: Ledger = field(default_factory=Ledger)
-    pointer: dict[str, int] = field(default_factory=lambda: {"current": 0, "serial": 0})
-    codes: dict[Site, Keys] = field(default_factory=dict)
-    lingering: dict[Site, dict[int, None]] = field(default_factory=dict)
-    touched: dict[Site, Numbers] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    arrivals: list[Arrival] = field(default_factory=list)  # modules that came late, in their order
-    texts: set[str] = field(default_factory=set)  # names of modules that patches had a text for
-    late: set[str] = field(default_factory=set)  # those of them that were not imported at some time
-    shown: dict[str, Shown] = field(default_factory=dict)
-    swaps_of: Counter[int] = field(default_factory=Counter)  # those that put functions into a namespace, by its id
-    named: set[SlotKey] = field(default_factory=set)
-    exchanged: dict[int, Store] = field(default_factory=dict)
-    exhibits: weakref.WeakSet[FunctionType] = field(default_factory=weakref.WeakSet)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    records: Ledger = msgspec.field(default_factory=Ledger)
+    pointer: dict[str, int] = msgspec.field(default_factory=lambda: {"current": 0, "serial": 0})
+    codes: dict[Site, Keys] = msgspec.field(default_factory=dict)
+    lingering: dict[Site, dict[int, None]] = msgspec.field(default_factory=dict)
+    touched: dict[Site, Numbers] = msgspec.field(default_factory=dict)
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    arrivals: list[Arrival] = msgspec.field(default_factory=list)  # modules that came late, in their order
+    texts: set[str] = msgspec.field(default_factory=set)  # names of modules that patches had a text for
+    late: set[str] = msgspec.field(default_factory=set)  # those of them that were not imported at some time
+    shown: dict[str, Shown] = msgspec.field(default_factory=dict)
+    swaps_of: Counter[int] = msgspec.field(default_factory=Counter)  # swaps of functions, by the namespace's id
+    named: set[SlotKey] = msgspec.field(default_factory=set)
+    exchanged: dict[int, Store] = msgspec.field(default_factory=dict)
+    exhibits: weakref.WeakSet[FunctionType] = msgspec.field(default_factory=weakref.WeakSet)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
     _owner: int | None = None
 
     def __post_init__(self) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -20,8 +19,7 @@ Store: TypeAlias = FunctionType | Sequence[object]
 """What code is of: a function, or what the records of the history speak of."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LinkedModule:
+class LinkedModule(msgspec.Struct, frozen=True, eq=False):
     """One module object that a part of a patch goes into.
 
     ``on_disk`` says whether its file holds the new text now, and code under its name goes on there;
@@ -44,12 +42,14 @@ class LinkedModule:
         return Place(self.file, line, text=text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class LinkedClosure:
     """A live function made by a site's code: ``path`` leads through constants to its new code."""
 
-    function: FunctionType
-    path: nested.Path
+    __slots__ = ("function", "path")
+
+    def __init__(self, function: FunctionType, path: nested.Path) -> None:
+        self.function: Final = function
+        self.path: Final = path
 
 
 class LinkedSite(msgspec.Struct, frozen=True, eq=False):
@@ -66,7 +66,6 @@ class LinkedSite(msgspec.Struct, frozen=True, eq=False):
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class OldCode:
     """Code to be replaced: says where it is, and holds no reference to it.
 
@@ -74,10 +73,13 @@ class OldCode:
     either; ``pair`` says where, and what continues it.
     """
 
-    site: LinkedSite
-    store: Store
-    place: int
-    pair: nested.Pair
+    __slots__ = ("site", "store", "place", "pair")
+
+    def __init__(self, site: LinkedSite, store: Store, place: int, pair: nested.Pair) -> None:
+        self.site: Final = site
+        self.store: Final = store
+        self.place: Final = place
+        self.pair: Final = pair
 
     def code(self) -> CodeType:
         return nested.at(self.outer(), self.pair.old)
@@ -92,24 +94,25 @@ def _stored(store: Store, place: int) -> CodeType:
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Still:
     """Old code, and how many references it has while no call is inside it, those of bcpatch aside.
 
     The code is that of a function, or one that the history keeps at a place, or at a path in it.
     """
 
-    store: Store
-    place: int
-    path: nested.Path
-    references: int
+    __slots__ = ("store", "place", "path", "references")
+
+    def __init__(self, store: Store, place: int, path: nested.Path, references: int) -> None:
+        self.store: Final = store
+        self.place: Final = place
+        self.path: Final = path
+        self.references: Final = references
 
     def code(self) -> CodeType:
         return nested.at(_stored(self.store, self.place), self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(msgspec.Struct, frozen=True):
     """What was found: sites to switch, sites that run the new code already, and findings.
 
     ``still`` tells of each code object that gives way, but for those of sites that are alone, when nobody is inside.

@@ -11,12 +11,13 @@ import gc
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from inspect import CO_OPTIMIZED
 from itertools import repeat
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeAlias
+
+from msgspec.structs import replace
 
 from bcpatch import pythons, splices
 from bcpatch.diagnostics import Diagnostic, errors

@@ -10,7 +10,6 @@ from __future__ import annotations
 import opcode
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import CodeType
 from typing import Final, TypeAlias, TypeVar
 
@@ -25,8 +24,7 @@ Path: TypeAlias = tuple[int, ...]
 """Numbers of constants, from a code object down to code nested in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True):
     """Where nested code is in the old constants, and where what continues it is in the new.
 
     ``new`` is None where nothing certain continues it. ``changed`` is False where both

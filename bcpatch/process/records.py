@@ -7,17 +7,17 @@ show since. This module knows nothing of how records are kept or made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.model import GenerationStatus, Module, Policy, Site, Splice
 from bcpatch.process.swap import Change
 
 
-@dataclass(frozen=True, slots=True)
-class SiteChange:
+class SiteChange(msgspec.Struct, frozen=True):
     """What a generation did to one site: fingerprints, and how many functions it switched."""
 
     site: Site
@@ -27,8 +27,7 @@ class SiteChange:
     closures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """What one applied patch made of the process; 0 is the process as started.
 
     ``parent`` is the generation it was applied to, ``patch`` the digest of the patch file.
@@ -67,24 +66,27 @@ class Generation:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A function that a generation switched, and its site."""
 
-    function: FunctionType
-    site: Site
+    __slots__ = ("function", "site")
+
+    def __init__(self, function: FunctionType, site: Site) -> None:
+        self.function: Final = function
+        self.site: Final = site
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Cache:
     """A ``functools.lru_cache`` around a function that a generation switched."""
 
-    wrapper: Any
-    function: FunctionType
+    __slots__ = ("wrapper", "function")
+
+    def __init__(self, wrapper: Any, function: FunctionType) -> None:
+        self.wrapper: Final = wrapper
+        self.function: Final = function
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """The source text that a patch has for a module. ``replaces`` and ``brings`` are digests of texts.
 
     ``brought`` identifies everything that the patch's edits bring, where the policy is strict.
@@ -124,8 +126,7 @@ class Step(NamedTuple):
     forward: Turn
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
+class Record(msgspec.Struct, frozen=True, eq=False):
     """A generation and the values it exchanged.
 
     ``versions`` are the texts that its patch has, ``steps`` what it did to what file names show.
@@ -136,11 +137,10 @@ class Record:
     targets: tuple[Target, ...] = ()
     caches: tuple[Cache, ...] = ()
     versions: tuple[Version, ...] = ()
-    steps: Mapping[str, Step] = field(default_factory=dict)
+    steps: Mapping[str, Step] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, eq=False):
     """A module that was imported, or loaded again, when a generation had a text for it.
 
     ``text`` is the digest of what it runs, and ``on_disk`` tells whether its file had just that.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, Final
+
+import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.process.accounting import Walk
@@ -25,8 +26,7 @@ _LAMBDA: Final = "<lambda>"
 ByName = Mapping[str, Sequence[FunctionType]]
 
 
-@dataclass(slots=True, eq=False)
-class Remade:
+class Remade(msgspec.Struct, eq=False):
     """What a module holds beside what it defines; each is found when it is first asked for.
 
     ``texts`` gives sources that the module may run, the likeliest first; ``files`` the real names of files behind
@@ -40,7 +40,7 @@ class Remade:
     walk: Walk
     aside: Mapping[int, FunctionType]
     _within: ByName | None = None
-    _defined: list[Mapping[str, Sequence[CodeType]]] = field(default_factory=list)
+    _defined: list[Mapping[str, Sequence[CodeType]]] = msgspec.field(default_factory=list)
 
     def holds(self, qualname: str, known: Iterable[FunctionType]) -> bool:
         """Whether one of some functions of a name can be reached within the module."""

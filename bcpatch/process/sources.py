@@ -18,7 +18,6 @@ import os
 import tokenize
 import weakref
 import zipimport
-from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -86,8 +85,10 @@ def text_of(module: ModuleType) -> bytes | None:
     if not file.endswith(".py"):
         return None
     loader = getattr(namespace_of(module).get("__spec__"), "loader", None)
+    if not isinstance(loader, zipimport.zipimporter):
+        return on_disk(module)
     try:
-        return loader.get_data(file) if isinstance(loader, zipimport.zipimporter) else Path(file).read_bytes()
+        return loader.get_data(file)
     except (OSError, ValueError):
         return None
 

@@ -14,9 +14,10 @@ import tokenize
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
+
+import msgspec
 
 from bcpatch import sections
 from bcpatch.diagnostics import Place
@@ -25,13 +26,12 @@ from bcpatch.flow import Position
 from bcpatch.model import Code, Module
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
     """The source text that a patch carries: for the words of a finding, and for what the module binds."""
 
     module: Module
     source: bytes
-    digests: Digests = field(default_factory=Digests, compare=False, repr=False)
+    digests: Digests = msgspec.field(default_factory=Digests)
 
     @property
     def digest(self) -> str:
@@ -187,8 +187,7 @@ class _Bindings(NamedTuple):
     certain: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Bound:
+class _Bound(msgspec.Struct, frozen=True, eq=False, dict=True):
     """What the sections of a text bind, in their order; None of one that is not Python."""
 
     of: tuple[_Bindings | None, ...]

@@ -19,9 +19,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from bcpatch import watch
 from bcpatch.channels import relay
@@ -68,11 +69,10 @@ class Program(NamedTuple):
     folder: str
 
 
-@dataclass
-class Processes:
+class Processes(msgspec.Struct):
     """The processes that take patches now, and whether there ever was one."""
 
-    pids: set[int] = field(default_factory=set)
+    pids: set[int] = msgspec.field(default_factory=set)
     met: bool = False
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import msgspec
 
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import (
@@ -33,8 +34,7 @@ Delta: TypeAlias = Mapping[str, Content]
 real = functools.cache(os.path.realpath)
 
 
-@dataclass(eq=False)
-class Worker:
+class Worker(msgspec.Struct, eq=False):
     """A process that can be sent patches.
 
     ``runs`` tells for each of its generations how what it runs differs from the sources
@@ -47,9 +47,9 @@ class Worker:
     peer: Peer
     runs: dict[int, Delta]
     current: int
-    unanswered: dict[str, Delta] = field(default_factory=dict)
+    unanswered: dict[str, Delta] = msgspec.field(default_factory=dict)
     loaded: LoadedReply | None = None
-    modules: dict[str, list[Module]] = field(default_factory=dict)
+    modules: dict[str, list[Module]] = msgspec.field(default_factory=dict)
     has_texts: bool = True
 
     @property

@@ -11,7 +11,9 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
@@ -38,21 +40,20 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 
 
-@dataclass
-class Found:
+class Found(msgspec.Struct):
     """The edits of one or more bodies, and the statements of either version that need no other rule.
 
     ``changed`` are names, with their class, that hold something else after the swap; ``hiding`` are
     new ones, which come to hide inherited, global or built-in ones.
     """
 
-    edits: list[Edit] = field(default_factory=list)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    handled: set[int] = field(default_factory=set)
-    added: list[ast.stmt] = field(default_factory=list)
-    changed: set[tuple[str, str]] = field(default_factory=set)
-    hiding: set[tuple[str, str]] = field(default_factory=set)
-    settled: dict[int, set[str]] = field(default_factory=dict)
+    edits: list[Edit] = msgspec.field(default_factory=list)
+    diagnostics: list[Diagnostic] = msgspec.field(default_factory=list)
+    handled: set[int] = msgspec.field(default_factory=set)
+    added: list[ast.stmt] = msgspec.field(default_factory=list)
+    changed: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    hiding: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    settled: dict[int, set[str]] = msgspec.field(default_factory=dict)
 
     def handles(self, *nodes: ast.AST) -> bool:
         """Whether a statement is one of these, or stands inside of one."""
@@ -85,8 +86,7 @@ class Found:
                 self.handled.add(id(binding.statement))
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """A body of both versions, and what is needed to make edits of it."""
 
     old: Unit

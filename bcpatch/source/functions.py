@@ -9,7 +9,6 @@ import ast
 import inspect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import TypeAlias
 
@@ -34,12 +33,11 @@ _KINDS = {
 }
 
 
-@dataclass
-class Anew:
+class Anew(msgspec.Struct):
     """What is evaluated again: default values, by function and parameters, and every node in it by id."""
 
-    defaults: list[tuple[Function, frozenset[str]]] = field(default_factory=list)
-    nodes: set[int] = field(default_factory=set)
+    defaults: list[tuple[Function, frozenset[str]]] = msgspec.field(default_factory=list)
+    nodes: set[int] = msgspec.field(default_factory=set)
 
     def note(self, expressions: Iterable[ast.expr]) -> None:
         self.nodes.update(id(node) for one in expressions for node in ast.walk(one))

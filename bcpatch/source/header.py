@@ -9,7 +9,6 @@ import __future__
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -25,8 +24,7 @@ _FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 _CARRIER = "annotated"
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The code that makes a function's defaults (by parameter, in order) and annotations.
 
     ``type_parameters`` returns a function with the type parameters and the annotations of a

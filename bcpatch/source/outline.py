@@ -14,10 +14,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import CodeType
 from typing import NamedTuple, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from bcpatch import pythons
 from bcpatch.diagnostics import Place, Refused, finding
@@ -30,8 +32,7 @@ FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _GENERIC = "<generic parameters of "
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """One module source as it was read. ``path`` is the one to show to people."""
 
     module: Module
@@ -47,8 +48,7 @@ class Source:
 _digest = lru_cache(maxsize=32)(blake)
 
 
-@dataclass(frozen=True)
-class Class:
+class Class(msgspec.Struct, frozen=True, dict=True):
     """A class that executing the module's body makes; ``code`` is its body."""
 
     node: ast.ClassDef
@@ -62,8 +62,7 @@ class Class:
         return shape.body(self.node)
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(msgspec.Struct, frozen=True, dict=True):
     """A function that executing the module's body, or one of its class bodies, makes.
 
     ``generic`` is the code of its type parameters (PEP 695), ``chain`` the classes around it,
@@ -88,8 +87,7 @@ class Function:
         return shape.dumped(parts)
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, dict=True):
     """A parsed and compiled module source, or a part of one, and its definitions in source order.
 
     ``text`` is that of the whole module, ``own_text`` that of the part. ``unplaced`` is the code of

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from bcpatch.model import Import, Module
 
@@ -18,8 +19,7 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """One statement of a body that runs when the module is imported.
 
     ``shape`` is equal for statements that do the same. ``node`` is where it stands.
@@ -29,8 +29,7 @@ class Statement:
     node: ast.stmt
 
 
-@dataclass(frozen=True)
-class Body:
+class Body(msgspec.Struct, frozen=True):
     """The executed part of a module or class body, sorted by what may be done about a change.
 
     ``statements`` run in order, decorators and base classes among them; undecorated

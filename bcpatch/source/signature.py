@@ -7,11 +7,11 @@ module knows signatures only, not who calls.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """Parameters by how a call reaches them; ``optional`` are those with a default."""
 
     positional_only: tuple[str, ...]

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from bcpatch.source import shape
 from bcpatch.source.evaluated import binds
 from bcpatch.source.outline import Class, Unit
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """One name that a statement of a body binds; ``value`` is the expression where it is an assignment's."""
 
     name: str
