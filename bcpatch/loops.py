@@ -181,7 +181,6 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
-    service.restarted()
     for loop in _loops.values():
         loop._after_fork_in_child()
 

@@ -6,10 +6,12 @@ becomes a reply and a line in the log, and goes no further.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
+import threading
 import time
 import weakref
 from types import ModuleType
@@ -62,8 +64,12 @@ _LONGEST: Final = 1000
 
 _LEVELS: Final = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.NOTE: logging.INFO}
 
+#: Seconds that a fork waits for an import.
+_IMPORT_SECONDS: Final = 10.0
+
 _started = time.time()
 _pinned: Policy | None = None
+_importing = threading.RLock()  # an import hook may fork
 
 
 def pin(policy: str | None) -> None:
@@ -92,12 +98,6 @@ def pinned() -> Policy | None:
         return Policy.STRICT
 
 
-def restarted() -> None:
-    """Note that this process begins now: it was forked from one that had begun before."""
-    global _started
-    _started = time.time()
-
-
 def hello() -> Hello:
     """The greeting of this process."""
     return Hello(
@@ -112,6 +112,7 @@ def hello() -> Hello:
 
 def status() -> Status:
     """What this process tells of itself."""
+    _complete()
     from bcpatch import apply
     from bcpatch.process import arrivals
 
@@ -146,6 +147,7 @@ def apply(
     source: Source, *, consistency: Consistency, scan: Scan, timeout: float | None, require_instant: bool
 ) -> Generation:
     """Apply a patch to this process. Raises `Refused`."""
+    _complete()
     from bcpatch import load
 
     return load.apply(
@@ -161,6 +163,7 @@ def apply(
 
 def rollback(to: int | None) -> Generation:
     """Swap this process to generation ``to``. Raises `Refused`."""
+    _complete()
     from bcpatch import load
 
     return load.rollback(history, to)
@@ -168,6 +171,7 @@ def rollback(to: int | None) -> Generation:
 
 def at(generation: int, function: Callable[P, R]) -> Callable[P, R]:
     """``function`` as it was in ``generation``. Raises `Refused`."""
+    _complete()
     from bcpatch import apply
 
     shown: Callable[P, R] = apply.at(history, generation, function)
@@ -208,6 +212,7 @@ def _answer(request: Request, path: str | None) -> Reply:
     begin = time.perf_counter()
     match request:
         case Apply(dry_run=True):
+            _complete()
             from bcpatch import load
 
             rehearsal = load.rehearse(request.patch, history, pinned(), scan=request.scan)
@@ -217,6 +222,7 @@ def _answer(request: Request, path: str | None) -> Reply:
                 return loaded()
             source: Source = path or request.patch
             if request.texts_on_disk:
+                _complete()
                 from bcpatch import load
 
                 completed = load.completed(request.patch)
@@ -262,6 +268,39 @@ def _words(request: Request) -> str:
 
 def _program() -> str:
     return shlex.join(sys.orig_argv)[:_LONGEST]
+
+
+# --- what is imported with the first request -------------------------------------------
+
+
+def _complete() -> None:
+    """Import what nobody needs before the first patch.
+
+    No fork falls into that: its child would wait for ever for a thread that it doesn't have to finish the import
+    (``_ModuleLock`` in ``Lib/importlib/_bootstrap.py`` knows nothing of forks).
+    """
+    with _importing:
+        import bcpatch.load
+        import bcpatch.process.arrivals  # noqa: F401
+
+
+def _before_fork() -> None:
+    _importing.acquire(timeout=_IMPORT_SECONDS)
+
+
+def _after_fork_in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # the import was not waited for any longer
+        _importing.release()
+
+
+def _after_fork_in_child() -> None:
+    global _importing, _started
+    _importing = threading.RLock()
+    _started = time.time()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 # --- the modules of this process -----------------------------------------------------

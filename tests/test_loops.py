@@ -322,6 +322,37 @@ def test_a_fork_warns_of_no_threads_when_there_are_none_but_ours() -> None:
         assert process.end() == (0, "")
 
 
+def test_a_fork_waits_until_what_the_first_request_needs_is_imported() -> None:
+    """Else the child has a lock on the module, and no thread that would ever let go of it."""
+    script = """
+        import contextlib, os, signal, sys, threading
+        importing, go_on = threading.Event(), threading.Event()
+        class Slow:
+            def find_spec(self, name, path, target=None):
+                if name == "bcpatch.link":
+                    importing.set()
+                    go_on.wait()
+        sys.meta_path.insert(0, Slow())
+        from bcpatch import Error, runtime, service
+        def rejected():
+            with contextlib.suppress(Error):
+                runtime.apply(b"no patch")
+        first = threading.Thread(target=rejected)
+        first.start()
+        importing.wait()
+        os.register_at_fork(before=go_on.set)  # what was registered last runs first
+        pid = os.fork()
+        if not pid:
+            signal.alarm(20)
+            rejected()
+            os._exit(0)
+        first.join()
+        print(os.waitpid(pid, 0)[1], flush=True)
+    """
+    with running(script, "-W", "ignore::DeprecationWarning") as process:
+        assert process.hear() == "0"
+
+
 @RUNNER_HAS_THREADS
 def test_a_child_leaves_the_bell_of_its_parent_alone(loop: loops.Loop) -> None:
     channel = loop._channel
