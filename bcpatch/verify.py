@@ -84,25 +84,6 @@ def prepare(module: Module, source: bytes) -> bool:
     return Text(module, source).is_python
 
 
-class Examined(msgspec.Struct, frozen=True, dict=True):
-    """The structure of all code that a module's edits bring."""
-
-    text: Text
-    units: tuple[_Unit, ...]
-
-    @cached_property
-    def links(self) -> tuple[Link, ...]:
-        """The names that the edits need to find in the process, sorted. Empty where their code is malformed."""
-        frames = [unit.frame for unit in self.units if unit.runs and unit.frame]
-        return () if any(unit.flow is None for unit in self.units) else needs.links(frames, self.text)
-
-
-def examine(part: ModulePatch, policy: Policy, text: Text | None = None) -> Examined:
-    """Look at the structure of a module's edits, which are well-formed. ``text`` is the one that the part carries."""
-    text = text or Text(part.module, part.source)
-    return Examined(text, tuple(_units(part, policy, text)))
-
-
 def _module(part: ModulePatch, policy: Policy, text: Text) -> tuple[tuple[Link, ...] | None, list[Diagnostic]]:
     """The names that the edits of a module reach, and what is wrong with them: then the names are those told."""
     found = list(wellformed.edits(part))
@@ -117,17 +98,22 @@ def _module(part: ModulePatch, policy: Policy, text: Text) -> tuple[tuple[Link, 
     )
     if malformed:
         return part.links, found
-    examined = examine(part, policy, text)
-    links = examined.links  # first of all: what is known of a value in a loop may depend on what was asked before
-    for unit in examined.units:
+    needed: set[Link] = set()
+    is_whole = True
+    for unit in units(part, policy, text):
         found += unit.faults
-        if unit.frame:
-            found += references.check(unit.frame)
+        if unit.frame is None:
+            is_whole = False
+            continue
+        if unit.runs:  # first of all: what is known of a value in a loop may depend on what was asked before
+            needed.update(needs.links(unit.frame))
+        found += references.check(unit.frame)
     if policy is Policy.STRICT:
         found += _outside_of_code(part, text)
         found += _beyond_functions(part)
-    if not all(unit.flow for unit in examined.units):
+    if not is_whole:
         return part.links, found
+    links = tuple(sorted(needed))
     if part.links is not None and links != part.links:
         found.append(_malformed("the names that the patch links to are not those that it reaches", part))
     return links, found
@@ -140,7 +126,7 @@ def _malformed(message: str, part: ModulePatch) -> Diagnostic:
 # --- code by code ------------------------------------------------------------------------
 
 
-class _Unit(msgspec.Struct, frozen=True, dict=True):
+class Unit(msgspec.Struct, frozen=True, dict=True):
     """A code object that an edit brings, and what it may use. ``runs`` is False where the process keeps its own.
 
     ``flow`` is None where the structure has ``faults``.
@@ -156,8 +142,8 @@ class _Unit(msgspec.Struct, frozen=True, dict=True):
         return Frame(self.flow, self.scope) if self.flow else None
 
 
-def _unit(code: Code, scope: Scope, runs: bool = True) -> _Unit:
-    return _Unit(scope, runs, *structure.check(code, scope.text, scope.site))
+def _unit(code: Code, scope: Scope, runs: bool = True) -> Unit:
+    return Unit(scope, runs, *structure.check(code, scope.text, scope.site))
 
 
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
@@ -169,7 +155,12 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
             yield _malformed("a strict patch neither adds nor removes names or modules, nor changes values", part)
 
 
-def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
+def units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[Unit]:
+    """The code that a module's edits bring, one by one, each looked at as it is asked for; the edits are well-formed.
+
+    Whoever lets go of each before the next never holds much: what is known of thousands of functions would be given
+    back in one go, and all other threads would stand still meanwhile.
+    """
     imports = importing(part.imports)
     for edit in part.changes:
         when = getattr(edit, "when", None)
@@ -189,7 +180,7 @@ def _units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[_Unit]:
                 yield _unit(edit.replaces, scope, runs=False)
 
 
-def _function(edit: FunctionEdit, scope: Scope) -> Iterator[_Unit]:
+def _function(edit: FunctionEdit, scope: Scope) -> Iterator[Unit]:
     yield _unit(edit.code, scope)
     for default in (*edit.positional, *edit.keywords):
         yield _unit(default.expression, replace(scope, role="default"), default.changed or default.follows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -322,3 +324,25 @@ def test_flipped_bytes_are_judged_without_an_exception(data: st.DataObject) -> N
     edit = replace(EDIT, code=code, brings=fingerprint.digest(code), positional=(), keywords=())
     for found in verify.verify(with_edit(edit)):
         assert found.code.startswith(("BCP1", "BCP3", "BCP408"))
+
+
+def test_what_is_known_of_code_is_given_back_before_the_next_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To give back all of it at once is one step in C, as long as there are functions: other threads stand still."""
+    source = "".join(f"def f{number}(values):\n    return [one for one in values]\n\n" for number in range(5))
+    seen: list[object] = []
+    held: list[int] = []
+    check = verify.structure.check
+
+    def checked(*arguments: Any) -> Any:
+        held.append(sum(sys.getrefcount(seen[at]) > _UNHELD for at in range(len(seen) - 1)))
+        found = check(*arguments)
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(verify.structure, "check", checked)
+    assert not verify.verify(patched(source))
+    assert held == [0] * 5
+
+
+#: What counting the references of an item of a list gives where nobody else has one.
+_UNHELD = [sys.getrefcount(one[0]) for one in [[object()]]][0]

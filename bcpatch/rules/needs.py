@@ -6,13 +6,12 @@ one that the code asks about first. It is left to run time, as in a fresh proces
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from bcpatch.flow.uses import AttributeUse, GlobalUse
 from bcpatch.model import Link
 from bcpatch.rules import names
 from bcpatch.rules.reach import Frame, Scope, inner_frames, paths
-from bcpatch.rules.sourcetext import Text
 
 _OPTIMIZED = 0x01
 
@@ -34,11 +33,9 @@ _GIVEN = names.BUILTINS | names.FACTS
 _ASKED = names.last_parts(_QUESTIONS)
 
 
-def links(frames: Iterable[Frame], text: Text) -> tuple[Link, ...]:
-    """The names that some code objects, and the code nested in them, need to find."""
-    certain = text.certain
-    found = {link for frame in frames for link in _links(frame, certain)}
-    return tuple(sorted(found))
+def links(frame: Frame) -> Iterator[Link]:
+    """The names that a code object, and the code nested in it, need to find."""
+    return _links(frame, frame.scope.text.certain)
 
 
 def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:

@@ -18,6 +18,7 @@ from msgspec import structs
 from bcpatch import builder, verify
 from bcpatch.flow import Flow
 from bcpatch.model import FunctionEdit, Patch, Policy
+from bcpatch.rules.sourcetext import Text
 from benchmarks.suite.modules import sources
 
 
@@ -61,8 +62,9 @@ def strict_patches(step: int) -> Iterator[Patch]:
 
 def instructions(patch: Patch) -> int:
     """How many instructions verifying a patch looks at."""
-    found = [unit.flow for part in patch.modules for unit in verify.examine(part, patch.policy).units]
-    return sum(_instructions(one) for one in found if one is not None)
+    parts = ((part, Text(part.module, part.source)) for part in patch.modules)
+    units = (unit for part, text in parts for unit in verify.units(part, patch.policy, text))
+    return sum(_instructions(unit.flow) for unit in units if unit.flow is not None)
 
 
 def _instructions(found: Flow) -> int:
