@@ -18,7 +18,7 @@ from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, names, needs, reach, references, sight
+from bcpatch.rules import byname, formatting, names, needs, reach, references, sight
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -129,6 +129,10 @@ NAMES = [
     refused("BCP102", "a global stored by a loop", "global json\nfor «json» in other: pass"),
     refused("BCP102", "a global stored by an import", "global json\n«import json»"),
     accepted("a local of the same name", "RATE = other\nreturn RATE"),
+    refused("BCP101", "`__class__` for super and for more", "kind = «__class__»\nsuper(kind, me).total\nreturn kind"),
+    refused("BCP101", "`__class__` for super, by an alias", "return super(kind := «__class__», me).total, kind"),
+    accepted("`__class__` for super, in a variable", "kind = __class__\nreturn super(kind, me).total"),
+    refused("BCP101", "`__class__`, stored", "nonlocal __class__\n«__class__» = other"),
     accepted("a nonlocal", "count = 0\ndef inner():\n    nonlocal count\n    count += 1\nreturn inner"),
     refused("BCP111", "globals", "return «globals»()"),
     refused("BCP111", "locals", "return «locals»()"),
@@ -142,6 +146,13 @@ NAMES = [
     refused("BCP111", "from the module of builtins", "return «builtins.eval»('1')"),
     refused("BCP111", "imported from the module of builtins", "«from builtins import vars as v»\nreturn v(other)"),
     refused("BCP113", "the namespace of builtins", "return «__builtins__»"),
+    refused("BCP111", "help, which imports by text", "«help»('shop.cart.RATE')"),
+    refused("BCP111", "a debugger", "«breakpoint»()"),
+    accepted("what is called so elsewhere", "other.help('x')\nother.breakpoint(me)"),
+    refused("BCP111", "by another name of the module of builtins", "import enum\nreturn «enum.bltns.vars»(me)"),
+    refused("BCP106", "another name of the module of builtins", "import enum\nreturn «[enum.bltns]»"),
+    refused("BCP111", "imported by another name", "from enum import bltns\nreturn «bltns.eval»(name)"),
+    accepted("another module's own", "import enum\nreturn enum.unique(other)"),
 ]
 
 LIBRARY = [
@@ -150,6 +161,20 @@ LIBRARY = [
     refused("BCP104", "a copy with a private field", "import dataclasses\nreturn «dataclasses.replace(me, _rate=1)»"),
     refused("BCP105", "a copy of anything with one", "import copy\nreturn «copy.replace(other, _rate=1)»"),
     refused("BCP104", "a copy by its protocol", "return «me.__replace__(_rate=1)»"),
+    refused("BCP106", "a copy with fields that are not known", "import copy\nreturn «copy.replace(me, **other)»"),
+    refused("BCP106", "by its protocol, not known", "return «me.__replace__(**other)»"),
+    refused("BCP106", "options stored in the receiver", "return «other.parse_args(name, me)»"),
+    refused("BCP106", "options stored in the receiver, some", "return «other.parse_known_args(namespace=me)»"),
+    accepted("options stored elsewhere", "return other.parse_args(name, other), other.parse_args(namespace=name)"),
+    refused("BCP106", "a shelf of bytes", "import shelve\nreturn «shelve.Shelf({b'a': b'cshop.cart'})»['a']"),
+    accepted("a shelf in a file", "import shelve\nreturn shelve.open(name)['a']"),
+    refused("BCP111", "documentation by name", "import pydoc\nreturn «pydoc.render_doc»('shop.cart.RATE')"),
+    accepted("plain text", "import pydoc\nreturn pydoc.plain(name)"),
+    refused("BCP111", "commands for a debugger", "import pdb\n«pdb.set_trace»(commands=['me._rate'])"),
+    refused("BCP111", "an object at an address", "import ctypes\nreturn ctypes.cast(other, «ctypes.py_object»)"),
+    accepted("a number at an address", "import ctypes\nreturn ctypes.cast(other, ctypes.c_void_p)"),
+    refused("BCP106", "a text with the names of an owner", "return «name.evaluate(owner=type(me))»"),
+    accepted("what is evaluated elsewhere", "return name.evaluate(other)"),
     accepted("a private keyword of something else", "return other(_rate=1), other.replace(_rate=1)"),
     refused("BCP111", "all fields of a data class", "import dataclasses\nreturn «dataclasses.asdict»(me)"),
     refused("BCP111", "all values of a data class", "«from dataclasses import astuple»\nreturn astuple(me)"),
@@ -269,6 +294,14 @@ OWN_MODULE = [
     refused("BCP112", "its data", "return «pkgutil.get_data('shop.cart', 'low.txt')»"),
     refused("BCP113", "by its loader", "return «prices.__loader__».load_module('shop.cart')"),
     refused("BCP113", "by its specification", "return «prices.__spec__».loader.load_module('shop.cart')"),
+    refused("BCP111", "by a finder", "return «sys.meta_path»[0].find_spec('shop.cart')"),
+    refused("BCP111", "by a finder of a folder", "return «sys.path_hooks»[0]('.')"),
+    refused("BCP111", "by a finder that was used", "return «sys.path_importer_cache»"),
+    accepted("where modules are looked for", "return sys.path[0]"),
+    refused("BCP111", "a script in a process", "«sys.remote_exec»(1, name)"),
+    refused("BCP112", "of one of several values", "return «[other.sys][0].modules»"),
+    accepted("a path of one of several values", "return [other.sys][0].path"),
+    refused("BCP112", "of what a pattern reads", "match other:\n    case object(sys=found):\n        «found.modules»"),
     refused("BCP112", "names stored in it", "import enum\n«enum.global_enum»(other)"),
     accepted("names stored in the class itself", "import enum\nreturn enum.unique(other)"),
     refused("BCP112", "by a resolver of names", "return «pkgutil.resolve_name('shop.cart:RATE')»"),
@@ -445,6 +478,24 @@ INSIDE = [
     refused("BCP113", "of object", "return «object.__getattribute__»(me, 'total')"),
     refused("BCP113", "stored", "«other.__code__» = name"),
     refused("BCP113", "by name", "return «getattr(me, '__dict__')»"),
+    refused("BCP113", "classes", "return «type(me).mro»()"),
+    refused("BCP113", "classes, by the type of types", "return «type.mro»(other)"),
+    accepted("what is called so elsewhere", "return other.mro(), me.mro"),
+    *(
+        Case(
+            f"imported: {name}",
+            rule,
+            f"from shop.prices import {name} as found\ndef total(other):\n    return {place}['low']\n",
+        )
+        for name, rule, place in (
+            ("__dict__", "BCP113", "«found»"),
+            ("__loader__", "BCP113", "«found»"),
+            ("__spec__", "BCP113", "«found»"),
+            ("__getattr__", "BCP106", "«found»"),
+            ("__doc__", "", "found"),
+            ("low", "", "found"),
+        )
+    ),
 ]
 
 BY_NAME = [
@@ -522,6 +573,41 @@ BY_NAME = [
     refused("BCP106", "__setattr__ as a value", "return «[me.__setattr__]»"),
     refused("BCP106", "__getattr__, unknown", "return «super().__getattr__(name)»"),
     refused("BCP106", "__delattr__, unknown", "«me.__delattr__(name)»"),
+    refused("BCP106", "__setattr__ by name", "return «getattr(me, '__setattr__')»('_rate', 1)"),
+    refused(
+        "BCP106", "__setattr__ of what comes later", "return «operator.methodcaller('__setattr__', '_rate', 1)»(me)"
+    ),
+    accepted("whether there is one", "return hasattr(other, '__getattr__'), getattr(me, '__len__')()"),
+    refused("BCP106", "__setattr__ by a pattern", "match me:\n    case «object(__setattr__=store)»: return"),
+    accepted("another one by a pattern", "match me:\n    case object(__len__=size): return size()"),
+    refused("BCP106", "getattr by a pattern", "match builtins:\n    case «object(getattr=get)»: return len(name)"),
+    refused(
+        "BCP106", "attrgetter by a pattern", "match operator:\n    case «object(attrgetter=get)»: return len(name)"
+    ),
+    refused(
+        "BCP106",
+        "of a pattern's third attribute",
+        "match other:\n    case object(a=a, builtins=found, c=c, d=d): return «found.getattr»(me, name)",
+    ),
+    accepted(
+        "a pattern's other attributes", "match other:\n    case object(a=a, low=b, c=c, d=d): return b.get(me, name)"
+    ),
+    refused(
+        "BCP104",
+        "a descriptor that keeps its value under a name",
+        "«functools.cached_property(len).__set_name__(type(me), '_rate')»",
+    ),
+    refused("BCP106", "the same, unknown", "«functools.cached_property(len).__set_name__(type(me), name)»"),
+    accepted("under a public name", "functools.cached_property(len).__set_name__(type(me), 'rate')"),
+    refused("BCP106", "attrgetter of a module that imports it", "return «inspect.attrgetter(name)»(me)"),
+    refused("BCP104", "getattr of a module that imports it", "return «prices.getattr(me, '_rate')»"),
+    accepted("getattr of a module that imports it, constant", "return prices.getattr(me, 'rate')"),
+    Case(
+        "getattr from elsewhere",
+        "BCP106",
+        "from shop.compat import getattr as get\ndef use(me, name):\n    return «get(me, name)»\n",
+    ),
+    Case("another one", "", "from shop.compat import getter as get\ndef use(me, name):\n    return get(me, name)\n"),
     refused("BCP106", "imported in the function, as a value", "import gc\nreturn «[gc]»"),
     refused("BCP106", "imported in the function, captured, as a value", "import gc\nreturn lambda: «[gc]»"),
     refused(
@@ -584,7 +670,61 @@ FORMATS = [
     refused("BCP106", "of a text put together, as a value", "return «map(('{0.' + name + '}').format, other)»"),
     accepted("of a text without private fields, as a value", "return map('{0.rate:>3}'.format, other)"),
     accepted("an attribute that is called so", "return functools.partial(other.format, 1), other.format == 'PNG'"),
-    refused("BCP106", "by name, of a text", "return «getattr('{0._rate}', 'format')»(me)"),
+    refused("BCP106", "by name, of a text", "return «getattr('{0._rate}', 'format')»(other)"),
+    *(
+        refused("BCP106", f"of an unknown text, with the receiver: {about}", text)
+        for about, text in (
+            ("a map", "return «map(name.format, [me])»"),
+            ("a partial", "return «functools.partial(name.format, me)»"),
+            ("a mapping", "return «functools.partial(name.format_map, {'cart': me})»"),
+            ("an unknown call", "return «other.run(name.format, me)»"),
+            ("by keywords", "return «other.run(f=name.format, **{'x': me})»"),
+            ("unpacked", "return «map(*[name.format, [me]])»"),
+            ("an item", "return «[name.format][0](me)»"),
+            ("in turn", "for f in (name.format,):\n    «f(me)»"),
+            ("a list that grows", "found = []\nfound.append(name.format)\nreturn «found[0](me)»"),
+            ("a mapping's item", "found = {}\nfound['f'] = name.format\nreturn «found['f'](me)»"),
+            ("a default", "return (lambda f=name.format: «f(me)»)()"),
+            ("captured", "f = name.format\nreturn lambda: «map(f, [me])»"),
+            ("given", "def give(): return name.format\nreturn «map(give(), [me])»"),
+            ("a generator", "return «map(name.format, (me for _ in other))»"),
+            ("sent", "f = yield name.format\nreturn «f(me)»"),
+            ("by name", "return «getattr(name, 'format')(me)»"),
+            ("by a pattern", "match name:\n    case object(format=f):\n        return «f(me)»"),
+            ("of its type", "return «map(type('').format, [name], [me])»"),
+            ("its call", "return «name.format.__call__(me)»"),
+        )
+    ),
+    *(
+        accepted(f"of an unknown text, without the receiver: {about}", text)
+        for about, text in (
+            ("a map", "return map(name.format, [other])"),
+            ("a partial", "return functools.partial(name.format, other)"),
+            ("an item", "return [name.format][0](other)"),
+            ("a default", "return (lambda f=name.format: f(other))()"),
+            ("by a pattern", "match name:\n    case object(format=f):\n        return f(other)"),
+            ("called, the receiver to another", "name.format(*other)\nreturn other.handlers[0](me)"),
+            ("compared, the receiver to another", "return name.format == 'PNG' and other.handlers[0](me)"),
+            ("the receiver to what is named", "other.keep(name.format)\nreturn other.keep(me), len(me)"),
+        )
+    ),
+    refused("BCP106", "of an unknown text, kept in a class", "class Local:\n    «f» = name.format\nreturn Local.f(me)"),
+    accepted("another one kept in a class", "class Local:\n    f = name.lower\nreturn Local.f(me)"),
+    refused(
+        "BCP106",
+        "of a formatter, unbound",
+        "import string\nreturn «string.Formatter.format(string.Formatter(), name, me)»",
+    ),
+    refused(
+        "BCP106",
+        "by a formatter of its own kind",
+        "import string\nclass Own(string.Formatter): pass\nreturn «Own().vformat(name, (me,), {})»",
+    ),
+    accepted("the same of others", "import string\nclass Own(string.Formatter): pass\nOwn().vformat(name, (1,), {})"),
+    refused(
+        "BCP106", "the receiver for all records", "return «logging.Formatter(name, style='{', defaults={'a': me})»"
+    ),
+    accepted("another default", "return logging.Formatter(name, style='{', defaults={'a': 1})"),
     refused("BCP106", "by name, of what comes later", "return ««operator.methodcaller('format', me)»('{0._rate}')»"),
     accepted("by name, of what is no text", "return getattr(other, 'format', None)"),
     refused("BCP106", "a formatter of log records", "return «logging.Formatter('{msg._rate}', style='{')»"),
@@ -698,6 +838,16 @@ ANNOTATIONS = [
     ),
     header(
         "BCP107" if QUOTED else "BCP101",
+        "of a class in a function, quoted",
+        "def f(x):\n    class Inner:\n        a: «'Item'» = 1\n        if x:\n            b: list[«'Item'»]\n",
+    ),
+    header(
+        "",
+        "of a class in a function, quoted, of another module and of the function",
+        "def f():\n    class Own: ...\n    class Inner:\n        a: 'Price' = 1\n        b: list['Own']\n",
+    ),
+    header(
+        "BCP107" if QUOTED else "BCP101",
         "of a nested function, quoted",
         "def f():\n    def inner(a: «'Item'»): ...\n    return inner\n",
     ),
@@ -737,6 +887,15 @@ TYPE_PARAMETERS = [
     header("BCP107", "bound by a type of the module", "def f[T: «Item»](a: T): ...\n", GENERIC),
     header("BCP107", "bound by a quoted type of the module", "def f[T: «'Item'»](a: T): ...\n", GENERIC),
     header("BCP107", "annotations beside them", "def f[T](a: T) -> «Item»: ...\n", GENERIC),
+    header("BCP107", "of a nested function, bound", "def f():\n    def inner[T: «Item»](a: T): ...\n", GENERIC),
+    header("BCP107", "of a nested class, bound", "def f():\n    class Inner[T: «'Item'»]: ...\n", GENERIC),
+    header("BCP107", "of a nested alias", "def f():\n    type Inner = list[«'Item'»]\n", GENERIC),
+    header(
+        "",
+        "of nested functions, classes and aliases",
+        "def f():\n    def inner[T: 'Price'](a: T, b: 'T'): ...\n    class Inner[T: int]: ...\n    type A[T] = T\n",
+        GENERIC,
+    ),
     header("BCP101", "in a generic function", "def f[T](a: T):\n    return «RATE»\n", GENERIC),
     header(
         "BCP107",
@@ -931,6 +1090,7 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reach.Scope, "telling", everything)
     patch.setattr(byname, "_CALLED", everything)
     patch.setattr(sight, "_CALLED", everything)
+    patch.setattr(formatting, "_names_format", lambda flow: True)
     patch.setattr(sight, "_may_give", lambda use, frame: True)
     patch.setattr(needs, "_may_be_of_module", lambda use, frame: True)
     patch.setattr(needs, "_ASKED", everything)

@@ -403,6 +403,25 @@ def _item(graph: Graph, at: int, result: int, depth: int) -> Origin:
     return Item(graph.offset(at), *graph.origins(graph.operands(at)[:1], depth))
 
 
+def _unpacked(graph: Graph, at: int, result: int, depth: int) -> Origin:
+    """An item; where a class pattern has put the items together, an attribute of what it has matched."""
+    at_pattern = graph.maker(graph.operands(at)[0])
+    if at_pattern is None or graph.name(at_pattern) != "MATCH_CLASS":
+        return _item(graph, at, result, depth)
+    subject, _, keywords = graph.operands(at_pattern)
+    loaded = graph.maker(keywords)
+    if loaded is None or graph.name(loaded) != "LOAD_CONST":
+        return _item(graph, at, result, depth)
+    found = texts_of(graph.code.constants[graph.argument(loaded)])
+    (owner,) = graph.origins((subject,), depth)
+    # the last one lies deepest, and from the third on they are not told apart
+    wanted = found[::-1][result : result + 1] if result < 2 else found[:-2]
+    positional = graph.argument(at) - len(found)
+    if not wanted or (positional and result == 2):
+        return Item(graph.offset(at), owner)
+    return graph.either([Attribute(graph.offset(at), owner, name) for name in wanted], graph.offset(at))
+
+
 def _binary(graph: Graph, at: int, result: int, depth: int) -> Origin:
     if graph.argument(at) == pythons.SUBSCRIPT_OPERATOR:
         return _item(graph, at, result, depth)
@@ -457,7 +476,8 @@ _MAKERS: Final[dict[int, _Make]] = {
         (_special, "LOAD_SPECIAL"),
         (_entered, "BEFORE_WITH BEFORE_ASYNC_WITH"),
         (_imported, "IMPORT_NAME"),
-        (_item, "BINARY_SUBSCR BINARY_SLICE FOR_ITER SEND UNPACK_SEQUENCE UNPACK_EX MATCH_CLASS MATCH_KEYS GET_ANEXT"),
+        (_item, "BINARY_SUBSCR BINARY_SLICE FOR_ITER SEND UNPACK_EX MATCH_CLASS MATCH_KEYS GET_ANEXT"),
+        (_unpacked, "UNPACK_SEQUENCE"),
         (_binary, "BINARY_OP"),
         (_same, "GET_ITER GET_AITER GET_AWAITABLE GET_YIELD_FROM_ITER LIST_TO_TUPLE ASYNC_GEN_WRAP"),
         (_computed, "UNARY_POSITIVE UNARY_NEGATIVE UNARY_INVERT UNARY_NOT COMPARE_OP FORMAT_VALUE CONVERT_VALUE"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bcpatch.diagnostics import Diagnostic, Step, finding
-from bcpatch.flow.origins import Attribute, Origin, Parameter
+from bcpatch.flow.origins import Attribute, Called, Display, Item, Origin, Parameter
 from bcpatch.model import Import
 from bcpatch.rules import names
 from bcpatch.rules.reach import Frame, Scope, global_paths, named, only_asks, options, paths, receiver
@@ -84,7 +84,7 @@ _ALSO = {
 
 def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """A path that imports lead to, with every part of it."""
-    for code, message in (*_reached(path, frame.scope), *_private_parts(path)):
+    for code, message in (*_reached(path, frame.scope), *_private_parts(path), *_inside_parts(path)):
         yield report(code, message, offset, frame)
 
 
@@ -107,6 +107,7 @@ def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
+    path = names.ALIASES.get(path, path)
     if path in scope.own_paths:
         yield "BCP112", f"`{path}` is the module that the patch changes"
     elif path == "__main__":
@@ -128,12 +129,25 @@ def _private_parts(path: str) -> Iterator[tuple[str, str]]:
             return
 
 
+def _inside_parts(path: str) -> Iterator[tuple[str, str]]:
+    """``from shop import __dict__`` takes the inside of a module, as ``shop.__dict__`` does."""
+    *_, last = path.split(".")
+    if last in names.INSIDE:
+        yield "BCP113", f"`{last}` {names.INSIDE[last]}"
+    elif last in names.BY_NAME_METHODS:
+        yield "BCP106", f"`{last}` is imported: the names that it is called with can't be proved"
+
+
 # --- attributes --------------------------------------------------------------------------
 
 
 def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """An attribute of a value."""
-    if name in names.INSIDE:
+    if name == "mro":
+        if _is_class(owner, frame):
+            message = "`mro` gives classes of the same module"
+            yield report("BCP113", message, offset, frame, _trail(owner, offset, frame))
+    elif name in names.INSIDE:
         if name not in names.CODES or not only_asks(frame, offset, names.DESCRIBING):
             yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
     elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
@@ -142,6 +156,15 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
         yield from _of_unknown(owner, name, offset, frame)
+
+
+def _is_class(origin: Origin, frame: Frame) -> bool:
+    """Whether a value is seen to be a class: the receiver's, `type` itself, or what it gives."""
+    for one, where in options(origin, frame):
+        klass = one.callee if isinstance(one, Called) else one
+        if "builtins.type" in paths(klass, where) or (isinstance(one, Attribute) and one.name == "__class__"):
+            return True
+    return False
 
 
 def is_telling(name: str, scope: Scope) -> bool:
@@ -168,6 +191,9 @@ def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator
     So may ``anything.mock.patch`` be `unittest.mock.patch`.
     """
     for one, where in options(owner, frame):
+        if isinstance(one, Item) and isinstance(one.owner, Display):
+            for item in one.owner.items:
+                yield from _of_unknown(item, name, offset, where)
         if isinstance(one, Attribute) and not paths(one, where):
             path = f"{one.name}.{name}"
             for row in (*names.BY_TAIL.get(path, ()), *({path} & frame.scope.own_paths)):

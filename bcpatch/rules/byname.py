@@ -25,9 +25,19 @@ from bcpatch.flow.origins import (
     Unknown,
 )
 from bcpatch.flow.uses import CallUse
-from bcpatch.rules import access, names
+from bcpatch.rules import access, formatting, names
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, absolute, is_plain, is_text, named, options, paths, receiver, texts
+from bcpatch.rules.reach import (
+    Frame,
+    absolute,
+    is_plain,
+    is_text,
+    named,
+    options,
+    paths,
+    receiver,
+    texts,
+)
 
 
 def is_telling(use: CallUse, frame: Frame) -> bool:
@@ -81,6 +91,10 @@ def _function(path: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
         message = "`eval_str` evaluates texts as code, with the names of a module"
         yield report("BCP106", message, call.offset, frame)
+    row = named(path, names.FORMATTER_METHODS)
+    if row:
+        message = f"what `{row}` takes by the names in its arguments can't be proved"
+        yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
     row = named(path, names.COPYING)
     if row:
         yield from _copied(row, call, frame)
@@ -95,9 +109,17 @@ def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterato
         yield from _format((one.owner,), call.arguments, certain, call, frame)
     elif one.name == "__replace__":
         yield from _replaced((one.owner,), call, frame)
+    elif one.name in names.STORING and any(receiver(given, frame) is not None for given in call.arguments):
+        message = f"the names under which `{one.name}` stores in the receiver can't be proved"
+        yield report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
+    elif one.name in names.EVALUATING_METHODS and names.EVALUATING_METHODS[one.name] in call.keywords:
+        message = f"`{one.name}` evaluates a text as code, with the names of a module"
+        yield report("BCP106", message, call.offset, frame)
     elif one.name in names.MADE_METHODS and _is_made_by(names.MADE_METHODS[one.name], one.owner, where):
         message = f"what `{one.name}` takes by the names in its arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
+    elif one.name in names.FORMATTERS and len(call.arguments) == 3 and formatting.hold_receiver(call.arguments, frame):
+        yield formatting.unproved(call, frame)
 
 
 def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
@@ -112,11 +134,13 @@ _CALLED = names.last_parts(
     names.BY_NAME_METHODS,
     names.COPYING,
     names.EVALUATING,
+    names.EVALUATING_METHODS,
     names.FORMAT,
     names.FORMATTING,
     names.LOADING,
     names.MADE_METHODS,
     names.REPLACING,
+    names.STORING,
     ("__replace__",),
 )
 
@@ -144,7 +168,9 @@ def _by_name(row: str, rule: names.ByName, call: Called, frame: Frame) -> Iterat
             owner = None if rule.owner is None else given[rule.owner]
             parts = text.split(".") if rule.dotted else [text]
             yield from _parts(parts, owner, call, frame)
-            if parts[-1] in names.FORMAT and (owner is None or takes_by_name(owner, frame)):
+            if rule.gives and parts[-1] in names.BY_NAME_METHODS:
+                yield _reached_by_name(parts[-1], call.offset, frame)
+            if parts[-1] in names.FORMAT and (owner is None or formatting.takes_by_name(owner, frame)):
                 message = f"`{parts[-1]}` of a text is reached by name"
                 yield report("BCP106", message, call.offset, frame, help="write an f-string")
 
@@ -155,11 +181,29 @@ def _parts(parts: Sequence[str | None], owner: Origin | None, call: Called, fram
         if part is not None:
             yield from access.attribute(owner or Unknown(ENTRY), part, call.offset, frame)
             yield from access.module_by_name(owner, part, call.offset, frame)
-        for path in sorted(paths(owner, frame)) if owner else ():
-            row = named(f"{path}.{part}", names.BY_NAME)
-            if row:
-                yield report("BCP106", f"`{row}` is reached by name", call.offset, frame, help=f"write `{row}`")
+        if owner and part is not None:
+            yield from _callable_by_name(owner, part, call.offset, frame)
         owner = None
+
+
+def by_pattern(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """An attribute that a class pattern reads: a module, or what accesses by name, would be out of sight."""
+    yield from access.module_by_name(owner, name, offset, frame)
+    yield from _callable_by_name(owner, name, offset, frame)
+    if name in names.BY_NAME_METHODS:
+        yield _reached_by_name(name, offset, frame)
+
+
+def _callable_by_name(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
+    """``getattr(builtins, "getattr")``."""
+    for path in sorted(paths(owner, frame)):
+        row = named(f"{path}.{name}", names.BY_NAME)
+        if row:
+            yield _reached_by_name(row, offset, frame)
+
+
+def _reached_by_name(what: str, offset: int, frame: Frame) -> Diagnostic:
+    return report("BCP106", f"`{what}` is reached by name", offset, frame, help=f"write `{what}`")
 
 
 def _module(text: str, what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
@@ -216,15 +260,17 @@ def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
 
 def _protocol_method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """``owner.__setattr__(name, value)``, or ``klass.__setattr__(object, name, value)``."""
-    bound = names.BY_NAME_METHODS[callee.name]
-    unbound = len(call.arguments) > bound
-    named_by = call.arguments[1:2] if unbound else call.arguments[:1]
-    known = texts(named_by[0], frame) if named_by else None
-    if known is None or call.unpacked or call.keywords or len(call.arguments) not in (bound, bound + 1):
+    method = names.BY_NAME_METHODS[callee.name]
+    unbound = len(call.arguments) > method.arguments
+    at = method.name + unbound
+    known = texts(call.arguments[at], frame) if at < len(call.arguments) else None
+    wanted = (method.arguments, method.arguments + 1)
+    if known is None or call.unpacked or call.keywords or len(call.arguments) not in wanted:
         yield _unproved(callee.name, call, frame)
         return
+    owner = call.arguments[at - 1] if at else callee.owner
     for text in known:
-        yield from _parts([text], call.arguments[0] if unbound else callee.owner, call, frame)
+        yield from _parts([text], owner, call, frame)
 
 
 # --- format texts ------------------------------------------------------------------------
@@ -245,9 +291,8 @@ def _format(
             yield from _fields(one, given, call, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
-    if risky and (certain or any(_holds_receiver(one, frame) for one in risky)):
-        message = "what the fields of the format text take from the arguments can't be proved"
-        yield report("BCP106", message, call.offset, frame, help="write an f-string, or a constant format text")
+    if risky and (certain or formatting.hold_receiver(risky, frame)):
+        yield formatting.unproved(call, frame)
 
 
 def _is_put_together(text: Origin, frame: Frame) -> bool:
@@ -259,39 +304,6 @@ def _is_put_together(text: Origin, frame: Frame) -> bool:
     return is_text(text, frame) or any(made)
 
 
-def takes_by_name(text: Origin, frame: Frame) -> bool:
-    """Whether a value may be a text that takes from its arguments what no instruction may."""
-    known = texts(text, frame)
-    if known is None:
-        return is_text(text, frame)
-    return any(map(is_private_format, known))
-
-
-def is_private_format(text: str) -> bool:
-    """Whether a text, when it formats, takes what no instruction may."""
-    steps = (step for field in formats.fields(text) or () for step in field.steps)
-    return any(step is not None and (names.is_private(step) or step in names.INSIDE) for step in steps)
-
-
-def _holds_receiver(origin: Origin, frame: Frame) -> bool:
-    """Whether a value may be the receiver, or something built here that holds it: a display, a container of one."""
-    return any(_holds_receiver_here(one, where) for one, where in options(origin, frame))
-
-
-def _holds_receiver_here(origin: Origin, frame: Frame) -> bool:
-    if receiver(origin, frame) is not None:
-        return True
-    match origin:
-        case Display(items=parts):
-            return any(_holds_receiver(part, frame) for part in parts)
-        case Item(owner=owner):
-            return isinstance(owner, Display | Called | Item) and _holds_receiver(owner, frame)
-        case Called(callee=callee, arguments=given):
-            holds = any(named(path, names.HOLDING) for path in paths(callee, frame))
-            return holds and any(_holds_receiver(one, frame) for one in given)
-    return False
-
-
 def _formatting(what: str, rule: names.Formatting, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """A call that makes something which formats later, and what: a text that the function holds is read here."""
     style = _argument(rule.style, rule.style_keyword, call)
@@ -300,7 +312,10 @@ def _formatting(what: str, rule: names.Formatting, call: Called, frame: Frame) -
     if text is None or (styles is not None and "{" not in styles):
         return
     known = texts(text, frame)
-    if known is None and _is_put_together(text, frame):
+    others = [one for one in call.arguments if one != text]
+    if known is None and formatting.hold_receiver(others, frame):
+        yield formatting.unproved(call, frame)
+    elif known is None and _is_put_together(text, frame):
         message = f"what `{what}` takes by the names in a text that is put together can't be proved"
         yield report("BCP106", message, call.offset, frame, help="give it a constant text")
     # a constant one is looked at wherever it goes (`bcpatch.rules.sight`)
@@ -316,6 +331,9 @@ def _argument(position: int | None, keyword: str, call: Called) -> Origin | None
 
 def _replaced(owner: tuple[Origin, ...], call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """A copy with other values of the attributes that the keywords name."""
+    if call.unpacked:
+        message = "the names of the attributes that the copy has other values of can't be proved"
+        yield report("BCP106", message, call.offset, frame, help="write them as keywords")
     for keyword in call.keywords:
         yield from access.attribute(owner[0] if owner else Unknown(ENTRY), keyword, call.offset, frame)
 

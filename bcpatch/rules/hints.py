@@ -43,7 +43,21 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 def are_given(frame: Frame) -> bool:
     """Whether a code object has annotations, or makes functions, which may have."""
-    return bool(frame.flow.nested and frame.flow.made) or frame.scope.role == "type parameters" or _computes(frame)
+    return (
+        bool(frame.flow.nested and frame.flow.made)
+        or frame.scope.role == "type parameters"
+        or _computes(frame)
+        or _keeps(frame)
+    )
+
+
+def _keeps(frame: Frame) -> bool:
+    """Whether a code object is a class body that puts annotations where they are kept."""
+    return frame.is_body and _KEPT in frame.flow.code.names
+
+
+#: Where a class keeps them, up to Python 3.13.
+_KEPT = "__annotations__"
 
 
 def _computes(frame: Frame) -> bool:
@@ -92,9 +106,15 @@ def _alternating(frame: Frame, start: int) -> Iterator[Origin]:
         if annotations is not None:
             yield from _given(annotations, start, frame)
     if _computes(frame):
-        for at, instruction in enumerate(frame.flow.instructions):
-            if instruction.name == "BUILD_MAP":
-                yield from _worked_on(at, frame)[start::2]
+        for at in frame.flow.reached("BUILD_MAP"):
+            yield from _worked_on(at, frame)[start::2]
+        for at in frame.flow.reached("STORE_SUBSCR"):  # of a class
+            yield _worked_on(at, frame)[0 if start else 2]
+    elif _keeps(frame):
+        for at in frame.flow.reached("STORE_SUBSCR"):
+            value, kept, name = _worked_on(at, frame)
+            if isinstance(kept, Global) and kept.name == _KEPT:
+                yield value if start else name
 
 
 def _worked_on(at: int, frame: Frame) -> list[Origin]:
@@ -137,6 +157,8 @@ def _within(origin: Origin, subscripts: dict[int, SubscriptUse], frame: Frame) -
                 yield from _constant(index, frame, 1)
             elif kind != "Literal":
                 yield from _within(index, subscripts, frame)
+        case Computed() if frame.flow.graph.name(frame.flow.at(origin.offset)).startswith("CALL_INTRINSIC"):
+            return  # a type parameter: its name is no type, and its bound is nested code
         case Computed(operands=parts) | Display(items=parts):
             for part in parts:
                 yield from _within(part, subscripts, frame)
@@ -188,7 +210,7 @@ def _read(text: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
 def _named(node: ast.AST, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     match node:
         case ast.Name(id=name):
-            if name not in frame.scope.type_parameters:
+            if name not in frame.local_names:
                 yield from access.name(name, offset, frame)
         case ast.Attribute(value=value, attr=attribute):
             yield from _named(value, offset, frame)

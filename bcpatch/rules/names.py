@@ -64,10 +64,15 @@ REACHING: Final = MappingProxyType(
         "builtins.__import__": "imports a module that no instruction names",
         "builtins.__lazy_import__": "imports a module that no instruction names",
         **dict.fromkeys(
+            ("builtins.help", "pydoc.doc", "pydoc.help", "pydoc.render_doc", "pydoc.writedoc"),
+            "imports a module that no instruction names",
+        ),
+        **dict.fromkeys(
             (
                 "runpy.run_module",
                 "runpy.run_path",
                 "bdb.Bdb",
+                "builtins.breakpoint",
                 "cProfile.Profile",
                 "cProfile.run",
                 "cProfile.runctx",
@@ -84,12 +89,17 @@ REACHING: Final = MappingProxyType(
                 "doctest.testfile",
                 "doctest.testmod",
                 "pdb.Pdb",
+                "pdb.post_mortem",
                 "pdb.run",
+                "pdb.runcall",
                 "pdb.runeval",
+                "pdb.set_trace",
+                "pdb.set_trace_async",
                 "profile.Profile",
                 "profile.run",
                 "profile.runctx",
                 "rlcompleter.Completer",
+                "sys.remote_exec",
                 "timeit.Timer",
                 "timeit.repeat",
                 "timeit.timeit",
@@ -107,7 +117,10 @@ REACHING: Final = MappingProxyType(
             "makes functions of code that is not in the patch; `inspect.isfunction` tells whether a value is one",
         ),
         **dict.fromkeys(("dis.Bytecode", "dis.get_instructions"), "hands out the code inside a function"),
-        **dict.fromkeys(("ctypes.PyDLL", "ctypes.pydll", "ctypes.pythonapi"), "reaches every object of the process"),
+        **dict.fromkeys(
+            ("ctypes.PyDLL", "ctypes.py_object", "ctypes.pydll", "ctypes.pythonapi"),
+            "reaches every object of the process",
+        ),
         **dict.fromkeys(
             (
                 "imp.load_compiled",
@@ -136,6 +149,9 @@ REACHING: Final = MappingProxyType(
                 "pydoc.importfile",
                 "pydoc.resolve",
                 "pydoc.safeimport",
+                "sys.meta_path",
+                "sys.path_hooks",
+                "sys.path_importer_cache",
                 "unittest.TestLoader",
                 "unittest.TestProgram",
                 "unittest.defaultTestLoader",
@@ -348,6 +364,7 @@ class ByName(NamedTuple):
     ``name`` is the position of that argument, and every further one is a name too where
     ``all`` is set. ``owner`` is the position of the object, None where it comes later.
     ``dotted`` names are paths (``a.b``); ``module`` means that it is a module that is named.
+    What is so named is given to the caller where ``gives`` is set, else only asked for, stored or deleted.
     """
 
     name: int
@@ -355,15 +372,16 @@ class ByName(NamedTuple):
     all: bool = False
     dotted: bool = False
     module: bool = False
+    gives: bool = True
 
 
 #: Callables that access by name, by where they are found.
 BY_NAME: Final = MappingProxyType(
     {
         "builtins.getattr": ByName(1, 0),
-        "builtins.hasattr": ByName(1, 0),
-        "builtins.setattr": ByName(1, 0),
-        "builtins.delattr": ByName(1, 0),
+        "builtins.hasattr": ByName(1, 0, gives=False),
+        "builtins.setattr": ByName(1, 0, gives=False),
+        "builtins.delattr": ByName(1, 0, gives=False),
         "inspect.getattr_static": ByName(1, 0),
         "operator.attrgetter": ByName(0, all=True, dotted=True),
         "operator.methodcaller": ByName(0),
@@ -372,12 +390,16 @@ BY_NAME: Final = MappingProxyType(
         "pkgutil.get_data": ByName(0, module=True),
         "pkgutil.resolve_name": ByName(0, module=True),
         "pydoc.locate": ByName(0, module=True),
+        "test.support.swap_attr": ByName(1, 0),
         "xmlrpc.server.resolve_dotted_attribute": ByName(1, 0, dotted=True),
     }
 )
 
 #: Callables that evaluate texts where ``eval_str`` says so.
 EVALUATING: Final = ("inspect.signature", "inspect.Signature.from_callable")
+
+#: Methods that do so with the names of what a keyword gives (`annotationlib.ForwardRef`).
+EVALUATING_METHODS: Final = MappingProxyType({"evaluate": "owner"})
 
 #: Callables that copy attributes from one object to another by names, with the position of the first argument
 #: of names; a further one may follow. Both may be given by the keywords, too.
@@ -393,6 +415,8 @@ LOADING: Final = (
     "pickle.Unpickler",
     "pickle.load",
     "pickle.loads",
+    "shelve.BsdDbShelf",
+    "shelve.Shelf",
 )
 
 #: Callables, and modules of such, whose result is the bytes or texts in their arguments, in another form.
@@ -403,9 +427,25 @@ TURNING: Final = frozenset(
     """.split()
 )
 
-#: Protocol methods that access by name, with the number of arguments that a bound call has: an
-#: unbound one (``object.__setattr__(self, "total", 0)``) has the object in front.
-BY_NAME_METHODS: Final = MappingProxyType({"__getattr__": 1, "__setattr__": 2, "__delattr__": 1})
+
+class Method(NamedTuple):
+    """A protocol method that accesses by name. A bound call has a number of ``arguments``, an unbound one
+    (``object.__setattr__(self, "total", 0)``) the object in front of them. ``name`` is the position of the name.
+    """
+
+    arguments: int
+    name: int = 0
+
+
+BY_NAME_METHODS: Final = MappingProxyType(
+    {
+        "__getattr__": Method(1),
+        "__setattr__": Method(2),
+        "__delattr__": Method(1),
+        # a `functools.cached_property` keeps its value under this name
+        "__set_name__": Method(2, 1),
+    }
+)
 
 
 #: Methods that go by what texts say, of objects that a callable has made.
@@ -415,6 +455,14 @@ MADE_METHODS: Final = MappingProxyType(
 
 #: Methods of texts that take attributes of their arguments by the names in the text.
 FORMAT: Final = ("format", "format_map")
+
+#: The same of `string.Formatter`, which has the text as an argument.
+FORMATTERS: Final = ("get_field", "vformat")
+FORMATTER_METHODS: Final = frozenset(f"string.Formatter.{name}" for name in ("format", *FORMATTERS))
+
+#: Methods that store what they read under names that texts give, in the object that they are handed (library
+#: reference, argparse and optparse).
+STORING: Final = frozenset({"parse_args", "parse_known_args", "parse_intermixed_args", "parse_known_intermixed_args"})
 
 
 class Formatting(NamedTuple):
@@ -445,13 +493,58 @@ HOLDING: Final = frozenset(
 REPLACING: Final = ("copy.replace", "dataclasses.replace")
 
 
+#: Where the standard library has the same under another name.
+ALIASES: Final = MappingProxyType(
+    {
+        "code.CommandCompiler": "codeop.CommandCompiler",
+        "code.compile_command": "codeop.compile_command",
+        "enum.bltns": "builtins",
+        "imp.SourcelessFileLoader": "importlib.machinery.SourcelessFileLoader",
+        "imp.machinery": "importlib.machinery",
+        "imp.util": "importlib.util",
+        "importlib.abc.machinery": "importlib.machinery",
+        "inspect.ForwardRef": "typing.ForwardRef",
+        "logging.config.dictConfigClass": "logging.config.DictConfigurator",
+        "pdb.Completer": "rlcompleter.Completer",
+        "pdb.code": "code",
+        "pkgutil.zipimporter": "zipimport.zipimporter",
+        "profiling.tracing.Profile": "cProfile.Profile",
+        "profiling.tracing.run": "cProfile.run",
+        "profiling.tracing.runctx": "cProfile.runctx",
+        "shelve.Unpickler": "pickle.Unpickler",
+        "shelve.loads": "pickle.loads",
+        "xmlrpc.server.signature": "inspect.signature",
+    }
+)
+
+#: What has its meaning in its name, whichever module has imported it from the one that defines it.
+EVERYWHERE: Final = MappingProxyType(
+    {
+        path.rpartition(".")[2]: path
+        for path in (
+            "builtins.delattr",
+            "builtins.getattr",
+            "builtins.hasattr",
+            "builtins.setattr",
+            "enum.global_enum",
+            "importlib.import_module",
+            "inspect.getattr_static",
+            "operator.attrgetter",
+            "operator.methodcaller",
+            "types.CodeType",
+            "types.FunctionType",
+        )
+    }
+)
+
+
 def last_parts(*tables: Iterable[str]) -> frozenset[str]:
     """The names that rows of tables end with: an access of another name leads to none of them."""
     return frozenset(path.rpartition(".")[2] for table in tables for path in table)
 
 
 #: What an access must be called to lead to a row that says something of it.
-TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ("__main__",))
+TELLING: Final = last_parts(REACHING, OWN_MODULE, BY_NAME, ALIASES, ("__main__", "mro"))
 
 #: Modules that have something in `REACHING`, `OWN_MODULE` or `BY_NAME`.
 WATCHED_MODULES: Final = frozenset(

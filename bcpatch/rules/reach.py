@@ -30,13 +30,14 @@ from bcpatch.flow.origins import (
     Free,
     Global,
     Imported,
+    Made,
     Origin,
     Parameter,
     Super,
 )
 from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse
 from bcpatch.flow.values import RESULTS
-from bcpatch.model import Code, Import, Module, Policy, Site
+from bcpatch.model import Import, Module, Policy, Site
 from bcpatch.rules import names
 from bcpatch.rules.sourcetext import Text
 
@@ -160,6 +161,12 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
         return {} if self.outer is None else dict(_stored(self.flow))
 
     @property
+    def local_names(self) -> frozenset[str]:
+        """Names in a text that stand for what a function around it has made, or for a type parameter."""
+        code, around = self.flow.code, self.outer.local_names if self.outer else self.scope.type_parameters
+        return around.union(code.varnames, code.cellvars, self.body_names if self.is_body else ())
+
+    @property
     def is_body(self) -> bool:
         """Whether this is a class body, whose names hide those of the module."""
         return not self.flow.code.flags & _OPTIMIZED
@@ -178,18 +185,22 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:
-        """Where ``__class__`` is loaded for `super` to have."""
-        return frozenset(origin.offset for origin in self._super_classes() if isinstance(origin, Free))
+        """Where ``__class__`` is loaded for `super` to have, and for nothing else."""
+        given = {at: klass.offset for at, klass in self._super_classes() if isinstance(klass, Free)}
+        return frozenset(
+            offset for offset in given.values() if all(at in given for at in takers(self, self.flow.at(offset)))
+        )
 
-    def _super_classes(self) -> Iterator[Origin]:
+    def _super_classes(self) -> Iterator[tuple[int, Origin]]:
+        """The instructions that make a `super`, with the class that they are given."""
         for use in self.flow.uses:
             match use:
                 case AttributeUse(action="super", owner=Super(klass=klass)):
-                    yield klass
+                    yield use.at, klass
                 case CallUse(call=Called(callee=callee, arguments=(klass, _))) if "builtins.super" in paths(
                     callee, self
                 ):
-                    yield klass
+                    yield use.at, klass
 
 
 def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
@@ -211,18 +222,33 @@ def inner_frames(frame: Frame) -> Iterator[Frame]:
     """The frames of nested code. What its free variables hold is joined over all functions made of it."""
     if not frame.flow.nested:
         return
+    types = set(_computing_types(frame.flow)) if pythons.TYPE_PARAMETERS else set()
     held: dict[int, dict[str, list[Origin]]] = {index: {} for index in frame.flow.nested}
     for use in frame.flow.made:
         for name, origin in use.captured:
             held[use.constant].setdefault(name, []).append(origin)
     for index, nested in frame.flow.nested.items():
         captured = {name: either(origins) for name, origins in held[index].items()}
-        yield Frame(nested, _inner_scope(frame.scope, nested.code), captured, frame)
+        scope = frame.scope
+        if pythons.LAZY_ANNOTATIONS and nested.code.name == "__annotate__":
+            scope = replace(scope, role="annotation")
+        elif index in types:
+            scope = replace(scope, role="type parameters")
+        yield Frame(nested, scope, captured, frame)
 
 
-def _inner_scope(scope: Scope, code: Code) -> Scope:
-    lazy = pythons.LAZY_ANNOTATIONS and code.name == "__annotate__"
-    return replace(scope, role="annotation") if lazy else scope
+def _computing_types(flow: Flow) -> Iterator[int]:
+    """The constants that are code of the bound or default of a type parameter, or of the value of a type alias."""
+    graph = flow.graph
+    for at in flow.reached("CALL_INTRINSIC_2"):
+        match graph.origin(graph.operands(at)[1]):
+            case Made(constant=constant):
+                yield constant
+    for at in flow.reached("CALL_INTRINSIC_1"):
+        if pythons.intrinsic(graph.argument(at)) == "INTRINSIC_TYPEALIAS":
+            match graph.origin(graph.operands(at)[0]):
+                case Display(items=(_, _, Made(constant=constant))):
+                    yield constant
 
 
 # --- what an origin stands for -----------------------------------------------------------
@@ -259,10 +285,11 @@ def _paths(origin: Origin, frame: Frame) -> Iterator[str]:
         case Imported(module=module, level=level, names=imported):
             found = absolute(module, level, scope.module.package)
             if found:
-                yield found if imported or level else found.partition(".")[0]
+                yield names.ALIASES.get(found, found) if imported or level else found.partition(".")[0]
         case Attribute(owner=owner, name=name):
             for path in paths(owner, frame):
-                yield f"{path}.{name}"
+                found = f"{path}.{name}"
+                yield names.ALIASES.get(found, found)
         case Called(callee=callee, arguments=(first, *_)) if "importlib.import_module" in paths(callee, frame):
             yield from texts(first, frame) or ()
 
@@ -271,7 +298,8 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
     """Where a global name leads, by the module's imports and the builtins; empty for a name of its own."""
     imports = scope.imports.get(name)
     if imports:
-        return tuple(one.module if one.attribute is None else f"{one.module}.{one.attribute}" for one in imports)
+        found = (one.module if one.attribute is None else f"{one.module}.{one.attribute}" for one in imports)
+        return tuple(names.ALIASES.get(path, path) for path in found)
     if name in names.BUILTINS and name not in scope.text.bound:
         return (f"builtins.{name}",)
     return ()
@@ -279,12 +307,14 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
 
 def named(path: str, table: Container[str]) -> str | None:
     """The row of a table that a dotted path ends with: ``os.sys.modules`` is ``sys.modules``."""
-    tail, rest = path, "."
+    last, tail, rest = path, path, "."
     while rest:
+        last = tail
         if tail in table and (tail == path or tail.partition(".")[0] not in names.WORDS):
             return tail
         _, rest, tail = tail.partition(".")
-    return None
+    anywhere = names.EVERYWHERE.get(last) if last != path else None
+    return anywhere if anywhere is not None and anywhere in table else None
 
 
 def texts(origin: Origin, frame: Frame) -> tuple[str, ...] | None:
@@ -360,14 +390,18 @@ def only_asks(frame: Frame, offset: int, wanted: Set[str]) -> bool:
     graph, at = frame.flow.graph, frame.flow.at(offset)
     if graph.name(at) not in _LOADS:
         return False  # by name, or of a pattern
+    return all(graph.name(other) in _LOADS and name_of(graph, other) in wanted for other in takers(frame, at))
+
+
+def takers(frame: Frame, at: int) -> Iterator[int]:
+    """The instructions that do something with what the one at ``at`` makes, wherever it is then."""
+    graph = frame.flow.graph
     made, members = {RESULTS * at, RESULTS * at + 1}, graph.values.members
     carriers = graph.values.holding(made)
     for other, work in enumerate(graph.trace.operands):
         if work and not carriers.isdisjoint(work) and any(not made.isdisjoint(members(value)) for value in work):
-            name = graph.name(other)
-            if not follows(name) and not (name in _LOADS and name_of(graph, other) in wanted):
-                return False
-    return True
+            if not follows(graph.name(other)):
+                yield other
 
 
 _LOADS: Final = ("LOAD_ATTR", "LOAD_METHOD")

@@ -15,7 +15,7 @@ from bcpatch.flow.opcodes import NUMBERS
 from bcpatch.flow.origins import Constant, Imported, Origin
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, Use
 from bcpatch.model import Policy
-from bcpatch.rules import access, byname, hints, names, sight
+from bcpatch.rules import access, byname, formatting, hints, names, sight
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, absolute, inner_frames, options, paths
 
@@ -24,7 +24,7 @@ def check(frame: Frame) -> tuple[Diagnostic, ...]:
     """Every reference of a code object, and of the code nested in it, that the policy does not allow."""
     if frame.scope.policy is Policy.LINKED:
         return ()
-    found = dict.fromkeys(_check(frame))
+    found = dict.fromkeys(_check(frame, formatting.are_handed_on(frame)))
     if not found:
         return ()
     receivers = {_where(one) for one in found if one.code == "BCP104"}
@@ -37,11 +37,14 @@ def _where(found: Diagnostic) -> tuple[int, int, int, int]:
     return found.line, found.column, found.end_line, found.end_column
 
 
-def _check(frame: Frame) -> Iterator[Diagnostic]:
+def _check(frame: Frame, formats: bool) -> Iterator[Diagnostic]:
+    """``formats``: whether methods that format come out of sight."""
     for use in frame.flow.uses:
         rule = _RULES.get(type(use))
         if rule and rule.concerns(use, frame):
             yield from rule.check(use, frame)
+    if formats:
+        yield from _formats(frame)
     if _MATCH_CLASS in frame.flow.trace.decoded.opcodes:
         yield from _patterns(frame)
     if hints.are_given(frame):
@@ -52,7 +55,7 @@ def _check(frame: Frame) -> Iterator[Diagnostic]:
     if frame.flow.nested:
         yield from _classes(frame)
         for inner in inner_frames(frame):
-            yield from _check(inner)
+            yield from _check(inner, formats)
 
 
 # --- one rule a kind of use --------------------------------------------------------------
@@ -107,7 +110,7 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.action == "import" and not paths(owner, frame):
         yield report("BCP106", "a name is imported from what may be no module", use.offset, frame)
     if use.action == "match":
-        yield from access.module_by_name(owner, use.name, use.offset, frame)
+        yield from byname.by_pattern(owner, use.name, use.offset, frame)
     yield from access.attribute(owner, use.name, use.offset, frame)
 
 
@@ -117,7 +120,7 @@ def _is_attribute_telling(use: AttributeUse, frame: Frame) -> bool:
 
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
-    if use.name == "__class__" and use.action == "load" and use.offset not in frame.given_to_super:
+    if use.name == "__class__" and (use.action != "load" or use.offset not in frame.given_to_super):
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
     elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
@@ -135,6 +138,15 @@ _RULES: Final = {
     CallUse: Rule(byname.call, byname.is_telling),
     FreeUse: Rule(_free, _is_free_telling),
 }
+
+
+def _formats(frame: Frame) -> Iterator[Diagnostic]:
+    """Format methods that come out of sight, and may meet the receiver there."""
+    for use in frame.flow.uses:
+        if isinstance(use, CallUse):
+            yield from formatting.handed_on(use, frame)
+        elif isinstance(use, GlobalUse) and use.namespace and use.action == "store":
+            yield from formatting.kept_in_class(use.offset, frame)
 
 
 def _classes(frame: Frame) -> Iterator[Diagnostic]:

@@ -28,7 +28,7 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
-from bcpatch.rules import byname, names
+from bcpatch.rules import byname, formatting, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, named, options, paths
 
@@ -45,7 +45,7 @@ _WATCHED: Final = frozenset(
 )
 
 #: What an attribute must be called to be watched, or to be a package of the module.
-_CALLED: Final = names.last_parts(_WATCHED, names.BY_NAME_METHODS, names.FORMAT)
+_CALLED: Final = names.last_parts(_WATCHED, names.ALIASES, names.BY_NAME_METHODS, names.FORMAT)
 
 #: The same of a global that no import binds.
 _WATCHED_BUILTINS: Final = frozenset(
@@ -124,7 +124,7 @@ def _takes_private(constant: Constant) -> bool:
     if isinstance(constant, Tuple | FrozenSet):
         return any(map(_takes_private, constant.items))
     text = text_of(constant)
-    return isinstance(text, str) and "{" in text and "." in text and byname.is_private_format(text)
+    return isinstance(text, str) and "{" in text and "." in text and formatting.is_private_format(text)
 
 
 def _may_give(use: Use, frame: Frame) -> bool:
@@ -162,7 +162,7 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
         if isinstance(one, Attribute) and one.name in names.FORMAT:
-            if byname.takes_by_name(one.owner, where) or byname.is_of_formatter(one, where):
+            if formatting.takes_by_name(one.owner, where) or byname.is_of_formatter(one, where):
                 found.add(f"{one.name} of a text")
         if isinstance(one, Free) and one.name == "__classdict__":
             found.add(one.name)
