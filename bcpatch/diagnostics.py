@@ -309,6 +309,11 @@ RULES = {
             "import that can't be told",
             "delete the name there and import it again after the patch, or restart the process",
         ),
+        Rule(
+            "BCP523",
+            "module whose code ran apart",
+            "define what spawned processes run in a module that the program imports, or restart the process",
+        ),
         # BCP6xx: apply
         Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),

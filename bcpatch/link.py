@@ -8,7 +8,7 @@ everything that stands in the way at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Final, Literal
@@ -38,7 +38,7 @@ from bcpatch.process.bring import obstacles
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite, Still
 from bcpatch.process.locate import locate
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import class_namespace, functions_in, is_module, namespace_of
 from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -89,9 +89,9 @@ def link(
         found += said
         version = _version(part, patch.policy, linked)
         versions.append(version)
-        half = list(_half_imported(linked))
-        if half:
-            found += half
+        unfit = [*_half_imported(linked), *_run_apart(linked)]
+        if unfit:
+            found += unfit
         elif not linked:
             pending.append(part)
             found += _later(part, version, history)
@@ -223,6 +223,32 @@ def _half_imported(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
     for module in linked:
         if getattr(module.namespace.get("__spec__"), "_initializing", False):
             yield finding("BCP519", f"module {module.object.__name__} is executing its import", Place(module.file))
+
+
+def _run_apart(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
+    """A module whose functions read another namespace than its own: what is stored in its own, they would not see.
+
+    So it is with the main module of a process that ``multiprocessing`` has spawned (``_fixup_main_from_path`` in
+    ``Lib/multiprocessing/spawn.py``): it has a copy of what the code has made.
+    """
+    for module in linked:
+        name = module.object.__name__
+        first = next(_own_functions(module.namespace, name), None)
+        if first is not None and first.__globals__ is not module.namespace:
+            message = (
+                f"`{first.__qualname__}` of `{name}` reads other names than those of the module: its code ran apart"
+            )
+            yield finding("BCP523", message, module.place())
+
+
+def _own_functions(namespace: Mapping[str, object], name: str) -> Iterator[FunctionType]:
+    """The functions and methods that say that they are of a module of that name."""
+    for value in list(namespace.values()):
+        space = class_namespace(value) if isinstance(value, type) else {}
+        for part in list(space.values()) if space.get("__module__") == name else [value]:
+            for one in functions_in(part):
+                if one.__module__ == name == one.__globals__.get("__name__"):
+                    yield one
 
 
 def _later(part: ModulePatch, version: Version, history: History) -> Iterator[Diagnostic]:

@@ -353,8 +353,10 @@ def _forget(_: weakref.ref[object]) -> None:
 
 
 def _told(modules: dict[str, ModuleType]) -> Iterator[LoadedModule]:
+    """Each module once, under its first name: a process of ``multiprocessing`` has its main module under two."""
+    first: dict[int, str] = {}
     for name, module in modules.items():
-        if type(module) is ModuleType:
+        if type(module) is ModuleType and first.setdefault(id(module), name) == name:
             names = vars(module)
             file = names.get("__file__")
             if type(file) is not str or file.endswith(".pyc"):

@@ -322,6 +322,14 @@ def test_what_the_process_refuses_is_shown_with_its_line(added: str, marked: str
     assert f"  | {'^' * len(marked.strip()):>{len(marked)}}" in shown
 
 
+@pytest.mark.parametrize("reader", ["def f(): return LIMIT\n", "class C:\n  def f(self): return LIMIT\n"])
+def test_a_module_whose_code_ran_in_another_namespace_is_refused(reader: str, tmp_path: Path) -> None:
+    """What `multiprocessing` does with the main module of a process that it spawns."""
+    old = f"import math\nLIMIT = 1\n{reader}"
+    apart = "import runpy; found = runpy.run_path(__file__, run_name='world'); globals().update(found)"
+    assert refusal(old, old.replace("1", "2"), tmp_path, apart) == {"BCP523"}
+
+
 def test_an_addition_that_raises_leaves_nothing(tmp_path: Path) -> None:
     assert refusal("A = 1\n", "A = 1\nB = 2\ndef f(): pass\nC = 1 // 0\n", tmp_path) == {"BCP603"}
     assert refusal("A = 1\n", "A = 1\nimport json\nB = json.nothing\n", tmp_path) <= {"BCP603", "BCP505"}

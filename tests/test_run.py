@@ -368,11 +368,12 @@ class TestPrograms:
             running.process.stdin.close()
             assert running.end() == 7
 
-    def test_every_worker_is_reached(self, tmp_path):
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_every_worker_is_reached(self, method, tmp_path):
         write(tmp_path / "lib.py", LIB)
         write(
             tmp_path / "app.py",
-            """
+            f"""
             import multiprocessing
             import sys
 
@@ -385,7 +386,7 @@ class TestPrograms:
 
 
             def main():
-                context = multiprocessing.get_context("fork")
+                context = multiprocessing.get_context({method!r})
                 pipes = []
                 for _ in range(2):
                     ours, theirs = context.Pipe()
@@ -409,6 +410,10 @@ class TestPrograms:
             edit(tmp_path / "lib.py", OLD, NEW)
             running.hear("live in 3 processes")
             assert asked(running, "b") == "new b 2|new b 2"
+            edit(tmp_path / "app.py", "lib.answer(", "lib.answer('c' + ")
+            if method != "fork":
+                running.hear("BCP523")
+                running.hear("refused by process")
 
     def test_without_its_supervisor_it_goes_on_and_listens_itself(self, running, project, runtime_folder):
         running.process.kill()

@@ -16,7 +16,8 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, TracebackType
 from typing import Final
 
-from bcpatch import pythons, runtime
+from bcpatch import pythons
+from bcpatch.running import spawned
 
 #: What ``python -c`` is given: it leaves no name in ``__main__``, imports nothing from the
 #: current folder, which is none of a script's folders, and finds the bcpatch that wrote it.
@@ -45,7 +46,7 @@ def main() -> None:
         name,
         *arguments,
     ]
-    runtime.loop()
+    spawned.join()
     try:
         if kind == "module":
             _run_module(name, arguments)
