@@ -333,6 +333,17 @@ class TestPrograms:
         assert (command[:1] == [sys.executable]) == is_ours
         assert command[-3] == (str(script) if is_ours else "serve")
 
+    def test_a_command_beside_this_python_is_found_without_the_path(self, tmp_path, monkeypatch):
+        """As when the environment was not activated."""
+        script = tmp_path / "serve"
+        script.write_text(f"#!{sys.executable}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", "/nowhere")
+        with pytest.raises(supervise.CannotRun):
+            supervise.program(["serve"])
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        assert supervise.program(["serve"]).command == [str(script)]
+
     def test_a_module_of_a_package(self, tmp_path):
         write(tmp_path / "shop" / "__init__.py", "")
         write(tmp_path / "shop" / "lib.py", LIB)

@@ -115,6 +115,8 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
         raise CannotRun("nothing to run: name a Python file, -m MODULE, or a command after --")
     name = words[0]
     known = shutil.which(name)
+    if known is None and (beside := shutil.which(name, path=os.path.dirname(sys.executable))):
+        known = name = beside
     if name.endswith((".py", ".pyw")) or (known is None and os.path.isfile(os.path.join(name, "__main__.py"))):
         if not os.path.exists(name):
             raise CannotRun(f"{name}: no such file")
@@ -124,7 +126,7 @@ def program(words: Sequence[str], module: str | None = None) -> Program:
         raise CannotRun(f"{name}: no such program")
     if _interpreter_of(known) == _here(sys.executable):
         return Program(bootstrap.command([known, *words[1:]], None, options), os.getcwd())
-    return Program(list(words), os.getcwd())
+    return Program([name, *words[1:]], os.getcwd())
 
 
 def _interpreter_of(path: str) -> str | None:
