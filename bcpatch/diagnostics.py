@@ -25,7 +25,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True):
     """One row of the catalogue. ``code`` is never renumbered or reused."""
 
     code: str

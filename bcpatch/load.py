@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from traceback import clear_frames
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+import msgspec
 from msgspec import structs
 from msgspec.structs import replace
 
@@ -35,7 +36,7 @@ from bcpatch.process.swap import Kind
 from bcpatch.verify import verified
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True):
     """A patch, the digest that names it, and digests of texts as far as they are known."""
 
     patch: Patch
@@ -46,7 +47,7 @@ class Received(NamedTuple):
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Patch | Received"
 
 
-class Rehearsal(NamedTuple):
+class Rehearsal(msgspec.Struct, frozen=True):
     """The sites that a patch would switch, and the notes that would go with it."""
 
     sites: tuple[Site, ...]

@@ -159,7 +159,7 @@ class _Version(msgspec.Struct, frozen=True, eq=False):
         return self.kept[0]
 
 
-class _Gap(NamedTuple):
+class _Gap(msgspec.Struct, frozen=True):
     """Neighbouring sections of both versions that differ; either may be none."""
 
     old: range

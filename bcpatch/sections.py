@@ -40,7 +40,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class Section(NamedTuple):
+class Section(msgspec.Struct, frozen=True):
     """Some whole lines of a source text. ``above`` is how many lines of the text stand above it."""
 
     text: str
@@ -79,7 +79,7 @@ class Kept(NamedTuple):
     size: int
 
 
-class Split(NamedTuple):
+class Split(msgspec.Struct, frozen=True):
     """A text in its sections, and what it has in common with the text that was near."""
 
     sections: Sections

@@ -15,7 +15,9 @@ import threading
 import time
 import weakref
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+import msgspec
 
 from bcpatch.channels.protocol import (
     Applied,
@@ -306,7 +308,7 @@ if hasattr(os, "register_at_fork"):
 # --- the modules of this process -----------------------------------------------------
 
 
-class _Modules(NamedTuple):
+class _Modules(msgspec.Struct, frozen=True):
     """What there is to tell of the modules, and by which objects it is known that it holds still.
 
     ``places`` are the addresses of names and modules. They are worth something while all of these

@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import AnyStr, NamedTuple, TypeAlias
+from typing import AnyStr, TypeAlias
+
+import msgspec
 
 from bcpatch.model import Splice
 
@@ -95,7 +97,7 @@ def _stretches(text: bytes, wanted: bytes) -> Iterator[tuple[int, int, int, int]
     yield here, stop, there, other_stop
 
 
-class _Run(NamedTuple):
+class _Run(msgspec.Struct, frozen=True):
     """So many bytes that two texts have in common, and how many stand before them in each."""
 
     before: int

@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+import msgspec
+
 from bcpatch.diagnostics import Diagnostic, Error, relative
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Stage(Enum):
 _STAGES: Final = {"modified": Stage.OPEN, "closed": Stage.WHOLE}
 
 
-class Saved(NamedTuple):
+class Saved(msgspec.Struct, frozen=True):
     """A file event that matters."""
 
     path: str
@@ -99,7 +101,7 @@ class Verdict(Enum):
     MORE = "more"
 
 
-class Voice(NamedTuple):
+class Voice(msgspec.Struct, frozen=True):
     """How those who watch speak to those who edit: ``say`` a line, ``tell`` findings."""
 
     say: Callable[[str], None]

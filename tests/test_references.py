@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, pythons, verify
@@ -1086,7 +1087,7 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     """Undo what spares the rules a look where they would say nothing."""
     everything = Everything()
     for kind, rule in references._RULES.items():
-        patch.setitem(references._RULES, kind, rule._replace(concerns=lambda use, frame: True))
+        patch.setitem(references._RULES, kind, replace(rule, concerns=lambda use, frame: True))
     patch.setattr(reach.Scope, "telling", everything)
     patch.setattr(byname, "_CALLED", everything)
     patch.setattr(sight, "_CALLED", everything)

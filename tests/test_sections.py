@@ -70,7 +70,7 @@ def test_sections_are_the_text_and_parse_to_its_statements(source):
     if len(found) > 1:
         assert dumped(*map(moved, found)) == dumped(ast.parse(source))
     elif not parses(source):
-        assert found == [(source, 0)]
+        assert found == [sections.Section(source, 0)]
 
 
 def near(source: str) -> sections.Sections:

@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch.channels import unix
 from bcpatch.channels.base import Channel
@@ -25,7 +27,7 @@ logger = logging.getLogger("bcpatch")
 GREETING_SECONDS: Final = 5.0
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What one worker said.
 
     ``reply`` is None where the worker has ended or did not answer in time; ``reason``

@@ -11,12 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from bcpatch.process.objects import everything
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """One call under way: the id of the code that it runs, which is not held by this.
 
     ``holder`` says who runs it: ``thread MainThread``, ``task Task-3``, ``generator``.

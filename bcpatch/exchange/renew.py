@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, repeat
 from types import FunctionType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -35,7 +35,7 @@ HURRY: Final = 0.02
 """Seconds for which functions are waited for to be renewed, before they are changed in place."""
 
 
-class Renewal(NamedTuple):
+class Renewal(msgspec.Struct, frozen=True):
     """One function that gives way to a twin, the ``pair``: the store into its namespace, and what nobody else may hold.
 
     ``changes`` are the stores that it would take otherwise, and ``values`` what they store, by name.

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import compress
 from types import CodeType, FunctionType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -120,7 +120,7 @@ def _brings(record: Record, code: CodeType) -> bool:
 # --- older code ------------------------------------------------------------------------------
 
 
-class _Older(NamedTuple):
+class _Older(msgspec.Struct, frozen=True):
     """Code that a site has had, or code nested in that: ``place`` is where the history keeps the outer one."""
 
     code: CodeType

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -30,7 +30,7 @@ __all__ = ["Fault", "Flow", "Instruction", "Malformed", "Position", "analyze"]
 DEEPEST: Final = 60
 
 
-class Fault(NamedTuple):
+class Fault(msgspec.Struct, frozen=True):
     """One structural fault. ``code_path`` are constant indices from the outermost code to the faulty one."""
 
     rule: str

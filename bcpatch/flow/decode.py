@@ -16,11 +16,13 @@ from operator import methodcaller
 from struct import unpack
 from typing import Final, NamedTuple
 
+import msgspec
+
 from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, NUMBERS
 from bcpatch.model import Code
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True):
     """A range of source text: lines from 1, columns in UTF-8 bytes from 0; -1 where unknown."""
 
     line: int
@@ -42,7 +44,7 @@ class Instruction(NamedTuple):
     target: int
 
 
-class Handler(NamedTuple):
+class Handler(msgspec.Struct, frozen=True):
     """An exception table entry in indices of instructions: ``start`` to before ``end`` go to ``target``."""
 
     start: int

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import opcode as _opcode
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch.flow.opcodes import ANYTHING, COUNTS, FACTS, GIVEN, TAKEN
 
 
-class Intrinsic(NamedTuple):
+class Intrinsic(msgspec.Struct, frozen=True):
     """A function that CALL_INTRINSIC_1 or _2 calls: the kinds that it takes unchecked and gives."""
 
     takes: tuple[str, ...]
@@ -50,7 +52,7 @@ INTRINSICS_1: Final = _intrinsics(1)
 INTRINSICS_2: Final = _intrinsics(2)
 
 
-class Effect(NamedTuple):
+class Effect(msgspec.Struct, frozen=True):
     """What an instruction with one argument needs and leaves.
 
     ``needs`` are the allowed kinds of the topmost values, deepest first; the last

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import opcode as _opcode
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch import pythons
 
@@ -171,7 +173,7 @@ COUNTS: Final[dict[str, Callable[[int], int]]] = {
 }
 
 
-class Flow(NamedTuple):
+class Flow(msgspec.Struct, frozen=True):
     """Where control goes from an instruction: to the next one, to its target, or both."""
 
     falls: bool
@@ -184,7 +186,7 @@ BRANCH: Final = Flow(True, True)
 END: Final = Flow(False, False)
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """One line of the table.
 
     ``argument`` says what the argument means (see `ARGUMENTS`). ``stack`` is ``needs ->
@@ -409,7 +411,7 @@ ROWS: Final = (
 # --- the table, read for the running version -----------------------------------------
 
 
-class Facts(NamedTuple):
+class Facts(msgspec.Struct, frozen=True):
     """A row with what the running version says of the opcode: its number and cache entries."""
 
     number: int

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from bcpatch.flow.opcodes import BOOL, BORROWED, CODE, INTEGER, OBJECT, REST, TEXT, TEXTS, TUPLE, UNBOUND
 from bcpatch.model import Code, Constant, Integer, Text, Tuple
@@ -24,7 +26,7 @@ RESULTS: Final = 4
 PRESENT: Final = 3
 
 
-class Slots(NamedTuple):
+class Slots(msgspec.Struct, frozen=True):
     """The local variables of a frame in their order: ``varnames``, then cells, then free variables."""
 
     names: tuple[str, ...]

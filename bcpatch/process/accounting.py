@@ -24,7 +24,7 @@ from types import (
     GeneratorType,
     ModuleType,
 )
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -151,7 +151,7 @@ def _module_of(cls: Any) -> object:
 # --- one instant ---------------------------------------------------------------------
 
 
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct, frozen=True):
     """What was true at one instant.
 
     ``counts`` are the references to each code object; a code object that nothing holds
@@ -215,7 +215,7 @@ def _nothing() -> None:
     """Its code is the pattern for a code object that nothing holds."""
 
 
-class Account(NamedTuple):
+class Account(msgspec.Struct, frozen=True):
     """The references to one code object, and what explains them."""
 
     references: int

@@ -10,7 +10,8 @@ import ast
 import builtins
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
-from typing import NamedTuple
+
+import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.process import importers
@@ -19,7 +20,7 @@ from bcpatch.process.swap import ABSENT, Change, Kind, Slot
 from bcpatch.source.evaluated import binds, evaluated
 
 
-class Gift(NamedTuple):
+class Gift(msgspec.Struct, frozen=True):
     """A module, what it gave before the patch, and its names as they will be after the swap where these differ."""
 
     module: ModuleType

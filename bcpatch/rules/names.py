@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch import pythons
 
@@ -358,7 +360,7 @@ PUBLIC_NAMES: Final = MappingProxyType(
 )
 
 
-class ByName(NamedTuple):
+class ByName(msgspec.Struct, frozen=True):
     """A callable that reaches an attribute or a module by a name given as an argument.
 
     ``name`` is the position of that argument, and every further one is a name too where
@@ -428,7 +430,7 @@ TURNING: Final = frozenset(
 )
 
 
-class Method(NamedTuple):
+class Method(msgspec.Struct, frozen=True):
     """A protocol method that accesses by name. A bound call has a number of ``arguments``, an unbound one
     (``object.__setattr__(self, "total", 0)``) the object in front of them. ``name`` is the position of the name.
     """
@@ -465,7 +467,7 @@ FORMATTER_METHODS: Final = frozenset(f"string.Formatter.{name}" for name in ("fo
 STORING: Final = frozenset({"parse_args", "parse_known_args", "parse_intermixed_args", "parse_known_intermixed_args"})
 
 
-class Formatting(NamedTuple):
+class Formatting(msgspec.Struct, frozen=True):
     """A callable that keeps a text to format with later: the positions of the text and of its style, None where there
     is none, and their keywords. Without a style the text is one like that of `str.format`.
     """

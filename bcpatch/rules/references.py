@@ -8,7 +8,9 @@ name is allowed never rests on a value being recognised.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.opcodes import NUMBERS
@@ -61,7 +63,7 @@ def _check(frame: Frame, formats: bool) -> Iterator[Diagnostic]:
 # --- one rule a kind of use --------------------------------------------------------------
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True):
     """What is said of a kind of use. ``concerns`` may spare it the look at a use, by its name alone, where it would
     say nothing.
     """

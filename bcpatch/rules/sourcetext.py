@@ -15,7 +15,7 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Set
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -179,7 +179,7 @@ def _characters(line: str, offset: int) -> int:
 # --- what sections bind -----------------------------------------------------------------
 
 
-class _Bindings(NamedTuple):
+class _Bindings(msgspec.Struct, frozen=True):
     """Names that executing a section binds in the module: by any statement, by imports, and in any case."""
 
     bound: tuple[str, ...]
@@ -205,7 +205,7 @@ class _Bound(msgspec.Struct, frozen=True, eq=False, dict=True):
         return frozenset(name for one in self.of if one is not None for name in one.certain)
 
 
-class _Read(NamedTuple):
+class _Read(msgspec.Struct, frozen=True):
     """A text, its digest, its sections, and what these bind."""
 
     source: bytes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -61,7 +61,7 @@ LARGE: Final = 1 << 16
 NAMED: Final = 4
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """The loaded sources in which what a process runs differs from the disk, before and after.
 
     ``interpreter`` compiled what runs. Processes of equal changes get the same patch.
@@ -84,7 +84,7 @@ class Change(NamedTuple):
         return tuple(dict.fromkeys(os.path.abspath(source.path) for source in self.new))
 
 
-class Made(NamedTuple):
+class Made(msgspec.Struct, frozen=True):
     """What building a change came to, and the workers that it is for."""
 
     change: Change
@@ -92,7 +92,7 @@ class Made(NamedTuple):
     workers: list[Worker]
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True):
     """What came of sending a patch, besides what was said: the workers that have loaded something else by now.
 
     ``refused`` is the change with all that speaks against it, where it is the patch itself that all refuse.

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -62,7 +62,7 @@ _FORWARDED: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUS
 _FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT)
 
 
-class Program(NamedTuple):
+class Program(msgspec.Struct, frozen=True):
     """What to run: the command line, and the folder that its sources are in."""
 
     command: list[str]
@@ -80,15 +80,15 @@ class CannotRun(Error):
     """There is nothing to start, or it can't be started; the message says why."""
 
 
-class Joined(NamedTuple):
+class Joined(msgspec.Struct, frozen=True):
     peer: Peer
 
 
-class Left(NamedTuple):
+class Left(msgspec.Struct, frozen=True):
     peer: Peer
 
 
-class Closed(NamedTuple):
+class Closed(msgspec.Struct, frozen=True):
     """There will be no more events."""
 
 

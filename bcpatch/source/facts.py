@@ -16,7 +16,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import CodeType
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Refused
@@ -30,7 +32,7 @@ from bcpatch.source.outline import Source, Surroundings, nested, part
 _KEPT: Final = 50_000
 
 
-class Names(NamedTuple):
+class Names(msgspec.Struct, frozen=True):
     """The names of a section.
 
     ``own`` and ``imports`` are those that it binds in the module, ``defined`` those of its functions and
@@ -50,7 +52,7 @@ class Names(NamedTuple):
     future: bool
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True):
     """A function, and where it stands."""
 
     qualname: str
@@ -58,7 +60,7 @@ class Standing(NamedTuple):
     positions: Positions
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, frozen=True):
     """A class, and what its body records of its place and of its methods' attributes (CPython 3.13+)."""
 
     qualname: str
@@ -66,7 +68,7 @@ class Recorded(NamedTuple):
     attributes: tuple[str, ...]
 
 
-class Standings(NamedTuple):
+class Standings(msgspec.Struct, frozen=True):
     """The functions and classes of a section, in source order.
 
     ``movable`` is False where code says on which line it stands: then it is other code on another line.
