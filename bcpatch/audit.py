@@ -174,7 +174,7 @@ def _module(objects: _Objects, revision: str, path: PurePosixPath) -> Module | N
         below = path.relative_to(start)
         parts = below.with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if parts and all(part.isidentifier() for part in parts):
+        if parts and builder.is_importable(parts):
             return Module(".".join(parts), below.as_posix())
     return None
 

@@ -125,8 +125,13 @@ def modules_below(folder: str) -> Iterator[tuple[Module, str]]:
     for file, file_root in _python_files(start, root):
         shown = os.path.join(folder, *file.relative_to(start).parts)
         parts = file.relative_to(file_root).with_suffix("").parts
-        if all(part.isidentifier() for part in parts):
+        if is_importable(parts):
             yield _named(file, file_root, shown, None), shown
+
+
+def is_importable(parts: Sequence[str]) -> bool:
+    """Whether a module with such a path has a name: ``importlib.import_module`` takes any that no dot divides."""
+    return not any("." in part for part in parts)
 
 
 def _python_files(folder: Path, root: Path) -> Iterator[tuple[Path, Path]]:
@@ -165,7 +170,7 @@ def _named(file: Path, root: Path, shown: str, name: str | None) -> Module:
     if name is not None and name != derived:
         message = f"its path ends in the module name `{derived}`, which is not `{name}`"
         raise Refused([finding("BCP004", message, Place(shown))])
-    if not derived or not all(part.isidentifier() for part in derived.split(".")):
+    if not derived or not is_importable(parts):
         raise Refused([finding("BCP004", f"`{derived or relative}` can't be imported by that name", Place(shown))])
     return Module(derived, PurePosixPath(*relative.parts).as_posix())
 
@@ -243,7 +248,7 @@ def _folder_from_git(path: str, root: str, commit: str, revision: str) -> Iterat
             continue
         module_root = root_of(file.parent)
         parts = file.relative_to(module_root).with_suffix("").parts
-        if all(part.isidentifier() for part in parts):
+        if is_importable(parts):
             wanted.append((file, _named(file, module_root, str(file), None)))
     names = "".join(f"{commit}:{file.relative_to(root).as_posix()}\n" for file, _ in wanted)
     answer = memoryview(_git(root, "cat-file", "--batch", stdin=names.encode("utf-8", "surrogateescape")) or b"")

@@ -72,7 +72,7 @@ def test_a_name_can_be_given_where_the_path_does_not_tell(tmp_path: Path) -> Non
         builder.collect(path, "space.other.mod")
 
 
-@pytest.mark.parametrize("name", ["my-app.py", "notes.txt", "class.d/x-y.py"])
+@pytest.mark.parametrize("name", ["my.app.py", "notes.txt", "class.d/.py"])
 def test_what_can_not_be_imported_has_no_name(tmp_path: Path, name: str) -> None:
     write(tmp_path, {name: ""})
     assert refused(tmp_path / name) == "BCP004"
@@ -90,7 +90,9 @@ def test_a_folder_is_every_module_below_it(tmp_path: Path) -> None:
                 "src/lib/__init__.py",
                 ".hidden/x.py",
                 "__pycache__/y.py",
-                "not-a-name/z.py",
+                "not-a-name/1.py",
+                "no.name/z.py",
+                "no.name.py",
                 "venv/lib/w.py",
                 "venv/pyvenv.cfg",
                 "data.txt",
@@ -100,6 +102,7 @@ def test_a_folder_is_every_module_below_it(tmp_path: Path) -> None:
     )
     assert [one.module.name for one in builder.collect(str(tmp_path))] == [
         "app",
+        "not-a-name.1",
         "shop",
         "shop.cart",
         "space.part",
@@ -138,6 +141,18 @@ def test_a_base_may_be_a_commit(tmp_path: Path) -> None:
     assert builder.build(str(tmp_path)).modules == ()
     assert builder.build(str(tmp_path / "shop"), base="git:HEAD~1") == head
     assert builder.build(str(tmp_path / "shop" / "cart.py"), base="git:HEAD~1") == head
+
+
+def test_a_module_that_no_statement_can_import_changes_as_others_do(tmp_path: Path) -> None:
+    """`importlib.import_module` can, so that it is left out would not be seen."""
+    write(tmp_path, {"shop/__init__.py": "", "shop/unicode15-1.py": OLD})
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    write(tmp_path, {"shop/unicode15-1.py": NEW})
+    for path in (tmp_path, tmp_path / "shop", tmp_path / "shop" / "unicode15-1.py"):
+        (module,) = builder.build(str(path)).modules
+        assert module.module == Module("shop.unicode15-1", "shop/unicode15-1.py")
 
 
 def test_without_a_base_every_function_is_an_edit(tmp_path: Path) -> None:
