@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import settings
 
@@ -41,3 +43,21 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     yield made
     shutil.rmtree(made)
+
+
+class Aside(msgspec.Struct, gc=False):
+    """The tests of a session, where no search of the process for functions goes."""
+
+    items: list[pytest.Item]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> pytest.Item:
+        return self.items[index]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.items = Aside(session.items)
+    gc.collect()
+    gc.freeze()

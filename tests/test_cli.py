@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import resource
@@ -10,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from unittest import mock
 
 import pytest
 from processes import running
@@ -78,6 +81,20 @@ def _imported(folder: Path, program: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+def called(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Carry out a command here: all that a process of its own would add is the time that it takes to start."""
+    words = list(map(str, arguments))
+    streams = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.dict(os.environ, {"NO_COLOR": "1", **more}),
+        contextlib.redirect_stdout(streams[0]),
+        contextlib.redirect_stderr(streams[1]),
+    ):
+        status = cli.run(words)
+    return subprocess.CompletedProcess(words, status, *(one.getvalue() for one in streams))
+
+
 def clean(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     """What was done, which must not have ended in a traceback or with escape sequences."""
     assert "Traceback" not in done.stderr
@@ -95,14 +112,14 @@ class TestBuild:
 
     def test_a_chain_of_patches(self, shop):
         good(shop)
-        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
-        done = clean(bcpatch("build", "shop", "-o", "2.patch", "--parent", "1.patch", cwd=shop))
+        called("build", "shop", "-o", "1.patch", cwd=shop)
+        done = clean(called("build", "shop", "-o", "2.patch", "--parent", "1.patch", cwd=shop))
         assert "generation 2" in done.stdout
         assert patchfile.read(shop / "2.patch").parent == patchfile.digest(patchfile.read(shop / "1.patch"))
 
     def test_a_patch_on_standard_output_is_nothing_but_the_patch(self, shop):
         good(shop)
-        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        called("build", "shop", "-o", "1.patch", cwd=shop)
         command = [sys.executable, "-m", "bcpatch", "build", "shop", "-o", "/dev/stdout"]
         done = subprocess.run(command, cwd=shop, env=environment(), capture_output=True, check=True)
         assert done.stdout == (shop / "1.patch").read_bytes()
@@ -122,31 +139,31 @@ class TestBuild:
 
     def test_json_on_standard_output(self, shop):
         bad(shop)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
         (found,) = json.loads(done.stdout)
         assert (done.returncode, done.stderr) == (1, "")
         assert (found["code"], found["line"], found["site"]) == ("BCP104", 10, "shop.cart:Cart.add")
 
     def test_json_of_a_success_is_an_empty_list(self, shop):
         good(shop)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", "--format", "json", cwd=shop))
         assert (done.returncode, json.loads(done.stdout)) == (0, [])
 
     def test_sarif(self, shop):
         bad(shop)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "sarif", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", "--format", "sarif", cwd=shop))
         assert json.loads(done.stdout)["runs"][0]["results"][0]["ruleId"] == "BCP104"
 
     def test_workflow_commands(self, shop):
         bad(shop)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", "--format", "github", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", "--format", "github", cwd=shop))
         assert done.stdout.startswith("::error file=shop/cart.py,")
 
     def test_the_policy_of_the_project(self, shop):
         bad(shop)
         (shop / "pyproject.toml").write_text('[tool.bcpatch]\npolicy = "linked"\n')
-        assert "linked" in clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop)).stdout
-        assert clean(bcpatch("build", "shop", "-o", "2.patch", "--policy", "strict", cwd=shop)).returncode == 1
+        assert "linked" in clean(called("build", "shop", "-o", "1.patch", cwd=shop)).stdout
+        assert clean(called("build", "shop", "-o", "2.patch", "--policy", "strict", cwd=shop)).returncode == 1
 
     @pytest.mark.parametrize(
         ("content", "reason"),
@@ -159,7 +176,7 @@ class TestBuild:
     )
     def test_a_project_file_that_makes_no_sense(self, shop, content, reason):
         (shop / "pyproject.toml").write_text(content)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", cwd=shop))
         assert done.returncode == 2
         assert reason in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -181,7 +198,7 @@ class TestBuild:
     )
     def test_what_is_wrong_with_a_request(self, shop, arguments, status, words):
         good(shop)
-        done = clean(bcpatch("build", *arguments, cwd=shop))
+        done = clean(called("build", *arguments, cwd=shop))
         assert done.returncode == status
         assert words in done.stderr
         assert not list(shop.glob("*.patch"))
@@ -197,7 +214,7 @@ class TestBuild:
     )
     def test_a_source_that_is_none(self, shop, content, status, code):
         (shop / "shop" / "cart.py").write_bytes(content)
-        done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+        done = clean(called("build", "shop", "-o", "1.patch", cwd=shop))
         assert (done.returncode, code in done.stderr) == (status, True)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
@@ -205,7 +222,7 @@ class TestBuild:
         good(shop)
         (shop / "shop").chmod(0)
         try:
-            done = clean(bcpatch("build", "shop", "-o", "1.patch", cwd=shop))
+            done = clean(called("build", "shop", "-o", "1.patch", cwd=shop))
         finally:
             (shop / "shop").chmod(0o755)
         assert (done.returncode, "BCP003" in done.stderr) == (2, True)
@@ -243,23 +260,23 @@ class TestVerify:
 
     def test_a_bad_change_fails(self, shop):
         bad(shop)
-        done = clean(bcpatch("verify", "shop", cwd=shop))
+        done = clean(called("verify", "shop", cwd=shop))
         assert (done.returncode, "BCP104" in done.stderr) == (1, True)
 
     def test_a_patch_file(self, shop):
         good(shop)
-        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
-        assert clean(bcpatch("verify", "1.patch", cwd=shop)).returncode == 0
+        called("build", "shop", "-o", "1.patch", cwd=shop)
+        assert clean(called("verify", "1.patch", cwd=shop)).returncode == 0
 
     @pytest.mark.parametrize(
         ("cut", "code"), [(slice(0, -1), "BCP403"), (slice(0, 20), "BCP402"), (slice(1, None), "BCP401")]
     )
     def test_a_damaged_patch_file(self, shop, cut, code):
         good(shop)
-        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        called("build", "shop", "-o", "1.patch", cwd=shop)
         (shop / "2.patch").write_bytes((shop / "1.patch").read_bytes()[cut])
         for command in (["verify", "2.patch"], ["show", "2.patch"], ["apply", "2.patch", "1"]):
-            done = clean(bcpatch(*command, cwd=shop))
+            done = clean(called(*command, cwd=shop))
             assert (done.returncode, code in done.stderr) == (2, True)
 
 
@@ -267,7 +284,7 @@ class TestShow:
     @pytest.fixture
     def patch(self, shop):
         good(shop)
-        bcpatch("build", "shop", "-o", "1.patch", cwd=shop)
+        called("build", "shop", "-o", "1.patch", cwd=shop)
         return shop
 
     def test_header_and_edits(self, patch):
@@ -278,12 +295,12 @@ class TestShow:
         assert not any(line.endswith(" ") for line in done.stdout.splitlines())
 
     def test_json(self, patch):
-        content = json.loads(clean(bcpatch("show", "1.patch", "--format", "json", cwd=patch)).stdout)
+        content = json.loads(clean(called("show", "1.patch", "--format", "json", cwd=patch)).stdout)
         assert content["modules"][0]["edits"][0]["qualname"] == "Cart.add"
         assert content["digest"] == patchfile.digest(patchfile.read(patch / "1.patch"))
 
     def test_disassembly(self, patch):
-        done = clean(bcpatch("show", "1.patch", "--dis", cwd=patch))
+        done = clean(called("show", "1.patch", "--dis", cwd=patch))
         assert "shop.cart:Cart.add\n" in done.stdout
         assert "STORE_ATTR" in done.stdout
 
@@ -330,7 +347,7 @@ class TestProcesses:
         ],
     )
     def test_a_process_that_cannot_be_reached(self, tmp_path, arguments, words):
-        done = clean(bcpatch(*arguments, cwd=tmp_path))
+        done = clean(called(*arguments, cwd=tmp_path))
         assert (done.returncode, words in done.stderr) == (2, True)
 
     def test_no_processes(self, tmp_path):
@@ -475,33 +492,33 @@ def test_modules_that_come_after_their_patch(shop, folder, monkeypatch):
     (shop / "shop" / "late.py").write_text("def price():\n    return 2\n")
     (shop / "shop" / "brand.py").write_text("NEW = True\n")
     good(shop)
-    done = bcpatch("build", "shop", "--base", "deployed/shop", "--policy", "linked", "-o", "1.patch", cwd=shop)
+    done = called("build", "shop", "--base", "deployed/shop", "--policy", "linked", "-o", "1.patch", cwd=shop)
     assert "1 new module, 2 functions in shop.brand, shop.cart, shop.late" in clean(done).stdout
-    assert "(new)" in clean(bcpatch("show", "1.patch", cwd=shop)).stdout
+    assert "(new)" in clean(called("show", "1.patch", cwd=shop)).stdout
     monkeypatch.chdir(shop)
     with running(SERVING) as process:
         assert process.hear() == "open"
         pid = str(process.pid)
-        rehearsed = clean(bcpatch("apply", "1.patch", pid, "--dry-run", cwd=shop))
+        rehearsed = clean(called("apply", "1.patch", pid, "--dry-run", cwd=shop))
         assert "would switch 1 site: shop.cart:Cart.add" in rehearsed.stdout
         for words in ("BCP517", "shop.late is not imported yet", "shop.brand is new"):
             assert words in rehearsed.stderr
-        applied = clean(bcpatch("apply", "1.patch", pid, cwd=shop))
+        applied = clean(called("apply", "1.patch", pid, cwd=shop))
         assert (applied.returncode, applied.stderr.count("BCP517")) == (0, 2)
         for name, words in (("shop.brand", "not yet"), ("shop.late", "not yet")):
-            assert [name, words] == _row(bcpatch("status", pid, cwd=shop).stdout, name)
+            assert [name, words] == _row(called("status", pid, cwd=shop).stdout, name)
         for name in ("shop.brand", "shop.late"):
             process.tell(name)
             assert process.hear() == "done"
-        status = bcpatch("status", pid, cwd=shop).stdout
+        status = called("status", pid, cwd=shop).stdout
         assert _row(status, "shop.brand") == ["shop.brand", "with the text of the patch"]
         assert _row(status, "shop.late") == ["shop.late", "with the text of the patch"]
-        found = json.loads(bcpatch("status", pid, "--format", "json", cwd=shop).stdout)["modules"]
+        found = json.loads(called("status", pid, "--format", "json", cwd=shop).stdout)["modules"]
         assert [(one["module"], one["is_new"], one["presence"]) for one in found] == [
             ("shop.brand", True, "carried"),
             ("shop.late", False, "carried"),
         ]
-        refused = clean(bcpatch("rollback", pid, cwd=shop))
+        refused = clean(called("rollback", pid, cwd=shop))
         assert (refused.returncode, "BCP613" in refused.stderr, "shop.late" in refused.stderr) == (1, True, True)
 
 
