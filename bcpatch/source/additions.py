@@ -36,7 +36,6 @@ _PROPERTY_PARTS = frozenset({"setter", "getter", "deleter"})
 _READ_BY_TYPE = frozenset({"__eq__", "__hash__", "__new__", "__init_subclass__", "__class_getitem__"})
 #: Methods that a class is asked for when its subclasses or the owners of its instances are made.
 _CALLED_ONCE = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 
 
@@ -318,7 +317,7 @@ def _add(statements: list[ast.stmt], at: _Place, found: Found, *, extends: bool)
         problem = None if at.after is None else _class_obstacle(statement, at.after)
         if problem:
             found.diagnostics.append(finding("BCP207", problem, at.new.place(statement)))
-        elif at.after is not None and isinstance(statement, _DEFINITIONS):
+        elif at.after is not None and isinstance(statement, shape.DEFINITIONS):
             found.diagnostics += _unseen(statement, at.after, at.new)
         found.handled.add(id(statement))
     names = dict.fromkeys(mangled(one.name, at.after) for statement in statements for one in bindings(statement))
@@ -348,7 +347,7 @@ def _bare(statement: ast.stmt) -> ast.stmt:
 def _class_obstacle(statement: ast.stmt, owner: Class) -> str | None:
     """Why a class can't be given this after it was made, as far as the source tells."""
     decorated = bool(owner.node.decorator_list)
-    if isinstance(statement, _DEFINITIONS):
+    if isinstance(statement, shape.DEFINITIONS):
         if statement.name in _CALLED_ONCE and statement.name != "__init_subclass__":
             return f"`{statement.name}` is called once for each class, and classes have been made"
         if decorated and statement.name.startswith("__") and statement.name.endswith("__"):

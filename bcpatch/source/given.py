@@ -243,9 +243,9 @@ def _returned(
     factory: ast.FunctionDef | ast.AsyncFunctionDef,
 ) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
     """The one function defined in another that this returns."""
-    names = [one.value for one in factory.body if isinstance(one, ast.Return)]
+    returned = [one.value for one in factory.body if isinstance(one, ast.Return)]
     inner = {one.name: one for one in factory.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    match names:
+    match returned:
         case [ast.Name(id=name)]:
             return inner.get(name)
     return None

@@ -16,8 +16,6 @@ from bcpatch.source import shape
 from bcpatch.source.evaluated import binds, evaluated, reads
 from bcpatch.source.outline import Class, Unit
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
 
 def reordered(old: Unit, new: Unit, before: Class | None, after: Class | None) -> Iterator[Diagnostic]:
     """Names of a body that another statement binds last, or that a statement reads at another time."""
@@ -92,7 +90,7 @@ def _where(above: int, of: int) -> str:
 
 
 def _text(statement: ast.stmt) -> str:
-    if isinstance(statement, _DEFINITIONS):
+    if isinstance(statement, shape.DEFINITIONS):
         return f"{type(statement).__name__} {','.join(map(shape.shape, statement.decorator_list))}"
     return f"{type(statement).__name__} {shape.shape(statement)}"
 
