@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bcpatch.exchange.hooks import Callback
     from bcpatch.load import Source
     from bcpatch.loops import Loop
-    from bcpatch.model import Status
     from bcpatch.process.records import Generation
+    from bcpatch.status import Status
 
 __all__ = ["apply", "at", "generations", "loop", "on_update", "rollback", "status"]
 

@@ -39,10 +39,11 @@ from bcpatch.channels.protocol import (
 )
 from bcpatch.diagnostics import Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
-from bcpatch.model import Policy, Status
+from bcpatch.model import Policy
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation
 from bcpatch.process.sources import file_of
+from bcpatch.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,12 +13,13 @@ import pytest
 
 from bcpatch import builder, load
 from bcpatch.diagnostics import Refused
-from bcpatch.model import Module, Patch, Policy, Presence
+from bcpatch.model import Module, Patch, Policy
 from bcpatch.process import arrivals
 from bcpatch.process.arrivals import Finder
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation
 from bcpatch.source.outline import Source
+from bcpatch.status import Presence
 
 A = """
 def value():

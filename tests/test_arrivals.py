@@ -27,9 +27,10 @@ from processes import SECONDS
 from bcpatch import fingerprint, load
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import instant
-from bcpatch.model import Policy, Presence
+from bcpatch.model import Policy
 from bcpatch.process import arrivals
 from bcpatch.process.arrivals import Finder
+from bcpatch.status import Presence
 
 __all__ = ["world"]
 

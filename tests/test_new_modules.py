@@ -18,9 +18,10 @@ from bcpatch import apply as apply_module
 from bcpatch import load
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import instant, prepare
-from bcpatch.model import Policy, Presence
+from bcpatch.model import Policy
 from bcpatch.process.history import History
 from bcpatch.process.records import Generation
+from bcpatch.status import Presence
 from bcpatch.verify import verify
 
 __all__ = ["world"]

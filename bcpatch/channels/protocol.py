@@ -15,8 +15,9 @@ import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Error
 from bcpatch.fingerprint import blake
-from bcpatch.model import Interpreter, Policy, Site, Status
+from bcpatch.model import Interpreter, Policy, Site
 from bcpatch.patchfile import MAX_SIZE
+from bcpatch.status import Status
 
 #: Said in `Hello`; a side that hears another number hangs up.
 VERSION: Final = 1

@@ -22,21 +22,17 @@ from bcpatch.model import (
     DocstringEdit,
     Edit,
     FunctionEdit,
-    GenerationStatus,
     ImportEdit,
     Interpreter,
     ModulePatch,
-    ModuleStatus,
     Patch,
     Policy,
     PositionEdit,
-    Presence,
     ProgramEdit,
     RemovalEdit,
-    SiteStatus,
-    Status,
     ValueEdit,
 )
+from bcpatch.status import GenerationStatus, ModuleStatus, Presence, SiteStatus, Status
 
 if TYPE_CHECKING:  # neither the compiler nor the channels are needed to show what they say
     from bcpatch.audit import Commit, Summary, Verdict

@@ -18,11 +18,12 @@ import msgspec
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.exchange.flights import Call, calls_inside
-from bcpatch.model import Flight, Site, SiteStatus
+from bcpatch.model import Site
 from bcpatch.process import guards
 from bcpatch.process.history import History
 from bcpatch.process.objects import CAN_BE_SUSPENDED
 from bcpatch.process.records import Record
+from bcpatch.status import Flight, SiteStatus
 
 _NAMED: Final = 3  # holders of calls in one note
 

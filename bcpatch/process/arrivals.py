@@ -39,7 +39,7 @@ import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding, text
-from bcpatch.model import Module, ModulePatch, ModuleStatus, Policy, Presence
+from bcpatch.model import Module, ModulePatch, Policy
 from bcpatch.process import sources
 from bcpatch.process.history import History
 from bcpatch.process.objects import is_module, namespace_of
@@ -47,6 +47,7 @@ from bcpatch.process.records import Arrival, Version
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 from bcpatch.source.fidelity import brought, strays
 from bcpatch.source.outline import Source, Unit, outline
+from bcpatch.status import ModuleStatus, Presence
 
 logger = logging.getLogger("bcpatch")
 

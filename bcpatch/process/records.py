@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic
-from bcpatch.model import GenerationStatus, Module, Policy, Site, Splice
+from bcpatch.model import Module, Policy, Site, Splice
 from bcpatch.process.swap import Change
+from bcpatch.status import GenerationStatus
 
 
 class SiteChange(msgspec.Struct, frozen=True):
