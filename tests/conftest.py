@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -46,7 +47,10 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 class Aside(msgspec.Struct, gc=False):
-    """The tests of a session, where no search of the process for functions goes."""
+    """The tests of a session, out of the garbage collector's sight, and so of every search for functions.
+
+    There are thousands of them, and a search looks at all that calls under way hold: those of pytest too.
+    """
 
     items: list[pytest.Item]
 
@@ -58,6 +62,6 @@ class Aside(msgspec.Struct, gc=False):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    session.items = Aside(session.items)
+    session.items = cast(list[pytest.Item], Aside(session.items))
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # what is here now stays until the end: a collection need not look at it
