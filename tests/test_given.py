@@ -172,6 +172,16 @@ def test_linked_warns_but_where_it_is_certain(name: str) -> None:
         ("class A:\n  @property\n  def f(self): 1\n  @f.setter\n  def f(self, value): {}\n", False),
         ("class A:\n  property = print\n  @property\n  def f(self): {}\n", True),
         ("property = print\nclass A:\n  @property\n  def f(self): {}\n", True),
+        ("def keep(f): return f\nclass A:\n  @keep\n  def f(self): {}\n", False),
+        ("def keep(f): return f\nclass A:\n  keep = print\n  @keep\n  def f(self): {}\n", True),
+        ("def keep(n):\n  def inner(f): return f\n  return inner\nclass A:\n  @keep(1)\n  def f(self): {}\n", False),
+        (
+            "def keep(n):\n  def inner(f): return f\n  return inner\n"
+            "class A:\n  keep = print\n  @keep(1)\n  def f(self): {}\n",
+            True,
+        ),
+        ("kept = []\nclass A:\n  @kept.append\n  def f(self): {}\n", False),
+        ("kept = []\nclass A:\n  kept = print\n  @kept.append\n  def f(self): {}\n", True),
         ("import framework\nclass A:\n  @framework.hook\n  def f(self): {}\n", True),
         ("import framework\n@framework.model\nclass A:\n  def f(self): {}\n", True),
         ("import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass A:\n  def f(self): {}\n", False),

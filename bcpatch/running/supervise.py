@@ -55,6 +55,9 @@ IDLE: Final = 0.5
 #: A second Ctrl-C within these seconds of another kills the application.
 TWICE: Final = 3.0
 
+#: Of a line of a script that says what starts it, in bytes.
+_LONGEST: Final = 4096
+
 #: Signals that are passed on to the application ...
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -91,9 +94,6 @@ class Left(msgspec.Struct, frozen=True):
 class Closed(msgspec.Struct, frozen=True):
     """There will be no more events."""
 
-
-#: Of a line of a script that says what starts it, in bytes.
-_LONGEST: Final = 4096
 
 Disposition: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 Event: TypeAlias = Saved | Joined | Left | Closed

@@ -157,36 +157,39 @@ class _Known:
 
     def is_blind_decorator(self, decorator: ast.expr, function: Function) -> bool:
         """Whether a decorator of a function does not look at how that is defined."""
+        hidden = _bound_around(function)
         match decorator:
             case ast.Attribute(value=ast.Name(id=name), attr=attr) if attr in _ACCESSORS and name == function.name:
                 return True
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="register"), args=[_]):
                 return self._dispatches(name)
             case ast.Call(func=callee):
-                own = self._own(callee)
+                own = self._own(callee, hidden)
                 inner = _returned(own) if own is not None else None
                 if inner is not None:
                     return self._keeps_blind(inner)
-                return self.path(callee, _bound_around(function)) in _MAKE_BLIND
-        return self.is_blind(decorator, _bound_around(function))
+                return self.path(callee, hidden) in _MAKE_BLIND
+        return self.is_blind(decorator, hidden)
 
     def is_blind(self, callee: ast.expr, hidden: Container[str] = ()) -> bool:
         """Whether something that is called does not look at how a function is defined that it is given."""
-        if self.path(callee, hidden) in _BLIND or self._is_store(callee):
+        if self.path(callee, hidden) in _BLIND or self._is_store(callee, hidden):
             return True
-        own = self._own(callee)
+        own = self._own(callee, hidden)
         return own is not None and self._keeps_blind(own)
 
-    def _is_store(self, callee: ast.expr, hidden: Container[str] = ()) -> bool:
+    def _is_store(self, callee: ast.expr, hidden: Container[str]) -> bool:
         """Whether a call puts what it gets into a container of the module."""
         match callee:
             case ast.Attribute(value=ast.Name(id=name), attr=attr) if attr in _STORE and name not in hidden:
                 return name in self._containers
         return False
 
-    def _own(self, callee: ast.expr) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    def _own(self, callee: ast.expr, hidden: Container[str]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
         """The module's one function of the name that is called."""
-        found = self._unit.by_name.get(callee.id, []) if isinstance(callee, ast.Name) else []
+        if not isinstance(callee, ast.Name) or callee.id in hidden:
+            return None
+        found = self._unit.by_name.get(callee.id, [])
         if len(found) != 1 or found[0].chain or isinstance(found[0].node, ast.Lambda):
             return None
         return found[0].node
