@@ -83,6 +83,7 @@ def _swap(
     generation = _generation(plan, history, ready, started, certain)
     still = (*plan.still, *at_rest(plan.sites)) if consistency == "quiescent" else plan.still
     own = Own(history, _own_references(plan, ready, still))
+    turns = [(part.module.name, one) for part in plan.patch.modules for one in part.turns]
     patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
     for way in ways(plan.sites, ready.changes, ready.targets, history, own):
         record = Record(
@@ -93,7 +94,7 @@ def _swap(
             versions=plan.versions,
             steps=ready.steps,
         )
-        entry = history.remember(record, ready.codes, way.renewals)
+        entry = history.remember(record, ready.codes, way.renewals, turns)
         wanted = Swap(
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),

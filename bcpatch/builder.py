@@ -392,6 +392,7 @@ def _changed(
         changed.edits,
         source.data,
         () if base is None else splices.between(source.data, base.data),
+        changed.turns,
     )
 
 
@@ -403,7 +404,8 @@ def _compared(base: Source | None, source: Source, policy: Policy, level: int) -
     new = outline(source, level)
     old = None if base is None else _base_unit(base, level)
     changed = compiler.changes(old, new, policy, level)
-    return Compared(changed.edits, changed.diagnostics, shape.imports(new.tree, source.module, new.own_names))
+    imports = shape.imports(new.tree, source.module, new.own_names)
+    return Compared(changed.edits, changed.diagnostics, imports, changed.turns)
 
 
 def _new_module(source: Source, level: int) -> ModulePatch:

@@ -29,6 +29,7 @@ from bcpatch.model import (
     Policy,
     ProgramEdit,
     RemovalEdit,
+    Turns,
 )
 from bcpatch.source import functions, order, readers, shape
 from bcpatch.source.additions import Found, additions, premature, stale
@@ -36,6 +37,7 @@ from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import is_lazy, variable_annotations
 from bcpatch.source.outline import Class, Unit
+from bcpatch.source.pairing import paired, turns
 
 _HIDES = "keep the import, or build with --policy linked: the name hides a builtin, or what `__getattr__` would answer"
 
@@ -45,6 +47,7 @@ class Changes(msgspec.Struct, frozen=True):
 
     edits: tuple[Edit, ...]
     diagnostics: tuple[Diagnostic, ...]
+    turns: tuple[Turns, ...] = ()
 
 
 def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> Changes:
@@ -62,13 +65,14 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     beyond = additions(old, new, reimported, optimization) if policy is Policy.LINKED else Found()
     found += beyond.diagnostics
     anew = functions.Anew()
+    pairing = paired(old, new)
     edits: list[Edit] = [
         *_program(old, new, optimization, beyond),
         *_bodies(old, new, optimization, policy, beyond, anew, found),
         *imports,
         *removed,
         *beyond.edits,
-        *functions.edits(old, new, policy, optimization, beyond, anew, found),
+        *functions.edits(old, new, pairing, policy, optimization, beyond, anew, found),
     ]
     changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
     found.extend(premature(new, beyond, frozenset(changed)))
@@ -79,7 +83,8 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     if not errors(found):
         found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
-    return Changes(tuple(edits), tuple(map(_for_linked, said) if policy is Policy.LINKED else said))
+    told = tuple(map(_for_linked, said) if policy is Policy.LINKED else said)
+    return Changes(tuple(edits), told, tuple(turns(pairing)))
 
 
 def _program(old: Unit, new: Unit, optimization: int, beyond: Found) -> Iterator[ProgramEdit]:

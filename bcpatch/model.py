@@ -370,6 +370,16 @@ class Splice(Noun, frozen=True):
     text: bytes
 
 
+class Turns(Noun, frozen=True):
+    """Which functions of one qualified name are which in the new source.
+
+    ``now`` has the ordinal there of each one of the base, in the order of theirs; -1 where it is gone.
+    """
+
+    qualname: str
+    now: tuple[int, ...]
+
+
 class ModulePatch(Noun, frozen=True):
     """What a patch does to one module.
 
@@ -378,7 +388,8 @@ class ModulePatch(Noun, frozen=True):
     that is not replaced was compiled from. ``imports`` are all names that
     the new source's import statements bind, changed or not: what the verifier takes
     for other modules' names. ``links`` are the names that the edits reach; None where
-    nobody has looked for them yet: the verifier finds them.
+    nobody has looked for them yet: the verifier finds them. ``turns`` are of the names whose functions do not all
+    keep their ordinals.
     """
 
     module: Module
@@ -389,6 +400,7 @@ class ModulePatch(Noun, frozen=True):
     edits: tuple[Edit, ...]
     source: bytes
     back: tuple[Splice, ...]
+    turns: tuple[Turns, ...] = ()
 
     @property
     def needed(self) -> tuple[Link, ...]:

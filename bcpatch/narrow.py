@@ -23,7 +23,18 @@ import msgspec
 
 from bcpatch import compile as compiler
 from bcpatch.diagnostics import Diagnostic, Refused
-from bcpatch.model import ClassPositionEdit, Code, Edit, FunctionEdit, Import, Module, Policy, PositionEdit, Site
+from bcpatch.model import (
+    ClassPositionEdit,
+    Code,
+    Edit,
+    FunctionEdit,
+    Import,
+    Module,
+    Policy,
+    PositionEdit,
+    Site,
+    Turns,
+)
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import NOTHING, Sections, Split, split
 from bcpatch.source import facts, given, importtime, shape
@@ -43,6 +54,7 @@ class Compared(NamedTuple):
     edits: tuple[Edit, ...]
     diagnostics: tuple[Diagnostic, ...]
     imports: tuple[Import, ...]
+    turns: tuple[Turns, ...] = ()
 
 
 class _Names(msgspec.Struct, frozen=True, eq=False, dict=True):

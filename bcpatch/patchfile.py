@@ -40,6 +40,7 @@ from bcpatch.model import (
     RemovalEdit,
     Site,
     Splice,
+    Turns,
     ValueEdit,
 )
 
@@ -97,6 +98,7 @@ class _Body(Noun, frozen=True):
     edits: tuple[Edit, ...]
     source: bytes
     back: tuple[Splice, ...]
+    turns: tuple[Turns, ...]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -210,7 +212,7 @@ def without_texts(patch: Patch) -> Patch:
 
 def _body(part: ModulePatch) -> _Body:
     edits = tuple([_without_header(edit, part.module.name) for edit in part.edits])
-    return _Body(part.imports, edits, part.source, part.back)
+    return _Body(part.imports, edits, part.source, part.back, part.turns)
 
 
 def decode(data: bytes, name: str = "") -> Patch:
@@ -243,9 +245,8 @@ def _module(said: ModuleHeader, body: _Body, place: Place) -> ModulePatch:
     if len(edits) < len(said.edits):
         _refuse("BCP408", "the header says other edits than the bodies have", place)
     replaces = None if said.replaces is None else said.replaces.hex()
-    return ModulePatch(
-        said.module, replaces, said.brings.hex(), body.imports, said.links, edits, body.source, body.back
-    )
+    told = said.module, replaces, said.brings.hex()
+    return ModulePatch(*told, body.imports, said.links, edits, body.source, body.back, body.turns)
 
 
 def decode_header(data: bytes, name: str = "") -> Header:

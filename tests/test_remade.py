@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -269,7 +270,7 @@ def test_what_was_loaded_again_from_other_lines_and_patched_and_loaded_again_is_
 
 @pytest.mark.parametrize("kind", TOLD, ids=[kind.name for kind in TOLD])
 @pytest.mark.parametrize("newer", ["newer", "old"])
-def test_what_came_in_between_does_not_go_further_back_than_it_was(
+def test_what_came_in_between_goes_back_with_the_others_of_its_site(
     kind: Kind, newer: str, tmp_path: Path, history: History, elsewhere: Any
 ) -> None:
     """What was there before was changed by the first generation, and what is there now by the second alone."""
@@ -283,7 +284,94 @@ def test_what_came_in_between_does_not_go_further_back_than_it_was(
         except Refused:
             assert eval(kind.call, vars(module)) == "new"
             return
+        for number in (0, 2, 1, 0, 1, 2, 0):
+            back(history, number)
+            assert eval(kind.call, vars(module)) == ("old", "new", newer)[number]
+
+
+def test_what_came_in_between_does_not_go_back_to_defaults_that_were_never_its_own(
+    tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """The default that the first generation replaced was another object, which nothing tells from this one's."""
+    texts = [f"def f(a=[{first}]):\n    return a, {second}\n" for first, second in ((1, 1), (2, 2), (2, 3))]
+    with worlds.world(texts[0], tmp_path) as module:
+        worlds.applied(texts[0], texts[1], history)
+        elsewhere.kept = dict(vars(module))
+        load_again(module, texts[1])
+        worlds.applied(texts[1], texts[2], history)
         with pytest.raises(Refused) as refused:
             back(history, 0)
         assert {one.code for one in refused.value.diagnostics} == {"BCP608"}
-        assert eval(kind.call, vars(module)) == newer
+        assert module.f() == ([2], 3)
+        back(history, 1)
+        assert module.f() == ([2], 2)
+
+
+def test_what_nested_code_made_is_in_each_generation_what_that_says_of_it(
+    tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """Of two functions of one maker that did the same once, the second has changed: twice, in two loads."""
+    text = "kept = []\ndef make():\n    f = lambda: 1\n    return f, (lambda: {})\nkept += make()\n"
+    old, new = text.format(2), text.format(1)
+    with worlds.world(old, tmp_path) as module:
+        load.apply(linked(old, new), history)
+        back(history, 0)
+        elsewhere.kept = dict(vars(module))
+        load_again(module, old)
+        load.apply(linked(old, new), history)
+        for number, expected in ((1, [1, 1]), (0, [1, 2]), (2, [1, 1])):
+            back(history, number)
+            assert [one() for one in (*module.kept, *module.make())] == expected * 2
+
+
+SHIFTED = {
+    "above": ("{}f = lambda: 1\ng = lambda: {}\n", "h = lambda: 5\n", "f(), g()"),
+    "in a class": (
+        "class C:\n{}    f = lambda self: 1\n    g = lambda self: {}\n",
+        "    h = lambda self: 5\n",
+        "C().f(), C().g()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "more", "call"), SHIFTED.values(), ids=SHIFTED)
+@pytest.mark.parametrize("again", [False, True], ids=["", "loaded again"])
+def test_a_turn_that_was_another_ones_is_not_mistaken_for_it(
+    text: str, more: str, call: str, again: bool, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    """What is the second lambda in the end was the first one, and a generation has changed the second one of then."""
+    texts = [text.format("", 2), text.format("", 3), text.format(more, 3)]
+    texts.append(texts[-1].replace(": 1", ": 9"))
+    told = []
+    with worlds.world(texts[0], tmp_path) as module:
+        for number, (old, new) in enumerate(pairwise(texts)):
+            told.append(eval(call, vars(module)))
+            if again and number == 2:
+                elsewhere.kept = dict(vars(module))
+                load_again(module, old)
+            load.apply(linked(old, new), history)
+        told.append(eval(call, vars(module)))
+        for to in (0, 3, 2, 1, 3, 0, 1, 3):
+            with suppress(Refused) if again else nullcontext():
+                load.rollback(history, to)
+            assert eval(call, vars(module)) == told[history.current]
+
+
+@pytest.mark.parametrize("again", ["loaded again", "imported again"])
+def test_who_has_other_defaults_alone_is_looked_for_as_who_has_other_code(
+    again: str, tmp_path: Path, history: History, elsewhere: Any
+) -> None:
+    texts = [f"def f(a={first}): return a, {second}\n" for first, second in ((1, 1), (1, 2), (2, 2))]
+    with worlds.world(texts[0], tmp_path) as module:
+        for old, new in pairwise(texts):
+            (tmp_path / "world.py").write_text(new)  # code of one name is the same as long as the file shows its lines
+            worlds.applied(old, new, history)
+        elsewhere.kept = dict(vars(module))
+        if again == "loaded again":
+            load_again(module, texts[2])
+        else:
+            module = worlds.imported(texts[2], tmp_path)
+        with pytest.raises(Refused) as refused:
+            back(history, 1)
+        assert {one.code for one in refused.value.diagnostics} == {"BCP608"}
+        assert module.f() == (2, 2)

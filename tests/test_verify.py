@@ -32,6 +32,7 @@ from bcpatch.model import (
     Positions,
     Splice,
     Tuple,
+    Turns,
 )
 
 SOURCE = """\
@@ -207,6 +208,12 @@ def test_every_code_of_an_edit_is_read(edit: FunctionEdit) -> None:
 def test_imports_must_be_in_the_source() -> None:
     part = replace(PART, imports=(*PART.imports, Import("secret", "json", "secret")))
     assert codes(with_part(part)) == {"BCP408"}
+
+
+@pytest.mark.parametrize("now", [(1, 1), (0, -2)], ids=str)
+def test_turns_are_ordinals(now: tuple[int, ...]) -> None:
+    assert codes(with_part(replace(PART, turns=(Turns("total", (1, -1, 0)),)))) == set()
+    assert codes(with_part(replace(PART, turns=(Turns("total", now),)))) == {"BCP408"}
 
 
 IMPORTS = [

@@ -7,9 +7,10 @@ current generation made are looked for as when a patch is applied.
 from __future__ import annotations
 
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, MethodType
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import repeat
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, naming, nested
 from bcpatch.process.accounting import Walk
-from bcpatch.process.history import History, Own, Way
+from bcpatch.process.history import History, Lineage, Own, Way
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located
 from bcpatch.process.locate import everywhere, relocate, walk_in
 from bcpatch.process.objects import all_modules, is_module, namespace_of
@@ -55,14 +56,15 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     strangers = tuple(arrivals.strangers(history, to))
     if strangers:
         raise Refused(strangers)
-    changes, sites, caches, shown, imports = _planned(history, to)
+    changes, (sites, families, caches), shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
     switched = list(_switched(sites, changes))
-    replaced = (*_imported_again(sites, changes), *_replaced(switched, changes, history))
+    replaced = (*_imported_again(sites, changes), *_replaced(sites, changes, families, history))
+    del families  # the swap counts who holds a function
     if replaced:
         raise Refused(replaced)
     located = relocate(switched, history, known)
-    loose = tuple(_loose(located, changes))
+    loose = tuple(_loose(located, changes, sites))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
     touched = {id(change.slot.owner) for change in changes}
     certain = instant.certainty((*changes, *loose), require_instant)
@@ -98,12 +100,22 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))
 
 
+class _Patched(NamedTuple):
+    """The sites of functions by their ids, and the caches around these.
+
+    Of sites that have had new functions since they were first changed, ``families`` tells all, and when each was first.
+    """
+
+    sites: Mapping[int, Site]
+    families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]]
+    caches: tuple[Cache, ...]
+
+
 class _Planned(NamedTuple):
     """What a rollback comes to, as far as the records say: stores, the sites of functions, what files show then."""
 
     changes: tuple[Change, ...]
-    sites: Mapping[int, Site]
-    caches: tuple[Cache, ...]
+    patched: _Patched
     shown: tuple[Row, ...]
     imports: tuple[Change, ...]
 
@@ -111,9 +123,9 @@ class _Planned(NamedTuple):
 def _planned(history: History, to: int) -> _Planned:
     """Each record on the way is read once, and none is held when the swap counts who holds a function."""
     way = history.way(to)
-    sites, caches = _patched(way.records)
-    changes = _between(history, way, sites)
-    return _Planned(changes, sites, caches, tuple(lines.back_and_forth(history, way)), tuple(_imports(way)))
+    patched = _patched(history, way.records)
+    changes = _between(history, way, patched)
+    return _Planned(changes, patched, tuple(lines.back_and_forth(history, way)), tuple(_imports(way)))
 
 
 def _warning(found: Diagnostic) -> Diagnostic:
@@ -121,11 +133,20 @@ def _warning(found: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
-def _patched(records: Sequence[Record]) -> tuple[dict[int, Site], tuple[Cache, ...]]:
-    """The sites of the functions that some records switched, by their ids, and the caches around these."""
+def _patched(history: History, records: Sequence[Record]) -> _Patched:
+    """What some records switched."""
     sites = {id(target.function): target.site for record in records for target in record.targets}
-    caches = {id(cache.wrapper): cache for record in records for cache in record.caches}
-    return sites, tuple(caches.values())
+    caches = [cache for record in records for cache in record.caches]
+    families: dict[Lineage, list[tuple[FunctionType, int]]] = {}
+    for record in records if history.families else ():
+        for target in record.targets:
+            lineage = history.origin(target.site, record.generation.parent)
+            if lineage in history.families and lineage not in families:
+                families[lineage] = history.family(lineage)
+                for function, first in families[lineage]:
+                    sites.setdefault(id(function), target.site)
+                    caches += [one for one in history.records[first].caches if one.function is function]
+    return _Patched(sites, families, tuple({id(cache.wrapper): cache for cache in caches}.values()))
 
 
 def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[LinkedSite]:
@@ -146,42 +167,48 @@ def _imported_again(known: Mapping[int, Site], changes: Sequence[Change]) -> Ite
     """Modules that the application has taken out of ``sys.modules`` and imported anew, which runs what is on disk."""
     present = {id(namespace_of(one)) for one in all_modules()}
     lives: defaultdict[Site, bool] = defaultdict(bool)
-    for function, code in map(_function_and_code, changes):
-        if function is not None and code is not None and id(function) in known:
+    for function in map(_function, changes):
+        if function is not None and id(function) in known:
             lives[known[id(function)]] |= id(function.__globals__) in present  # copies may be at home elsewhere
     for name in sorted({site.module for site, found in lives.items() if not found} & sys.modules.keys()):
         yield finding("BCP608", f"the module `{name}` is another one now: it was imported again since", Place(name))
 
 
-def _replaced(switched: Sequence[LinkedSite], changes: Sequence[Change], history: History) -> Iterator[Diagnostic]:
+def _replaced(
+    sites: Mapping[int, Site],
+    changes: Sequence[Change],
+    families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]],
+    history: History,
+) -> Iterator[Diagnostic]:
     """Sites for which the application has made other functions since: to change those that were there does nothing."""
-    modules = {id(one.module.namespace): one.module for one in switched}
+    modules = {id(namespace_of(one)): one for one in all_modules()}
+    functions: defaultdict[tuple[int, Site], dict[int, FunctionType]] = defaultdict(dict)
+    for function in map(_function, changes):
+        if function is not None and id(function) in sites and id(function.__globals__) in modules:
+            functions[id(function.__globals__), sites[id(function)]][id(function)] = function
+    modules = {key: modules[key] for key, _ in functions}
+    spaces = {key: namespace_of(module) for key, module in modules.items()}
     aside = history.set_aside()
-    walk = walk_in([one.namespace for one in modules.values()], history)
+    walk = walk_in(spaces.values(), history)
     everything: list[Walk] = []  # taken where something is nowhere within its module
     bound = {change.slot.name for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
-    functions: defaultdict[tuple[int, Site], list[FunctionType]] = defaultdict(list)
-    for one in switched:
-        functions[id(one.module.namespace), one.edit.site].extend(one.functions)
+    for family in families.values():
+        members = {id(one): one for one, _ in family}
+        for (key, _), some in functions.items():
+            if not some.keys().isdisjoint(members):
+                some |= {own: one for own, one in members.items() if id(one.__globals__) == key}
     made = {
-        key: Remade(module.namespace, _texts(module, history), history.files, walk, aside)
-        for key, module in modules.items()
+        key: Remade(spaces[key], _texts(module, history), history.files, walk, aside) for key, module in modules.items()
     }
-    ends = _ends(changes)
-    for (key, site), known in functions.items():
-        remade, name = made[key], site.qualname
-        if len({ends[id(one)] for one in known}) > 1 and not _are_all_there(remade, name, known):
-            code = known[-1].__code__
-            message = f"`{name}` is another function now, which had no part in all that lies between"
-            yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
-            continue
+    for (key, site), some in functions.items():
+        remade, name, known = made[key], site.qualname, list(some.values())
         led = naming.led(remade.namespace, name, walk)
         if any(one is other for one in led for other in known) or not bound.isdisjoint(name.split(".")):
             continue
         found = remade.instead_of(name, known)
         if found is None and not remade.holds(name, known):
             if not everything:
-                everything.append(walk_in([one.namespace for one in modules.values()], history))
+                everything.append(walk_in(spaces.values(), history))
                 everywhere(everything[0])
             found = remade.among(by_name(everything[0], remade.namespace).get(name, ()), name, known)
         if found is not None:
@@ -190,24 +217,17 @@ def _replaced(switched: Sequence[LinkedSite], changes: Sequence[Change], history
             yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
 
 
-def _ends(changes: Sequence[Change]) -> dict[int, str]:
-    """What functions come to do, by their ids."""
-    found = map(_function_and_code, changes)
-    return {id(function): fingerprint.of(code) for function, code in found if function is not None and code is not None}
-
-
-def _are_all_there(remade: Remade, qualname: str, known: Sequence[FunctionType]) -> bool:
-    """Whether the text defines several functions of a name, and the module holds each of some.
-
-    Then one site's turn may have been another one's in another generation.
-    """
-    return remade.definitions(qualname) > 1 and all(remade.holds(qualname, [one]) for one in known)
-
-
-def _texts(module: LinkedModule, history: History) -> Iterator[bytes]:
-    text = lines.text_of(module.object, history)
+def _texts(module: ModuleType, history: History) -> Iterator[bytes]:
+    text = lines.text_of(module, history)
     if text is not None:
         yield text
+
+
+def _function(change: Change) -> FunctionType | None:
+    """The function that a change is of."""
+    if change.slot.kind is Kind.ATTRIBUTE and isinstance(change.slot.owner, FunctionType):
+        return change.slot.owner
+    return _function_and_code(change)[0]
 
 
 def _function_and_code(change: Change) -> tuple[FunctionType | None, CodeType | None]:
@@ -230,7 +250,7 @@ def _edit(site: Site, old: CodeType, new: CodeType) -> FunctionEdit:
     )
 
 
-def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
+def _loose(located: Located, changes: Sequence[Change], known: Container[int]) -> Iterator[Change]:
     """The stores into closures and copies that the history knows nothing of."""
     codes = {id(function): code for function, code in map(_function_and_code, changes) if function is not None}
     for site in located.sites:
@@ -239,7 +259,7 @@ def _loose(located: Located, changes: Sequence[Change]) -> Iterator[Change]:
         for closure in site.closures:
             yield from closure_changes(closure.function, nested.at(code, closure.path))
         for copy in site.functions[1:]:
-            if id(copy) not in codes:
+            if id(copy) not in known:
                 yield from closure_changes(copy, code)
                 yield from _taken_over(copy, changes)
 
@@ -254,9 +274,9 @@ def _taken_over(copy: FunctionType, changes: Sequence[Change]) -> Iterator[Chang
                 yield Change(slot, change.old, change.new)
 
 
-def _between(history: History, way: Way, sites: Mapping[int, Site]) -> tuple[Change, ...]:
+def _between(history: History, way: Way, patched: _Patched) -> tuple[Change, ...]:
     """The stores that lead from the current generation to another: of what changed on the way, and nothing else."""
-    turned = map(_as_asked, _with_late_copies(tuple(history.turned(way).values()), history, way, sites))
+    turned = map(_as_asked, _with_families(tuple(history.turned(way).values()), history, way, patched))
     return tuple(change for change in turned if change.old is not change.new and not _is_hidden(change))
 
 
@@ -272,40 +292,86 @@ def _as_asked(change: Change) -> Change:
     return change
 
 
-def _with_late_copies(
-    changes: Sequence[Change], history: History, way: Way, sites: Mapping[int, Site]
-) -> Iterator[Change]:
-    """The same stores; a copy follows its site through generations that didn't know it yet.
+def _with_families(changes: Sequence[Change], history: History, way: Way, patched: _Patched) -> Iterator[Change]:
+    """The same stores; a function goes with those of its site through generations that were before it.
 
-    What such a generation did to a function of the site that had the same value, it would have done to the copy.
+    What such a generation did to a function of the site that was the same, it would have done to this one.
     """
-    alone = {site for site, count in Counter(sites.values()).items() if count == 1}
-    alone |= {site for key, site in sites.items() if key in history.exchanged}  # twins are no copies
-    for change in changes:
-        site = sites.get(id(change.slot.owner))
-        if site is None or site in alone or change.slot.kind is not Kind.ATTRIBUTE:
-            yield change
-        else:
-            now = held(change.slot)
-            others = [one.old for one in changes if one.slot.name == change.slot.name]
-            known = now is change.old or all(now is not one for one in others)
-            yield Change(change.slot, change.old if known else now, _followed(change, site, way, sites))
+    members = {id(one) for family in patched.families.values() for one, _ in family}
+    members -= history.exchanged.keys()  # twins are no copies
+    yield from (one for one in changes if one.slot.kind is not Kind.ATTRIBUTE or id(one.slot.owner) not in members)
+    turns = list(_turns(history, way, members)) if members else []
+    for lineage, family in patched.families.items():
+        for function, first in family:
+            if id(function) in members:
+                yield from _followed(function, lineage, first, turns)
 
 
-def _followed(change: Change, site: Site, way: Way, sites: Mapping[int, Site]) -> object:
-    """The value that an attribute of a function of a site comes to on the way to another generation."""
-    turns = [(record, True) for record in reversed(way.undone)] + [(record, False) for record in way.redone]
-    value: object = held(change.slot)
-    for record, back in turns:
-        same = [
-            Change(one.slot, one.new, one.old) if back else one
-            for one in (reversed(record.changes) if back else record.changes)
-            if one.slot.name == change.slot.name and sites.get(id(one.slot.owner)) == site
-        ]
-        own = [one for one in same if one.slot.owner is change.slot.owner]
-        like = [one for one in same if one.old is value]
-        value = (own or like or [Change(change.slot, value, value)])[0].new
-    return value
+class _Turn(NamedTuple):
+    """What generation ``number`` means to functions: its stores, in the direction of the way, by the ids of these.
+
+    ``targets`` are the ids of all functions that it switched, by their sites.
+    """
+
+    number: int
+    stores: Mapping[int, Sequence[Change]]
+    targets: Mapping[Lineage, Sequence[int]]
+
+
+def _turns(history: History, way: Way, members: Container[int]) -> Iterator[_Turn]:
+    for record, back in (*zip(reversed(way.undone), repeat(True)), *zip(way.redone, repeat(False))):
+        stores: defaultdict[int, list[Change]] = defaultdict(list)
+        changes = list(history.changes_of(record))
+        for one in reversed(changes) if back else changes:
+            if id(one.slot.owner) in members:
+                stores[id(one.slot.owner)].append(Change(one.slot, one.new, one.old) if back else one)
+        targets: defaultdict[Lineage, list[int]] = defaultdict(list)
+        for target in record.targets:
+            if id(target.function) in members:
+                lineage = history.origin(target.site, record.generation.parent)
+                targets[lineage].append(id(target.function))
+        yield _Turn(record.generation.number, stores, targets)
+
+
+def _followed(function: FunctionType, lineage: Lineage, first: int, turns: Sequence[_Turn]) -> Iterator[Change]:
+    """The stores that take a function of a site to another generation. Raises Refused where that can't be told.
+
+    ``first`` is the generation that first changed it: those after it have left it what it was, if they did not.
+    """
+    was: dict[str, object] = {}
+    values: dict[str, object] = {}
+
+    def value(name: str) -> object:
+        return values[name] if name in values else held(Slot(Kind.ATTRIBUTE, function, name))
+
+    for turn in turns:
+        mates = turn.targets.get(lineage, ())
+        stores = turn.stores.get(id(function), ())
+        if mates and turn.number < first:
+            of_mates = [turn.stores.get(mate, ()) for mate in mates]
+            alike = (some for some in of_mates if all(_is_same(one.old, value(one.slot.name)) for one in some))
+            done = any(all(_is_same(one.new, value(one.slot.name)) for one in some) for some in of_mates)
+            found = next(alike, () if done else None)
+            if found is None:
+                code = function.__code__
+                name = lineage.site.qualname
+                message = f"`{name}` is another function now, which had no part in all that lies between"
+                place = Place(code.co_filename, code.co_firstlineno)
+                raise Refused([finding("BCP608", message, place, site=lineage.site)])
+            stores = found
+        for one in stores:
+            now = value(one.slot.name)
+            was.setdefault(one.slot.name, now if _is_same(now, one.old) else one.old)
+            values[one.slot.name] = one.new
+    for name, new in values.items():
+        yield Change(Slot(Kind.ATTRIBUTE, function, name), was[name], new)
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Whether two values of an attribute are the same to a function; of code what it does, not where it stands."""
+    if isinstance(one, CodeType) and isinstance(other, CodeType):
+        return fingerprint.of(one) == fingerprint.of(other)
+    return one is other or (type(one) is type(other) is str and one == other)
 
 
 def _is_hidden(change: Change) -> bool:

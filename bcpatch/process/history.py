@@ -23,7 +23,7 @@ import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
-from bcpatch.model import Site
+from bcpatch.model import Site, Turns
 from bcpatch.process.guards import counted
 from bcpatch.process.ledger import Entry, Ledger, Renewal, Store
 from bcpatch.process.objects import CAN_BE_SUSPENDED, functions_in
@@ -33,6 +33,13 @@ from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 SlotKey: TypeAlias = tuple[Kind, int, str]
 """What `Slot.key` gives."""
+
+
+class Lineage(NamedTuple):
+    """A site through all generations, as it was in the text of the first that had it, generation ``since``."""
+
+    site: Site
+    since: int
 
 
 class Way(NamedTuple):
@@ -51,7 +58,10 @@ class History(msgspec.Struct, eq=False, weakref=True):
 
     ``codes`` tells the place of each code object that a site has had, by a digest of it; ``lingering`` the places
     of those that gave way and may live on, in functions that they made or as suspended generators. ``touched`` are the
-    numbers of the generations that changed a site, ``named`` keys of the names in namespaces that were ever set.
+    numbers of the generations that changed a site, ``turns`` what became there of the ordinals of a name, by its
+    module, where not all were kept. ``families`` are the functions of each lineage of sites that has had new ones since
+    it was first changed: their places, and which generation was the first to change each. ``named`` are keys of the
+    names in namespaces that were ever set.
     """
 
     records: Ledger = msgspec.field(default_factory=Ledger)
@@ -59,6 +69,8 @@ class History(msgspec.Struct, eq=False, weakref=True):
     codes: dict[Site, Keys] = msgspec.field(default_factory=dict)
     lingering: dict[Site, dict[int, None]] = msgspec.field(default_factory=dict)
     touched: dict[Site, Numbers] = msgspec.field(default_factory=dict)
+    turns: dict[tuple[str, str], dict[int, Sequence[int]]] = msgspec.field(default_factory=dict)
+    families: dict[Lineage, dict[int, int]] = msgspec.field(default_factory=dict)
     files: dict[str, str] = msgspec.field(default_factory=dict)
     arrivals: list[Arrival] = msgspec.field(default_factory=list)  # modules that came late, in their order
     texts: set[str] = msgspec.field(default_factory=set)  # names of modules that patches had a text for
@@ -126,12 +138,17 @@ class History(msgspec.Struct, eq=False, weakref=True):
         return id(one) in self.records.places
 
     def remember(
-        self, record: Record, codes: Mapping[tuple[Site, bytes], CodeType], renewals: Sequence[Renewal] = ()
+        self,
+        record: Record,
+        codes: Mapping[tuple[Site, bytes], CodeType],
+        renewals: Sequence[Renewal] = (),
+        turns: Iterable[tuple[str, Turns]] = (),
     ) -> Entry:
         """The stores that make ``record`` the newest and current generation: part of its swap.
 
         ``codes`` are code objects that must be found again when a later patch brings them, and that were not known
-        before, by site and digest; ``renewals`` the functions that give way to twins of theirs.
+        before, by site and digest; ``renewals`` the functions that give way to twins of theirs; ``turns`` tell what
+        becomes of the ordinals of names, with the modules of these.
         """
         entry = self.records.entry(record, list(codes.values()), renewals)
         rows = entry.rows
@@ -152,6 +169,9 @@ class History(msgspec.Struct, eq=False, weakref=True):
             else:
                 new_touched[site] = Numbers(number)
         rows.append((self.touched.update, new_touched))
+        rows += self._coming(record, entry)
+        for module, one in turns:
+            rows.append((operator.setitem, self.turns.setdefault((module, one.qualname), {}), number, one.now))
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
@@ -166,6 +186,58 @@ class History(msgspec.Struct, eq=False, weakref=True):
         rows.append((self.late.update, record.generation.pending))
         rows += self.point_at(number)
         return entry
+
+    def _coming(self, record: Record, entry: Entry) -> Iterator[Row]:
+        """The stores that note functions of sites which had others before."""
+        came = set(map(id, entry.held))
+        number, parent = record.generation.number, record.generation.parent
+        for one in record.targets if came else ():
+            if id(one.function) not in came or (one.site not in self.touched and not self._turns_of(one.site)):
+                continue
+            lineage = self.origin(one.site, parent)
+            known = self.families.get(lineage) or self._first_of(lineage)
+            if known:
+                known[entry.places[id(one.function)]] = number
+                yield operator.setitem, self.families, lineage, known
+
+    def _first_of(self, lineage: Lineage) -> dict[int, int]:
+        """The functions of a site in the generation that first changed it."""
+        named = [lineage.site]
+        if self._turns_of(lineage.site):
+            named = [
+                one
+                for one in self.touched
+                if (one.module, one.qualname) == (lineage.site.module, lineage.site.qualname)
+            ]
+        numbers = [
+            (number, site)
+            for site in named
+            for number in self.touched.get(site, ())
+            if self.origin(site, self.records.parent(number)) == lineage
+        ]
+        for number, site in sorted(numbers)[:1]:
+            targets = self.records[number].targets
+            return {self.records.places[id(one.function)]: number for one in targets if one.site == site}
+        return {}
+
+    def _turns_of(self, site: Site) -> Mapping[int, Sequence[int]]:
+        return self.turns.get((site.module, site.qualname), {})
+
+    def origin(self, site: Site, number: int) -> Lineage:
+        """What a site in the text of a generation goes back to."""
+        ordinal, turns = site.ordinal, self._turns_of(site)
+        for one in self.lineage(number) if turns else ():
+            now = turns.get(one)
+            if now is not None:
+                if ordinal not in now:
+                    return Lineage(Site(site.module, site.qualname, ordinal), one)
+                ordinal = now.index(ordinal)
+        return Lineage(Site(site.module, site.qualname, ordinal), 0)
+
+    def family(self, lineage: Lineage) -> list[tuple[FunctionType, int]]:
+        """The functions of a site that has had new ones, and which generation first changed each."""
+        found = [(self.records.objects[place], first) for place, first in self.families.get(lineage, {}).items()]
+        return [(one, first) for one, first in found if isinstance(one, FunctionType)]
 
     def giving_way(
         self, changes: Iterable[Change], sites: Mapping[int, Site], places: Mapping[int, int] = MappingProxyType({})

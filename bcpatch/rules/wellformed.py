@@ -120,6 +120,10 @@ def _module(part: ModulePatch, digests: Digests) -> Iterator[str]:
         yield "the splices do not make the source that the patch replaces"
     for one in part.imports:
         yield from _import(one)
+    for turns in part.turns:
+        kept = [one for one in turns.now if one != -1]
+        if len(set(kept)) < len(kept) or min(kept, default=0) < 0:
+            yield f"{turns.now} are no ordinals of functions named `{turns.qualname}`"
     for link in part.links or ():
         if not (_is_module(link.module) and is_name(link.name)):
             yield f"`{link.module}.{link.name}` is no name to link to"

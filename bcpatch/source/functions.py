@@ -21,7 +21,7 @@ from bcpatch.source import branches, given, importtime, readers
 from bcpatch.source.additions import Found
 from bcpatch.source.header import Header, defaults, header, keeps_text
 from bcpatch.source.outline import Function, Unit, nested
-from bcpatch.source.pairing import context_key, paired
+from bcpatch.source.pairing import Pairing, context_key
 from bcpatch.source.signature import rejected_call, signature
 
 _KIND_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -52,6 +52,7 @@ def without_base(new: Unit, optimization: int) -> Iterator[FunctionEdit]:
 def edits(
     old: Unit,
     new: Unit,
+    pairing: Pairing,
     policy: Policy,
     optimization: int,
     beyond: Found,
@@ -62,7 +63,7 @@ def edits(
 
     Findings go to ``found``, and to ``anew`` what an apply evaluates again.
     """
-    pairs, added, removed = paired(old, new)
+    pairs, added, removed = pairing
     branched = _Branched(old, pairs)
     found.extend(_merged_findings(old, new, pairs, added, removed, beyond))
     found.extend(_alone_findings("BCP201", "is not in the base", new, added, beyond))
