@@ -162,14 +162,16 @@ class History(msgspec.Struct, eq=False, weakref=True):
         rows.append((self.codes.update, {site: Keys(placed) for site, placed in new_codes.items()}))
         number = record.generation.number
         new_touched: dict[Site, Numbers] = {}
+        again = bool(self.turns)
         for site in dict.fromkeys(target.site for target in record.targets):
             if site in self.touched:
+                again = True
                 settled = self.touched[site] = self.touched[site].settled()
                 rows.append(settled.appending(number))
             else:
                 new_touched[site] = Numbers(number)
         rows.append((self.touched.update, new_touched))
-        rows += self._coming(record, entry)
+        rows += self._coming(record, entry) if again else ()
         for module, one in turns:
             rows.append((operator.setitem, self.turns.setdefault((module, one.qualname), {}), number, one.now))
         named: set[SlotKey] = set()
@@ -191,14 +193,15 @@ class History(msgspec.Struct, eq=False, weakref=True):
         """The stores that note functions of sites which had others before."""
         came = set(map(id, entry.held))
         number, parent = record.generation.number, record.generation.parent
+        found: dict[Lineage, dict[int, int]] = {}
         for one in record.targets if came else ():
-            if id(one.function) not in came or (one.site not in self.touched and not self._turns_of(one.site)):
-                continue
-            lineage = self.origin(one.site, parent)
-            known = self.families.get(lineage) or self._first_of(lineage)
-            if known:
-                known[entry.places[id(one.function)]] = number
-                yield operator.setitem, self.families, lineage, known
+            if id(one.function) in came and (one.site in self.touched or self._turns_of(one.site)):
+                lineage = self.origin(one.site, parent)
+                known = found.get(lineage) or dict(self.families.get(lineage, ())) or self._first_of(lineage)
+                if known:
+                    found[lineage] = known | {entry.places[id(one.function)]: number}
+        if found:
+            yield self.families.update, found
 
     def _first_of(self, lineage: Lineage) -> dict[int, int]:
         """The functions of a site in the generation that first changed it."""

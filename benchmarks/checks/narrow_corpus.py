@@ -121,7 +121,7 @@ def differs(old: Unit, source: Source, policy: Policy) -> bool | None:
     except Refused:
         return True
     whole = compiler.changes(old, new, policy, 0)
-    return found != (whole.edits, whole.diagnostics, shape.imports(new.tree, MODULE, new.own_names))
+    return found != (whole.edits, whole.diagnostics, shape.imports(new.tree, MODULE, new.own_names), whole.turns)
 
 
 def main() -> int:
