@@ -19,7 +19,7 @@ from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, formatting, names, needs, reach, references, sight
+from bcpatch.rules import byname, formatting, names, needs, references, sight, sourcetext
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -1088,7 +1088,7 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     everything = Everything()
     for kind, rule in references._RULES.items():
         patch.setitem(references._RULES, kind, replace(rule, concerns=lambda use, frame: True))
-    patch.setattr(reach.Scope, "telling", everything)
+    patch.setattr(sourcetext.Text, "telling", everything)
     patch.setattr(byname, "_CALLED", everything)
     patch.setattr(sight, "_CALLED", everything)
     patch.setattr(formatting, "_names_format", lambda flow: True)

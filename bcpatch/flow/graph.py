@@ -115,6 +115,9 @@ class Graph:
         self.trace = trace
         self.code = trace.code
         self.values = trace.values
+        self._opcodes, self._arguments = trace.decoded.opcodes, trace.decoded.arguments
+        self._offsets = trace.decoded.offsets
+        self._operands = trace.operands
         self.stored_by_nested = stored_by_nested
         self._known: dict[int, Origin] = {}
         self._weights: dict[int, int] = {}
@@ -147,17 +150,21 @@ class Graph:
 
     def operands(self, at: int) -> Work:
         """What the instruction at ``at`` works on; nothing where it is never reached."""
-        return self.trace.operands[at] or ()
+        return self._operands[at] or ()
+
+    def named(self, at: int) -> str:
+        """The name in the argument of an instruction."""
+        return self.code.names[self._arguments[at] >> _NAME_SHIFTS[self._opcodes[at]]]
 
     def offset(self, at: int) -> int:
-        return self.trace.decoded.offsets[at]
+        return self._offsets[at]
 
     def argument(self, at: int) -> int:
-        return self.trace.decoded.arguments[at]
+        return self._arguments[at]
 
     def name(self, at: int) -> str:
         """The instruction at ``at``."""
-        return FACTS[self.trace.decoded.opcodes[at]].row.name
+        return FACTS[self._opcodes[at]].row.name
 
     def origin(self, value: int, depth: int = 0) -> Origin:
         """Where a value came from; `Unknown` inside itself, and too far back."""
@@ -222,7 +229,7 @@ class Graph:
                 return Parameter(ENTRY, self.trace.slots.names[slot], slot)
             return Unknown(ENTRY)
         at = value // RESULTS
-        make = _MAKERS.get(self.trace.decoded.opcodes[at])
+        make = _MAKERS.get(self._opcodes[at])
         return make(self, at, value % RESULTS, depth) if make else Unknown(self.offset(at))
 
     # --- cells -----------------------------------------------------------------------
@@ -298,12 +305,12 @@ class Graph:
     def loaded(self, value: int) -> str | None:
         """The name of the global or the attribute that a value is; None where it may be something else."""
         at = self.maker(value)
-        return name_of(self, at) if at is not None and self.trace.decoded.opcodes[at] in _NAMING else None
+        return self.named(at) if at is not None and self._opcodes[at] in _NAMING else None
 
     def bottom(self, value: int) -> int:
         """The value at the bottom of a chain of attributes: that of ``a`` in ``a.b.c``."""
         at = self.maker(value)
-        while at is not None and self.trace.decoded.opcodes[at] in _ATTRIBUTES:
+        while at is not None and self._opcodes[at] in _ATTRIBUTES:
             value = self.operands(at)[0]
             at = self.maker(value)
         return value
@@ -339,14 +346,8 @@ _NAME_SHIFTS: Final = {
 _Make = Callable[[Graph, int, int, int], Origin]
 
 
-def name_of(graph: Graph, at: int) -> str:
-    """The name in the argument of an instruction."""
-    decoded = graph.trace.decoded
-    return graph.code.names[decoded.arguments[at] >> _NAME_SHIFTS[decoded.opcodes[at]]]
-
-
 def _global(graph: Graph, at: int, result: int, depth: int) -> Origin:
-    return Global(graph.offset(at), name_of(graph, at))
+    return Global(graph.offset(at), graph.named(at))
 
 
 def _constant(graph: Graph, at: int, result: int, depth: int) -> Origin:
@@ -367,12 +368,12 @@ def _common(graph: Graph, at: int, result: int, depth: int) -> Origin:
 
 def _attribute(graph: Graph, at: int, result: int, depth: int) -> Origin:
     (owner,) = graph.origins(graph.operands(at)[:1], depth)
-    return Attribute(graph.offset(at), owner, name_of(graph, at))
+    return Attribute(graph.offset(at), owner, graph.named(at))
 
 
 def _super(graph: Graph, at: int, result: int, depth: int) -> Origin:
     klass, receiver = graph.origins(graph.operands(at)[1:3], depth, WEIGHT - 2)
-    return Attribute(graph.offset(at), Super(graph.offset(at), klass, receiver), name_of(graph, at))
+    return Attribute(graph.offset(at), Super(graph.offset(at), klass, receiver), graph.named(at))
 
 
 def _special(graph: Graph, at: int, result: int, depth: int) -> Origin:
@@ -392,7 +393,7 @@ def imported(graph: Graph, at: int) -> tuple[str, int, tuple[str, ...]]:
     loaded = names // RESULTS
     found = texts_of(graph.code.constants[graph.argument(loaded)]) if graph.name(loaded) == "LOAD_CONST" else ()
     value = number.value if isinstance(number, ConstantOrigin) else 0
-    return name_of(graph, at), int(value or 0), found
+    return graph.named(at), int(value or 0), found
 
 
 def _imported(graph: Graph, at: int, result: int, depth: int) -> Origin:

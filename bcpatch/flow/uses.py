@@ -13,7 +13,7 @@ import msgspec
 
 from bcpatch import pythons
 from bcpatch.flow.decode import pattern, places
-from bcpatch.flow.graph import Graph, imported, name_of, texts_of
+from bcpatch.flow.graph import Graph, imported, texts_of
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import NUMBERS
 from bcpatch.flow.origins import WEIGHT, Called, Display, Origin, Super
@@ -168,24 +168,24 @@ Use: TypeAlias = GlobalUse | AttributeUse | ImportUse | CallUse | SubscriptUse |
 
 
 def _global(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [GlobalUse(graph.offset(at), action, name_of(graph, at), False)]
+    return [GlobalUse(graph.offset(at), action, graph.named(at), False)]
 
 
 def _namespace(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [GlobalUse(graph.offset(at), action, name_of(graph, at), True)]
+    return [GlobalUse(graph.offset(at), action, graph.named(at), True)]
 
 
 def _attribute(graph: Graph, at: int, action: Action) -> list[Use]:
     called = action == "load" and graph.trace.steps.gives[at] == 2
-    return [AttributeUse(graph.offset(at), "method" if called else action, name_of(graph, at), graph, at)]
+    return [AttributeUse(graph.offset(at), "method" if called else action, graph.named(at), graph, at)]
 
 
 def _from(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [AttributeUse(graph.offset(at), "import", name_of(graph, at), graph, at)]
+    return [AttributeUse(graph.offset(at), "import", graph.named(at), graph, at)]
 
 
 def _super(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [AttributeUse(graph.offset(at), "super", name_of(graph, at), graph, at)]
+    return [AttributeUse(graph.offset(at), "super", graph.named(at), graph, at)]
 
 
 def _match(graph: Graph, at: int, action: Action) -> list[Use]:

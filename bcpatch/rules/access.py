@@ -8,6 +8,7 @@ is not known here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.flow.origins import Attribute, Called, Display, Item, Origin, Parameter
@@ -84,7 +85,7 @@ _ALSO = {
 
 def dotted(path: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """A path that imports lead to, with every part of it."""
-    for code, message in (*_reached(path, frame.scope), *_private_parts(path), *_inside_parts(path)):
+    for code, message in (*_reached(path, frame.scope), *_spelling(path)):
         yield report(code, message, offset, frame)
 
 
@@ -108,16 +109,27 @@ def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
 
 def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
     path = names.ALIASES.get(path, path)
-    if path in scope.own_paths:
+    if path in scope.text.own_paths:
         yield "BCP112", f"`{path}` is the module that the patch changes"
     elif path == "__main__":
         yield "BCP112", "`__main__` is the module that was started, which may be the one that the patch changes"
-    row = named(path, names.OWN_MODULE)
-    if row:
-        yield "BCP112", f"`{row}` {names.OWN_MODULE[row]}"
-    row = named(path, names.REACHING)
+    own, row = _rows(path)
+    if own:
+        yield "BCP112", f"`{own}` {names.OWN_MODULE[own]}"
     if row and not (row in names.IN_ANNOTATIONS and scope.role in ("annotation", "type parameters")):
         yield "BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}"
+
+
+@lru_cache(maxsize=1024)
+def _rows(path: str) -> tuple[str | None, str | None]:
+    """The rows of the tables of what reaches a path's own module, or around the rules."""
+    return named(path, names.OWN_MODULE), named(path, names.REACHING)
+
+
+@lru_cache(maxsize=1024)
+def _spelling(path: str) -> tuple[tuple[str, str], ...]:
+    """The rules and the words against the names in a path."""
+    return (*_private_parts(path), *_inside_parts(path))
 
 
 def _private_parts(path: str) -> Iterator[tuple[str, str]]:
@@ -152,7 +164,7 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
             yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
     elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
         yield from _private(owner, name, offset, frame)
-    elif name in frame.scope.telling:
+    elif name in frame.scope.text.telling:
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
         yield from _of_unknown(owner, name, offset, frame)
@@ -169,7 +181,7 @@ def _is_class(origin: Origin, frame: Frame) -> bool:
 
 def is_telling(name: str, scope: Scope) -> bool:
     """Whether `attribute` may say something of an attribute that is called so."""
-    return name in scope.telling or name in names.INSIDE or names.is_private(name)
+    return name in scope.text.telling or name.startswith("_")
 
 
 def module_by_name(owner: Origin | None, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
@@ -196,7 +208,7 @@ def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator
                 yield from _of_unknown(item, name, offset, where)
         if isinstance(one, Attribute) and not paths(one, where):
             path = f"{one.name}.{name}"
-            for row in (*names.BY_TAIL.get(path, ()), *({path} & frame.scope.own_paths)):
+            for row in (*names.BY_TAIL.get(path, ()), *({path} & frame.scope.text.own_paths)):
                 yield from reached(row, offset, frame)
                 if row in names.BY_NAME:
                     message = f"`{path}` of an unknown value: what it is called with can't be proved"

@@ -52,8 +52,9 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
             module = None if asks else _module(paths(use.owner, frame), frame.scope, certain)
             if module:
                 yield Link(module, use.name)
-    for inner in inner_frames(frame):
-        yield from _links(inner, certain)
+    if frame.flow.nested:
+        for inner in inner_frames(frame):
+            yield from _links(inner, certain)
 
 
 def _is_of_class(name: str, frame: Frame) -> bool:
@@ -102,6 +103,8 @@ def _asks(frame: Frame) -> bool:
     flow = frame.flow
     if flow.code.exception_table:
         return True
+    if _ASKED.isdisjoint(flow.code.names):
+        return False
     for use in flow.uses:
         if isinstance(use, GlobalUse):
             if use.action == "load" and use.name in _ASKED and f"builtins.{use.name}" in _QUESTIONS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dis
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Set
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from bcpatch import pythons
 from bcpatch.diagnostics import Step
 from bcpatch.flow import Flow
-from bcpatch.flow.graph import name_of
 from bcpatch.flow.origins import (
     ENTRY,
     Attribute,
@@ -70,26 +69,6 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
         return self.text.module
 
     @cached_property
-    def own_paths(self) -> frozenset[str]:
-        """Dotted names under which the module can be imported."""
-        return _own_paths(self.module)
-
-    @cached_property
-    def packages(self) -> frozenset[str]:
-        """Packages that have the module as an attribute, or one that has."""
-        return _packages(self.module)
-
-    @cached_property
-    def package_names(self) -> frozenset[str]:
-        """The names that these packages have in the packages around them."""
-        return _package_names(self.module)
-
-    @cached_property
-    def telling(self) -> frozenset[str]:
-        """The names of attributes that may lead to this module, or to what reaches around the rules."""
-        return _telling(self.module)
-
-    @cached_property
     def class_names(self) -> frozenset[str]:
         """Names bound by the class body in which defaults, annotations and type parameters are evaluated."""
         return self.text.bound_in_class(self.around) if self.around and self.role != "function" else frozenset()
@@ -98,30 +77,6 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
     def type_parameters(self) -> frozenset[str]:
         """Names of the type parameters in whose scope annotations stand."""
         return self.text.type_parameters(self.site.qualname) if self.site else frozenset()
-
-
-@lru_cache(maxsize=64)
-def _own_paths(module: Module) -> frozenset[str]:
-    parts = module.path.removesuffix(".py").split("/")
-    if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
-        parts.pop()
-    return frozenset({module.name, ".".join(parts)})
-
-
-@lru_cache(maxsize=64)
-def _packages(module: Module) -> frozenset[str]:
-    parts = [path.split(".") for path in _own_paths(module)]
-    return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
-
-
-@lru_cache(maxsize=64)
-def _package_names(module: Module) -> frozenset[str]:
-    return names.last_parts(_packages(module))
-
-
-@lru_cache(maxsize=64)
-def _telling(module: Module) -> frozenset[str]:
-    return names.TELLING | names.last_parts(_own_paths(module))
 
 
 def importing(imports: Iterable[Import]) -> Mapping[str, tuple[Import, ...]]:
@@ -298,11 +253,15 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
     """Where a global name leads, by the module's imports and the builtins; empty for a name of its own."""
     imports = scope.imports.get(name)
     if imports:
-        found = (one.module if one.attribute is None else f"{one.module}.{one.attribute}" for one in imports)
-        return tuple(names.ALIASES.get(path, path) for path in found)
+        return (_import_path(imports[0]),) if len(imports) == 1 else tuple(map(_import_path, imports))
     if name in names.BUILTINS and name not in scope.text.bound:
         return (f"builtins.{name}",)
     return ()
+
+
+def _import_path(one: Import) -> str:
+    path = one.module if one.attribute is None else f"{one.module}.{one.attribute}"
+    return names.ALIASES.get(path, path)
 
 
 def named(path: str, table: Container[str]) -> str | None:
@@ -390,7 +349,7 @@ def only_asks(frame: Frame, offset: int, wanted: Set[str]) -> bool:
     graph, at = frame.flow.graph, frame.flow.at(offset)
     if graph.name(at) not in _LOADS:
         return False  # by name, or of a pattern
-    return all(graph.name(other) in _LOADS and name_of(graph, other) in wanted for other in takers(frame, at))
+    return all(graph.name(other) in _LOADS and graph.named(other) in wanted for other in takers(frame, at))
 
 
 def takers(frame: Frame, at: int) -> Iterator[int]:

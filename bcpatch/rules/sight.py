@@ -9,6 +9,7 @@ trusts an origin only where it names what is watched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic
@@ -84,7 +85,7 @@ def watched(frame: Frame) -> Mapping[int, str]:
     """By value of the trace: what is watched in it."""
     trace, found = frame.flow.trace, {}
     for use in frame.flow.uses:
-        if not _may_give(use, frame):
+        if type(use) in _GIVING_NOTHING or not _may_give(use, frame):
             continue
         at = frame.flow.at(use.offset)
         for what in sorted(_what(_result(use, at, frame), frame)):
@@ -127,13 +128,17 @@ def _takes_private(constant: Constant) -> bool:
     return isinstance(text, str) and "{" in text and "." in text and formatting.is_private_format(text)
 
 
+#: Uses of which nothing is known but what is called or subscribed.
+_GIVING_NOTHING: Final = (CallUse, SubscriptUse)
+
+
 def _may_give(use: Use, frame: Frame) -> bool:
     """Whether the names in a use leave it possible that it gives something watched."""
     if isinstance(use, AttributeUse):
-        return use.name in _CALLED or use.name in frame.scope.package_names
+        return use.name in _CALLED or use.name in frame.scope.text.package_names
     if isinstance(use, GlobalUse):
         return use.name in frame.scope.imports or use.name in _WATCHED_BUILTINS
-    return not isinstance(use, (CallUse, SubscriptUse))
+    return True
 
 
 def _result(use: Use, at: int, frame: Frame) -> Origin:
@@ -157,7 +162,7 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
     """What is watched in the things that an origin may stand for."""
     found = set()
     for one, where in options(origin, frame):
-        if isinstance(one, Attribute) and one.name not in _CALLED and one.name not in where.scope.package_names:
+        if isinstance(one, Attribute) and one.name not in _CALLED and one.name not in where.scope.text.package_names:
             continue
         if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
             found.add(one.name)
@@ -169,17 +174,24 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
         if isinstance(one, Made) and _is_class_body(one, where):
             found.add("the body of a class")
         for path in paths(one, where):
-            row = named(path, _WATCHED)
+            row = _row(path)
             if row:
-                found.add(row.removeprefix("builtins."))
-            if path in where.scope.packages:
+                found.add(row)
+            if path in where.scope.text.packages:
                 found.add(path)
     return frozenset(found)
 
 
+@lru_cache(maxsize=1024)
+def _row(path: str) -> str | None:
+    """What is watched at the end of a path."""
+    row = named(path, _WATCHED)
+    return row.removeprefix("builtins.") if row else None
+
+
 def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
     """Those that are modules: their attributes are looked at one by one."""
-    return found & (names.WATCHED_MODULES | frame.scope.packages)
+    return found & (names.WATCHED_MODULES | frame.scope.text.packages)
 
 
 def _is_class_body(made: Made, frame: Frame) -> bool:

@@ -24,6 +24,7 @@ from bcpatch.diagnostics import Place
 from bcpatch.fingerprint import Digests
 from bcpatch.flow import Position
 from bcpatch.model import Code, Module
+from bcpatch.rules import names
 
 
 class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -109,6 +110,32 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
             number = bisect_right(parts.ends, position)
             yield parts[number].text
             position = parts.text.find(name, parts.ends[number])
+
+    @cached_property
+    def own_paths(self) -> frozenset[str]:
+        """Dotted names under which the module can be imported."""
+        parts = self.module.path.removesuffix(".py").split("/")
+        if len(parts) > 1 and parts[-1] in ("__init__", "__main__"):
+            parts.pop()
+        return frozenset({self.module.name, ".".join(parts)})
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        """Packages that have the module as an attribute, or one that has."""
+        parts = [path.split(".") for path in self.own_paths]
+        return frozenset(".".join(some[:end]) for some in parts for end in range(1, len(some)))
+
+    @cached_property
+    def package_names(self) -> frozenset[str]:
+        """The names that these packages have in the packages around them."""
+        return names.last_parts(self.packages)
+
+    @cached_property
+    def telling(self) -> frozenset[str]:
+        """The names of attributes that may lead to this module, to what reaches around the rules, or to what an object
+        keeps inside.
+        """
+        return names.TELLING | names.INSIDE.keys() | names.last_parts(self.own_paths)
 
     @property
     def is_python(self) -> bool:

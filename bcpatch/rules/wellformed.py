@@ -318,7 +318,8 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
         yield f"what {site} replaces is no fingerprint"
     if not code.flags & _OPTIMIZED or not code.flags & _NEWLOCALS:
         yield f"the code of {site} is no function's"
-    yield from _defaults(edit)
+    if edit.positional or edit.keywords:
+        yield from _defaults(edit)
     yield from _annotations(edit.annotations)
     if edit.type_parameters is not None and not _takes(edit.type_parameters, 0):
         yield f"the type parameters of {site} are no expression"
