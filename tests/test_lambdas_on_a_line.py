@@ -80,7 +80,8 @@ BODIES = ["lambda *_: 1", "lambda *_: 2"]
 def test_each_comes_to_what_it_is_in_the_new_text(shape: Shape, tmp_path: Path) -> None:
     texts = [shape.text.format(*some) for some in product(BODIES, repeat=3)]
     expected = {text: fresh(text, shape.call, tmp_path) for text in texts}
-    for old, new in product(texts, repeat=2):
+    of_one_body_first = texts[: len(texts) // 2]  # the others differ from these in which body is called which
+    for old, new in product(of_one_body_first, texts):
         if old != new:
             assert becomes(old, new, shape.call, tmp_path) in (None, expected[new]), f"{old}\n-> {new}"
 
