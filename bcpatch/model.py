@@ -7,6 +7,7 @@ patch is made, checked, stored or applied.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -380,7 +381,7 @@ class Turns(Noun, frozen=True):
     now: tuple[int, ...]
 
 
-class ModulePatch(Noun, frozen=True):
+class ModulePatch(Noun, frozen=True, gc=True, dict=True):
     """What a patch does to one module.
 
     ``replaces`` and ``brings`` are digests of the base's and the new source text,
@@ -414,10 +415,10 @@ class ModulePatch(Noun, frozen=True):
         """Whether the base has no such module."""
         return CreationEdit in map(type, self.edits)
 
-    @property
-    def changes(self) -> list[Edit]:
+    @cached_property
+    def changes(self) -> tuple[Edit, ...]:
         """The edits but those of functions that only moved, of which there may be thousands."""
-        return [edit for edit in self.edits if type(edit) is not PositionEdit]
+        return tuple([edit for edit in self.edits if type(edit) is not PositionEdit])
 
 
 # --- patches -----------------------------------------------------------------------

@@ -99,6 +99,8 @@ def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePat
 
     Those that are ``pending`` are no part of it, but what they import comes first as well.
     """
+    if len(modules) < 2:
+        return list(modules)
     parts = [*(module.part for module in modules), *pending]
     entered: set[str] = set()
     names = chain.from_iterable(_after_imports(module.part.module.name, parts, entered) for module in modules)
