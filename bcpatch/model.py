@@ -7,7 +7,6 @@ patch is made, checked, stored or applied.
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -381,7 +380,7 @@ class Turns(Noun, frozen=True):
     now: tuple[int, ...]
 
 
-class ModulePatch(Noun, frozen=True, gc=True, dict=True):
+class ModulePatch(Noun, frozen=True):
     """What a patch does to one module.
 
     ``replaces`` and ``brings`` are digests of the base's and the new source text,
@@ -415,10 +414,10 @@ class ModulePatch(Noun, frozen=True, gc=True, dict=True):
         """Whether the base has no such module."""
         return CreationEdit in map(type, self.edits)
 
-    @cached_property
-    def changes(self) -> tuple[Edit, ...]:
+    @property
+    def changes(self) -> list[Edit]:
         """The edits but those of functions that only moved, of which there may be thousands."""
-        return tuple([edit for edit in self.edits if type(edit) is not PositionEdit])
+        return [edit for edit in self.edits if type(edit) is not PositionEdit]
 
 
 # --- patches -----------------------------------------------------------------------
