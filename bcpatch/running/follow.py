@@ -255,7 +255,7 @@ class Follower:
         for paths, words in (
             (gone, "deleted; what was imported from there runs on"),
             (undone, "back to what runs"),
-            (unloaded, "not imported by the application yet, so there is nothing to patch"),
+            (unloaded, "not imported by the application yet, as its sys.modules tells: nothing to patch"),
         ):
             if paths:
                 self._voice.say(f"{_listed(map(relative, paths))}: {words}")
