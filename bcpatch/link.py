@@ -8,9 +8,9 @@ everything that stands in the way at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Final, Literal
 
 import msgspec
@@ -38,7 +38,7 @@ from bcpatch.process.bring import obstacles
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite, Still
 from bcpatch.process.locate import locate
-from bcpatch.process.objects import class_namespace, functions_in, is_module, namespace_of
+from bcpatch.process.objects import functions_of, is_class, is_function, is_module, namespace_of
 from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -233,22 +233,13 @@ def _run_apart(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
     """
     for module in linked:
         name = module.object.__name__
-        first = next(_own_functions(module.namespace, name), None)
+        own = (one for one in functions_of(module.namespace, name) if one.__module__ == name)
+        first = next((one for one in own if one.__globals__.get("__name__") == name), None)
         if first is not None and first.__globals__ is not module.namespace:
             message = (
                 f"`{first.__qualname__}` of `{name}` reads other names than those of the module: its code ran apart"
             )
             yield finding("BCP523", message, module.place())
-
-
-def _own_functions(namespace: Mapping[str, object], name: str) -> Iterator[FunctionType]:
-    """The functions and methods that say that they are of a module of that name."""
-    for value in list(namespace.values()):
-        space = class_namespace(value) if isinstance(value, type) else {}
-        for part in list(space.values()) if space.get("__module__") == name else [value]:
-            for one in functions_in(part):
-                if one.__module__ == name == one.__globals__.get("__name__"):
-                    yield one
 
 
 def _later(part: ModulePatch, version: Version, history: History) -> Iterator[Diagnostic]:
@@ -344,7 +335,7 @@ def _own_objects(module: LinkedModule) -> Iterator[Diagnostic]:
     used = frozenset(_used(module.part))
     for one in module.part.imports:
         value = namespace.get(one.name)
-        if one.name not in used or one.name in new or not isinstance(value, type | FunctionType):
+        if one.name not in used or one.name in new or not (is_class(value) or is_function(value)):
             continue
         if value.__module__ == module.object.__name__ != one.module:
             message = f"{one.name} is imported from {one.module}, but the running module has one of its own"

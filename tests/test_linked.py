@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import py_compile
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -340,6 +341,80 @@ def test_a_class_whose_metaclass_reads_it_is_refused(tmp_path: Path) -> None:
     assert refusal(old, f"{old}  y = 2\n", tmp_path) == {"BCP207"}
     old = "class B:\n  def __init_subclass__(cls): pass\nclass A(B):\n  x = 1\n"
     assert refusal(old, f"{old}  y = 2\n", tmp_path) == {"BCP207"}
+
+
+FRAMEWORK = """
+class Meta(type):
+    __module__ = "pydantic.main"
+    def __new__(cls, name, bases, space):
+        made = super().__new__(cls, name, bases, space)
+        for one in space:
+            getattr(made, one)
+        made.has_post = hasattr(made, "post_init")
+        return made
+class Model:
+    __module__ = "django.models"
+    def __init_subclass__(cls):
+        for one in vars(cls).values():
+            pass
+    def save(self): pass
+    def load(self): pass
+    save.alters_data = True
+class A(metaclass=Meta): pass
+class B(Model): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [("A", "post_init"), ("A", "__get_core_schema__"), ("B", "__declare_last__"), ("B", "save")],
+)
+def test_a_method_that_a_framework_looks_for_is_refused(owner: str, name: str, tmp_path: Path) -> None:
+    """Of those whose metaclasses and bases are known to leave all others alone."""
+
+    def given(added: str) -> str:
+        return re.sub(rf"(class {owner}\(.*\)): pass", rf"\1:\n  def {added}(self): return 7", FRAMEWORK)
+
+    assert refusal(FRAMEWORK, given(name), tmp_path) == {"BCP207"}
+    for innocent in ("more", "load", "__str__"):
+        with worlds.world(FRAMEWORK, tmp_path) as live:
+            apply(FRAMEWORK, given(innocent), History())
+            assert getattr(live, owner).__dict__[innocent](None) == 7
+
+
+LAZY = """
+asked = []
+class Lazy:
+    @property
+    def __class__(self):
+        asked.append(1)
+        return type(asked)
+lazy, number = Lazy(), 1
+def f(): return number
+class C:
+    lazy = Lazy()
+    def g(self): return 1
+    class D:
+        lazy = Lazy()
+"""
+
+
+def test_a_lazy_object_is_not_asked_what_it_is(tmp_path: Path) -> None:
+    """Django's `SimpleLazyObject` would fetch what it stands for, from a database for one."""
+    new = LAZY.replace("number = Lazy(), 1", "number = Lazy(), 2").replace("return 1", "return 2")
+    new = new.replace("class D:", "class D:\n        def h(self): return C")
+    new += "\ndef added(): return C\nclass E(C): pass\n"
+    with worlds.world(LAZY, tmp_path) as live:
+        importer = worlds.imported("from world import lazy, number\n", tmp_path, "importer")
+        try:
+            history = History()
+            apply(LAZY, f"\n{LAZY}", history)
+            apply(f"\n{LAZY}", new, history)
+            assert (live.f(), importer.number, live.C().g(), live.added()) == (2, 2, 2, live.C)
+            load.rollback(history, 0)
+        finally:
+            del sys.modules["importer"]
+        assert live.asked == []
 
 
 def test_importers_change_with_the_value(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ file of a patched module, and every swap gives it that of its generation, in the
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Iterator, Sequence
+from types import CodeType, ModuleType
 
 from bcpatch import splices
 from bcpatch.exchange.codes import Prepared
@@ -18,7 +18,7 @@ from bcpatch.model import FunctionEdit, ModulePatch
 from bcpatch.process import sources
 from bcpatch.process.history import History, Way
 from bcpatch.process.linked import LinkedModule
-from bcpatch.process.objects import class_namespace, functions_in, namespace_of
+from bcpatch.process.objects import functions_of, namespace_of
 from bcpatch.process.records import Shown, Step, Turn
 from bcpatch.process.swap import Row
 
@@ -113,22 +113,8 @@ def _first(name: str, module: LinkedModule, plan: Plan) -> bytes | None:
     else:
         return None
     lines = sources.lines_of(text)
-    codes = (function.__code__ for function in _functions(module.namespace, module.object.__name__))
+    codes = (function.__code__ for function in functions_of(module.namespace, module.object.__name__))
     return text if all(_begins(code, lines) for code in codes if code.co_filename == name) else None
-
-
-def _functions(namespace: Mapping[str, object], module: str) -> Iterator[FunctionType]:
-    """The functions that a module and its classes hold by a name."""
-    queue: list[Mapping[str, object]] = [namespace]
-    entered: set[int] = set()
-    while queue:
-        for value in list(queue.pop().values()):
-            yield from functions_in(value)
-            if isinstance(value, type) and id(value) not in entered:
-                entered.add(id(value))
-                space = class_namespace(value)
-                if space.get("__module__") == module:
-                    queue.append(space)
 
 
 def _begins(code: CodeType, lines: Sequence[str]) -> bool:

@@ -41,7 +41,7 @@ from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite
-from bcpatch.process.objects import class_namespace
+from bcpatch.process.objects import class_namespace, is_class
 from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -207,7 +207,7 @@ def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, ob
     owner: object = module.object
     for name in qualname.split(".")[:-1]:
         owner = vars(owner).get(name)
-        if not isinstance(owner, type):
+        if not is_class(owner):
             break
         found.update({one.__name__: one for one in vars(owner).get("__type_params__", ())})
     return found
@@ -432,7 +432,7 @@ def _owner(module: LinkedModule, qualname: str) -> object:
     found: object = module.object
     for name in qualname.split(".") if qualname else ():
         found = vars(found).get(name)
-        if not isinstance(found, type):
+        if not is_class(found):
             message = f"{module.object.__name__} holds no class {qualname}"
             raise Refused([finding("BCP502", message, module.place())])
     return found

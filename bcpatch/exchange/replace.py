@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from bcpatch import pythons
 from bcpatch.process.linked import LinkedSite
-from bcpatch.process.objects import class_namespace, parts_of
+from bcpatch.process.objects import class_namespace, is_class, parts_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 
@@ -191,7 +191,7 @@ def slot_of(namespace: dict[str, Any], qualname: str) -> Slot | None:
     owner: Any = None
     for part in path:
         owner = space.get(part)
-        if not isinstance(owner, type):
+        if not is_class(owner):
             return None
         space = class_namespace(owner)
     return Slot(Kind.CLASS, owner, _mangled(owner, name))

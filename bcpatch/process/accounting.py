@@ -31,7 +31,7 @@ import msgspec
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
 from bcpatch.process.history import Own
-from bcpatch.process.objects import called, class_namespace, is_module, namespace_of, picking_young
+from bcpatch.process.objects import called, class_namespace, is_function, is_module, namespace_of, picking_young
 
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -278,11 +278,7 @@ def _explained(
 
 def _just_made(taken: Snapshot, walk: Walk, wanted: frozenset[int]) -> list[FunctionType]:
     """Functions that no walk has reached yet, because a call under way has just made them."""
-    return [
-        one
-        for one in taken.young
-        if isinstance(one, FunctionType) and id(one.__code__) in wanted and id(one) not in walk.seen
-    ]
+    return [one for one in taken.young if is_function(one) and id(one.__code__) in wanted and id(one) not in walk.seen]
 
 
 def _calls(taken: Snapshot, walk: Walk, wanted: frozenset[int]) -> Counter[int]:

@@ -23,7 +23,7 @@ from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, Valu
 from bcpatch.process import classes, importers, stars
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule
-from bcpatch.process.objects import class_namespace, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 Run = Callable[..., Any]
@@ -150,11 +150,11 @@ def owner_of(module: LinkedModule, qualname: str) -> type | None:
     """A running class of a module; None where there is none of that name."""
     found: object = module.object
     for name in qualname.split("."):
-        space = class_namespace(found) if isinstance(found, type) else namespace_of(module.object)
+        space = class_namespace(found) if is_class(found) else namespace_of(module.object)
         found = space.get(name)
-        if not isinstance(found, type):
+        if not is_class(found):
             return None
-    return found if isinstance(found, type) else None
+    return found if is_class(found) else None
 
 
 def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History) -> Iterator[Diagnostic]:
@@ -164,7 +164,7 @@ def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History)
         there = held(slot)
         if there is not ABSENT and there is not history.bound(slot):
             yield finding("BCP513", f"`{module.object.__name__}.{name}` is there already", module.place(edit.line))
-        elif isinstance(there, type):
+        elif is_class(there):
             message = f"instances of the `{name}` that was removed before stay instances of that"
             yield finding("BCP521", message, module.place(edit.line))
 

@@ -7,19 +7,27 @@ the set of abstract methods, and the answers that abstract base classes keep.
 from __future__ import annotations
 
 import abc
+import builtins
 import dis
 import inspect
+import types
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from bcpatch.process.objects import class_namespace
+from bcpatch.process.objects import class_namespace, is_function
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _QUIET_INITIALIZERS: Final = frozenset({"builtins", "typing", "typing_extensions", "abc", "collections.abc"})
-#: Packages whose metaclasses leave plain methods alone.
-_QUIET_FOR_METHODS: Final = frozenset({"enum", "django", "pydantic", "sqlalchemy", "typing", "typing_extensions"})
+#: Packages that leave plain methods alone when a class is made, but for those that their code names.
+_QUIET_FOR_METHODS: Final = frozenset(
+    {"enum", "django", "marshmallow", "pydantic", "sqlalchemy", "typing", "typing_extensions"}
+)
+#: The names that are Python's own between double underscores; others are some package's.
+_OF_PYTHON: Final = frozenset(
+    name for kind in (*vars(builtins).values(), *vars(types).values()) if isinstance(kind, type) for name in vars(kind)
+).union(("__getattr__", "__missing__", "__aenter__", "__aexit__", "__fspath__", "__bytes__"))
 #: What code calls that looks at the names of a class or of a namespace.
 _LOOKS: Final = frozenset(
     """
@@ -66,15 +74,33 @@ def reader_of_methods(owner: type, names: Iterable[str]) -> str | None:
     if "__init_subclass__" in given and type.__subclasses__(owner):
         return f"the making of `{type.__subclasses__(owner)[0].__qualname__}`"
     for meta in inspect.getmro(type(owner)):
-        if meta in (type, ABCMeta) or meta.__module__.partition(".")[0] in _QUIET_FOR_METHODS:
+        if meta in (type, ABCMeta):
             break
         for name in _HOOKS:
-            if _looks(class_namespace(meta).get(name), given):
+            if _reads(meta, name, owner, given):
                 return f"its metaclass `{meta.__qualname__}`"
     for base in owner.__mro__[1:]:
-        if base.__module__ not in _QUIET_INITIALIZERS and _looks(class_namespace(base).get("__init_subclass__"), given):
+        if base.__module__ not in _QUIET_INITIALIZERS and _reads(base, "__init_subclass__", owner, given):
             return f"`{base.__qualname__}.__init_subclass__`"
     return None
+
+
+def _reads(maker: type, name: str, owner: type, given: set[str]) -> bool:
+    """Whether what makes a class looks at methods of these names."""
+    hook = class_namespace(maker).get(name)
+    hook = getattr(hook, "__func__", hook)
+    if maker.__module__.partition(".")[0] not in _QUIET_FOR_METHODS or not isinstance(hook, FunctionType):
+        return _looks(hook, given)
+    return any(
+        (one.startswith("__") and one.endswith("__") and one not in _OF_PYTHON) or _is_marked(owner, one)
+        for one in given
+    ) or any(_names(code, given) for function in _with_called(hook) for code in _codes(function.__code__))
+
+
+def _is_marked(owner: type, name: str) -> bool:
+    """Whether a class has inherited a method with marks, which what makes classes may give to another one as well."""
+    inherited = next((space[name] for one in owner.__mro__[1:] if name in (space := class_namespace(one))), None)
+    return isinstance(inherited, _PLAIN_METHODS) and not is_plain_method(inherited)
 
 
 def is_plain_method(value: object) -> bool:
@@ -86,23 +112,29 @@ def is_plain_method(value: object) -> bool:
 
 def _looks(hook: object, names: set[str]) -> bool:
     """Whether a hook, or a function of its module that it calls, looks at the names of what is made."""
-    hook = getattr(hook, "__func__", hook)
     if not isinstance(hook, FunctionType):
         return hook is not None
+    return _takes_apart(hook.__code__) or any(
+        not _LOOKS.isdisjoint(code.co_names) or _names(code, names)
+        for function in _with_called(hook)
+        for code in _codes(function.__code__)
+    )
+
+
+def _with_called(hook: FunctionType) -> Iterator[FunctionType]:
+    """A function, and those that it may call by their names."""
     waiting, seen = [hook], {id(hook)}
-    while waiting:
-        function = waiting.pop()
-        if function is hook and _takes_apart(function.__code__):
-            return True
+    for function in waiting:
+        yield function
         for code in _codes(function.__code__):
-            if not _LOOKS.isdisjoint(code.co_names) or not names.isdisjoint((*code.co_names, *_texts(code))):
-                return True
-            for name in code.co_names:
-                called = function.__globals__.get(name)
-                if isinstance(called, FunctionType) and id(called) not in seen:
+            for called in map(function.__globals__.get, code.co_names):
+                if is_function(called) and id(called) not in seen:
                     seen.add(id(called))
                     waiting.append(called)
-    return False
+
+
+def _names(code: CodeType, names: set[str]) -> bool:
+    return not names.isdisjoint((*code.co_names, *_texts(code)))
 
 
 def _takes_apart(code: CodeType) -> bool:

@@ -20,6 +20,7 @@ from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
 from bcpatch.process.history import History, Own
 from bcpatch.process.linked import LinkedClosure, LinkedSite, Located, OldCode, Still
+from bcpatch.process.objects import is_function
 from bcpatch.process.records import Cache
 
 _LOOKS: Final = 25
@@ -131,7 +132,7 @@ def _caches(sites: Iterable[LinkedSite], walk: Walk) -> defaultdict[int, list[Ca
     owners = {id(function): site for site in sites for function in site.functions}
     for wrapper in walk.caches:
         for inner in gc.get_referents(wrapper):
-            if isinstance(inner, FunctionType) and id(inner) in owners:
+            if is_function(inner) and id(inner) in owners:
                 found[id(owners[id(inner)])].append(Cache(wrapper, inner))
     return found
 

@@ -18,7 +18,7 @@ from typing import Final
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import, Module
 from bcpatch.process.classes import with_subclasses
-from bcpatch.process.objects import all_modules, class_namespace, is_module, namespace_of
+from bcpatch.process.objects import all_modules, class_namespace, is_class, is_function, is_module, namespace_of
 from bcpatch.process.sources import is_opaque, text_of
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.source import shape
@@ -239,7 +239,7 @@ class _Use:
                 held = self._resolved(value)
                 if is_module(held):
                     return namespace_of(held).get(attribute)
-                if isinstance(held, type):
+                if is_class(held):
                     return class_namespace(held).get(attribute)
         return None
 
@@ -271,12 +271,12 @@ def _readers(space: dict[str, object], name: str) -> dict[str, object]:
 
 def _codes(value: object, space: dict[str, object]) -> list[CodeType]:
     """The code that calling a value of a module runs there."""
-    if isinstance(value, type) and value.__module__ == space.get("__name__"):
+    if is_class(value) and class_namespace(value).get("__module__") == space.get("__name__"):
         made = [class_namespace(value).get(name) for name in _MAKERS]
-        return [one.__code__ for one in made if isinstance(one, FunctionType) and one.__globals__ is space]
-    while isinstance(value, FunctionType) and "__wrapped__" in vars(value):
+        return [one.__code__ for one in made if is_function(one) and one.__globals__ is space]
+    while is_function(value) and "__wrapped__" in vars(value):
         value = vars(value)["__wrapped__"]
-    return [value.__code__] if isinstance(value, FunctionType) and value.__globals__ is space else []
+    return [value.__code__] if is_function(value) and value.__globals__ is space else []
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -17,7 +17,7 @@ from bcpatch.model import ModulePatch, Site
 from bcpatch.process import guards
 from bcpatch.process.accounting import Walk
 from bcpatch.process.history import Own
-from bcpatch.process.objects import class_namespace, functions_in
+from bcpatch.process.objects import class_namespace, functions_in, is_class
 
 _BEHIND: Final = 500
 """Objects that are looked at behind a name, which may hold a wrapper of the function."""
@@ -46,7 +46,7 @@ def bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
     space, private = namespace, ""
     for one in classes:
         value = space.get(_mangled(one, private))
-        if not isinstance(value, type):
+        if not is_class(value):
             return ()
         space, private = class_namespace(value), one
     name = _mangled(name, private)

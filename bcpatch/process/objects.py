@@ -48,21 +48,48 @@ def instance_namespace(one: object) -> dict[str, Any]:
 
 
 def is_module(candidate: object) -> TypeGuard[ModuleType]:
-    """Whether an object is a module by its type; ``isinstance`` would ask its ``__class__``."""
+    """Whether an object is a module by its type.
+
+    ``isinstance`` would ask its ``__class__``, by which a proxy says that it is what it stands for.
+    """
     return issubclass(type(candidate), ModuleType)
 
 
-def parts_of(value: object) -> tuple[FunctionType | None, ...]:
+def is_class(candidate: object) -> TypeGuard[type]:
+    """The same for classes."""
+    return issubclass(type(candidate), type)
+
+
+def is_function(candidate: object) -> TypeGuard[FunctionType]:
+    """The same for functions that are written in Python."""
+    return type(candidate) is FunctionType
+
+
+def parts_of(value: Any) -> tuple[FunctionType | None, ...]:
     """The functions that a descriptor is made around, each at its place, or None where it has none."""
-    if isinstance(value, staticmethod | classmethod):
+    if issubclass(type(value), (staticmethod, classmethod)):
         value = value.__func__
-    parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
-    return tuple(part if isinstance(part, FunctionType) else None for part in parts)
+    parts = (value.fget, value.fset, value.fdel) if issubclass(type(value), property) else (value,)
+    return tuple(part if is_function(part) else None for part in parts)
 
 
 def functions_in(value: object) -> tuple[FunctionType, ...]:
     """The functions that a namespace holds by one value: itself, or what a descriptor is made around."""
     return tuple(part for part in parts_of(value) if part is not None)
+
+
+def functions_of(namespace: Mapping[str, object], module: object) -> Iterator[FunctionType]:
+    """The functions that a namespace of a module, and the classes of this that are in it, hold by a name."""
+    queue: list[Mapping[str, object]] = [namespace]
+    entered: set[int] = set()
+    while queue:
+        for value in list(queue.pop().values()):
+            yield from functions_in(value)
+            if is_class(value) and id(value) not in entered:
+                entered.add(id(value))
+                space = class_namespace(value)
+                if space.get("__module__") == module:
+                    queue.append(space)
 
 
 def all_modules() -> list[ModuleType]:
