@@ -58,9 +58,10 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
         raise Refused(strangers)
     changes, (sites, families, caches), shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
-    switched = list(_switched(sites, changes))
-    replaced = (*_imported_again(sites, changes), *_replaced(sites, changes, families, history))
-    del families  # the swap counts who holds a function
+    modules = {id(namespace_of(one)): one for one in all_modules()}
+    switched = list(_switched(sites, changes, modules))
+    replaced = (*_imported_again(sites, changes, modules), *_replaced(sites, changes, families, history, modules))
+    del families, modules  # the swap counts who holds a function
     if replaced:
         raise Refused(replaced)
     located = relocate(switched, history, known)
@@ -149,9 +150,10 @@ def _patched(history: History, records: Sequence[Record]) -> _Patched:
     return _Patched(sites, families, tuple({id(cache.wrapper): cache for cache in caches}.values()))
 
 
-def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[LinkedSite]:
+def _switched(
+    known: Mapping[int, Site], changes: Sequence[Change], modules: Mapping[int, ModuleType]
+) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
-    modules = {id(namespace_of(one)): one for one in all_modules()}
     for change in changes:
         function, code = _function_and_code(change)
         if function is None or code is None or id(function) not in known:
@@ -163,9 +165,10 @@ def _switched(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[
             yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
 
 
-def _imported_again(known: Mapping[int, Site], changes: Sequence[Change]) -> Iterator[Diagnostic]:
+def _imported_again(
+    known: Mapping[int, Site], changes: Sequence[Change], present: Mapping[int, ModuleType]
+) -> Iterator[Diagnostic]:
     """Modules that the application has taken out of ``sys.modules`` and imported anew, which runs what is on disk."""
-    present = {id(namespace_of(one)) for one in all_modules()}
     lives: defaultdict[Site, bool] = defaultdict(bool)
     for function in map(_function, changes):
         if function is not None and id(function) in known:
@@ -179,14 +182,14 @@ def _replaced(
     changes: Sequence[Change],
     families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]],
     history: History,
+    present: Mapping[int, ModuleType],
 ) -> Iterator[Diagnostic]:
     """Sites for which the application has made other functions since: to change those that were there does nothing."""
-    modules = {id(namespace_of(one)): one for one in all_modules()}
     functions: defaultdict[tuple[int, Site], dict[int, FunctionType]] = defaultdict(dict)
     for function in map(_function, changes):
-        if function is not None and id(function) in sites and id(function.__globals__) in modules:
+        if function is not None and id(function) in sites and id(function.__globals__) in present:
             functions[id(function.__globals__), sites[id(function)]][id(function)] = function
-    modules = {key: modules[key] for key, _ in functions}
+    modules = {key: present[key] for key, _ in functions}
     spaces = {key: namespace_of(module) for key, module in modules.items()}
     aside = history.set_aside()
     walk = walk_in(spaces.values(), history)

@@ -167,7 +167,8 @@ def _twin(
     if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
         return [one for one in matching if id(one.__code__) in led | known]
     texts = {one.__code__.co_filename for one in matching}
-    mixed = any(id(one.__code__) in history.records.places for one in matching) and remade.is_off()
+    # what a patch has changed or added stands on lines of its text, and what was there before, or loaded again, may not
+    mixed = module.part.module.name in history.texts and remade.is_off()
     # what is held elsewhere alone may be left of an earlier load, in the place of one that left nothing behind
     apart = len({remade.holds(edit.site.qualname, [one]) for one in matching}) > 1
     if len(alike) != len(places) or len(texts) > 1 or mixed or apart:
