@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from test_references import METHOD, findings
 
-from bcpatch.rules import names
+from bcpatch.rules import callables, names, routes
 
 
 class Row(NamedTuple):
@@ -39,7 +39,9 @@ def called(table: str, path: str, refused: str, accepted: str) -> Row:
 def rows() -> Iterator[Row]:
     yield from rows_of_reaching()
     yield from rows_of_calls()
+    yield from rows_of_methods()
     yield from rows_of_loading()
+    yield from rows_of_routes()
     yield from rows_of_public_names()
 
 
@@ -56,49 +58,87 @@ def rows_of_reaching() -> Iterator[Row]:
 
 
 def rows_of_calls() -> Iterator[Row]:
-    for path, how in names.BY_NAME.items():
+    for path, how in callables.BY_NAME.items():
         before = "other, " * how.name
         text = "json" if how.module else "total"
         yield called("BY_NAME", path, f"{before}name", f"{before}'{text}'")
-    for path in names.EVALUATING:
+    for path in callables.EVALUATING:
         yield called("EVALUATING", path, "other, eval_str=True", "other")
-    for path, position in names.COPYING.items():
+    for path, position in callables.COPYING.items():
         before = "other, " * position
         yield called("COPYING", path, f"{before}name", f"{before}('total',)")
-    for keyword in names.COPIED:
+    for keyword in callables.COPIED:
         wraps = f"import functools\nreturn functools.wraps(other, {keyword}="
         yield Row("COPIED", keyword, "BCP105", f"{wraps}('_rate',))", f"{wraps}('rate', '__dict__'))")
-    for path in names.USUALLY_COPIED:
+    for path in callables.USUALLY_COPIED:
         wraps = f"import functools\nreturn functools.wraps(other, assigned={path}"
         yield Row("USUALLY_COPIED", path, "BCP106", f"{wraps}X)", f"{wraps})")
-    for method, path in names.MADE_METHODS.items():
+    for method, path in callables.MADE_METHODS.items():
         made = f"import {path.partition('.')[0]}\nreturn {path}(other)"
         yield Row("MADE_METHODS", method, "BCP106", f"{made}.{method}('x')", f"{made}.{method}x('x')")
-    for name in names.FORMAT:
+    for name in callables.FORMAT:
         yield Row("FORMAT", name, "BCP106", f"map('{{0._rate}}'.{name}, other)", f"map('{{0.rate}}'.{name}, other)")
-    for path, formatting in names.FORMATTING.items():
+    for path, formatting in callables.FORMATTING.items():
         style = f", {formatting.style_keyword}='{{'" if formatting.style_keyword else ""
         text = f"{formatting.text_keyword}='{{0.'"
         yield called("FORMATTING", path, f"{text} + name{style}", f"{text}{style}")
-    for path in sorted(names.HOLDING):
+    for path in sorted(callables.HOLDING):
         held = f"return name.format({path.removeprefix('builtins.')}"
         yield Row("HOLDING", path, "BCP106", f"{held}(me))", f"{held}(other))")
-    for path in names.REPLACING:
+    for path in callables.REPLACING:
         copy = f"import {path.partition('.')[0]}\nreturn {path}(other, "
         yield Row("REPLACING", path, "BCP105", f"{copy}_rate=1)", f"{copy}rate=1)")
-    for name, count in names.BY_NAME_METHODS.items():
-        more = ", 1" * (count - 1)
+
+
+def rows_of_methods() -> Iterator[Row]:
+    for name, protocol in callables.BY_NAME_METHODS.items():
+        before, after = "1, " * protocol.name, ", 1" * (protocol.arguments - protocol.name - 1)
+        call = f"return other.{name}({before}"
+        yield Row("BY_NAME_METHODS", name, "BCP106", f"{call}name{after})", f"{call}'total'{after})")
+    for name, keyword in callables.EVALUATING_METHODS.items():
         call = f"return other.{name}"
-        yield Row("BY_NAME_METHODS", name, "BCP106", f"{call}(name{more})", f"{call}('total'{more})")
+        yield Row("EVALUATING_METHODS", name, "BCP106", f"{call}({keyword}=other)", f"{call}(other)")
+    for name in callables.FORMATTERS:
+        call = f"return other.{name}"
+        yield Row("FORMATTERS", name, "BCP106", f"{call}(name, [me], other)", f"{call}(name, [other], other)")
+    for path in sorted(callables.FORMATTER_METHODS):
+        call = f"import string\nreturn {path}"
+        yield Row("FORMATTER_METHODS", path, "BCP106", f"{call}(other, name, other)", f"{call}x(other, name, other)")
+    for name in sorted(callables.STORING):
+        call = f"return other.{name}"
+        yield Row("STORING", name, "BCP106", f"{call}(namespace=me)", f"{call}(namespace=other)")
 
 
 def rows_of_loading() -> Iterator[Row]:
-    for path in names.LOADING:
+    for path in callables.LOADING:
         yield called("LOADING", path, "b'x'", "other")
-    for path in sorted(names.TURNING):
+    for path in sorted(callables.TURNING):
         what = path if "." in path else f"{path}.anything"
         load = f"import pickle, {what.rpartition('.')[0]}\nreturn pickle.loads({what}"
         yield Row("TURNING", path, "BCP106", f"{load}(b'x'))", f"{load}(other))")
+
+
+def rows_of_routes() -> Iterator[Row]:
+    """Under another name each means what it means under its own."""
+    for alias, target in routes.ALIASES.items():
+        yield by_another_name("ALIASES", alias, alias, target)
+    for name, target in routes.EVERYWHERE.items():
+        yield by_another_name("EVERYWHERE", name, f"shop.prices.{name}", target)
+
+
+def by_another_name(table: str, name: str, alias: str, target: str) -> Row:
+    tables = names.REACHING, names.OWN_MODULE, callables.BY_NAME, callables.EVALUATING, callables.LOADING
+    known, found = next((known, one) for known in tables for one in sorted(known) if f"{one}.".startswith(f"{target}."))
+    path = alias + found.removeprefix(target)
+    if known in (names.REACHING, names.OWN_MODULE):
+        return imported(table, path, "BCP111" if known is names.REACHING else "BCP112")._replace(name=name)
+    refused, accepted = "b'x'", "other"
+    if known is callables.BY_NAME:
+        before = "other, " * callables.BY_NAME[found].name
+        refused, accepted = f"{before}name", f"{before}'json'"
+    elif known is callables.EVALUATING:
+        refused, accepted = "other, eval_str=True", "other"
+    return called(table, path, refused, accepted)._replace(name=name)
 
 
 def rows_of_public_names() -> Iterator[Row]:
@@ -130,7 +170,8 @@ def test_each_row_of_a_table_refuses_what_it_says_and_not_its_neighbour(row: Row
 
 
 def test_no_table_of_names_is_without_rows_here() -> None:
-    tables = {name for name in vars(names) if name.isupper() and not name.startswith("_")}
+    modules = vars(names), vars(callables), vars(routes)
+    tables = {name for one in modules for name in one if name.isupper() and not name.startswith("_")}
     derived = set("BUILTINS PLAIN_RESULTS HARMLESS TELLING BY_TAIL CODES IN_ANNOTATIONS".split())
     derived |= set("WATCHED_MODULES WATCHED_NAMES WORDS".split())
     assert tables - derived == {one.table for one in ROWS}

@@ -13,7 +13,7 @@ from functools import lru_cache
 from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.flow.origins import Attribute, Called, Display, Item, Origin, Parameter
 from bcpatch.model import Import
-from bcpatch.rules import names
+from bcpatch.rules import callables, names, routes
 from bcpatch.rules.reach import Frame, Scope, global_paths, named, only_asks, options, paths, receiver
 from bcpatch.rules.sourcetext import quotation
 
@@ -108,7 +108,7 @@ def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
-    path = names.ALIASES.get(path, path)
+    path = routes.ALIASES.get(path, path)
     if path in scope.text.own_paths:
         yield "BCP112", f"`{path}` is the module that the patch changes"
     elif path == "__main__":
@@ -146,7 +146,7 @@ def _inside_parts(path: str) -> Iterator[tuple[str, str]]:
     *_, last = path.split(".")
     if last in names.INSIDE:
         yield "BCP113", f"`{last}` {names.INSIDE[last]}"
-    elif last in names.BY_NAME_METHODS:
+    elif last in callables.BY_NAME_METHODS:
         yield "BCP106", f"`{last}` is imported: the names that it is called with can't be proved"
 
 
@@ -190,8 +190,8 @@ def module_by_name(owner: Origin | None, name: str, offset: int, frame: Frame) -
     Without an ``owner`` it is an attribute of what comes later.
     """
     found = [path for path in paths(owner, frame) if not path.startswith("builtins.")] if owner else []
-    if any(named(f"{path}.{name}", names.WATCHED_MODULES) for path in found) or (
-        owner is None and name in names.WATCHED_NAMES
+    if any(named(f"{path}.{name}", routes.WATCHED_MODULES) for path in found) or (
+        owner is None and name in routes.WATCHED_NAMES
     ):
         message = f"`{name}` is reached by name: a module that has functions that access by name"
         yield report("BCP106", message, offset, frame, help=f"import `{name}` by a statement")
@@ -208,9 +208,9 @@ def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator
                 yield from _of_unknown(item, name, offset, where)
         if isinstance(one, Attribute) and not paths(one, where):
             path = f"{one.name}.{name}"
-            for row in (*names.BY_TAIL.get(path, ()), *({path} & frame.scope.text.own_paths)):
+            for row in (*routes.BY_TAIL.get(path, ()), *({path} & frame.scope.text.own_paths)):
                 yield from reached(row, offset, frame)
-                if row in names.BY_NAME:
+                if row in callables.BY_NAME:
                     message = f"`{path}` of an unknown value: what it is called with can't be proved"
                     help = f"import `{row.rpartition('.')[0]}` by a statement"
                     yield report("BCP106", message, offset, frame, help=help)

@@ -25,7 +25,7 @@ from bcpatch.flow.origins import (
     Unknown,
 )
 from bcpatch.flow.uses import CallUse
-from bcpatch.rules import access, formatting, names
+from bcpatch.rules import access, callables, formatting, names, routes
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import (
     Frame,
@@ -64,7 +64,7 @@ def formats_first(callee: Origin, frame: Frame) -> bool:
     """Whether a callable formats the first of its arguments, a text, with the others."""
     if any(named(path, ("builtins.str.format", "builtins.str.format_map")) for path in paths(callee, frame)):
         return True
-    return isinstance(callee, Attribute) and callee.name in names.FORMAT and is_of_formatter(callee, frame)
+    return isinstance(callee, Attribute) and callee.name in callables.FORMAT and is_of_formatter(callee, frame)
 
 
 def is_of_formatter(method: Attribute, frame: Frame) -> bool:
@@ -74,51 +74,55 @@ def is_of_formatter(method: Attribute, frame: Frame) -> bool:
 
 def _function(path: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """What is found by its path."""
-    row = named(path, names.BY_NAME)
+    row = named(path, callables.BY_NAME)
     if row:
-        yield from _by_name(row, names.BY_NAME[row], call, frame)
-    row = named(path, names.FORMATTING)
+        yield from _by_name(row, callables.BY_NAME[row], call, frame)
+    row = named(path, callables.FORMATTING)
     if row:
-        yield from _formatting(row, names.FORMATTING[row], call, frame)
-    if named(path, names.REPLACING):
+        yield from _formatting(row, callables.FORMATTING[row], call, frame)
+    if named(path, callables.REPLACING):
         yield from _replaced(call.arguments[:1], call, frame)
-    if named(path, names.LOADING) and any(
+    if named(path, callables.LOADING) and any(
         _is_made(one, frame) for one in call.arguments[: None if call.unpacked else 1]
     ):
         message = f"what `{path}` finds by the names in these bytes can't be proved"
         help = "load what comes from outside of the function, or name what is wanted"
         yield report("BCP106", message, call.offset, frame, help=help)
-    if named(path, names.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
+    if named(path, callables.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
         message = "`eval_str` evaluates texts as code, with the names of a module"
         yield report("BCP106", message, call.offset, frame)
-    row = named(path, names.FORMATTER_METHODS)
+    row = named(path, callables.FORMATTER_METHODS)
     if row:
         message = f"what `{row}` takes by the names in its arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
-    row = named(path, names.COPYING)
+    row = named(path, callables.COPYING)
     if row:
         yield from _copied(row, call, frame)
 
 
 def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """What is told by what it is called."""
-    if one.name in names.BY_NAME_METHODS:
+    if one.name in callables.BY_NAME_METHODS:
         yield from _protocol_method(one, call, frame)
-    elif one.name in names.FORMAT and not paths(one, where):
+    elif one.name in callables.FORMAT and not paths(one, where):
         certain = _is_put_together(one.owner, where)
         yield from _format((one.owner,), call.arguments, certain, call, frame)
     elif one.name == "__replace__":
         yield from _replaced((one.owner,), call, frame)
-    elif one.name in names.STORING and any(receiver(given, frame) is not None for given in call.arguments):
+    elif one.name in callables.STORING and any(receiver(given, frame) is not None for given in call.arguments):
         message = f"the names under which `{one.name}` stores in the receiver can't be proved"
         yield report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
-    elif one.name in names.EVALUATING_METHODS and names.EVALUATING_METHODS[one.name] in call.keywords:
+    elif one.name in callables.EVALUATING_METHODS and callables.EVALUATING_METHODS[one.name] in call.keywords:
         message = f"`{one.name}` evaluates a text as code, with the names of a module"
         yield report("BCP106", message, call.offset, frame)
-    elif one.name in names.MADE_METHODS and _is_made_by(names.MADE_METHODS[one.name], one.owner, where):
+    elif one.name in callables.MADE_METHODS and _is_made_by(callables.MADE_METHODS[one.name], one.owner, where):
         message = f"what `{one.name}` takes by the names in its arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
-    elif one.name in names.FORMATTERS and len(call.arguments) == 3 and formatting.hold_receiver(call.arguments, frame):
+    elif (
+        one.name in callables.FORMATTERS
+        and len(call.arguments) == 3
+        and formatting.hold_receiver(call.arguments, frame)
+    ):
         yield formatting.unproved(call, frame)
 
 
@@ -130,17 +134,17 @@ def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
 
 #: What a method or a function of a module must be called to be looked at.
 _CALLED = names.last_parts(
-    names.BY_NAME,
-    names.BY_NAME_METHODS,
-    names.COPYING,
-    names.EVALUATING,
-    names.EVALUATING_METHODS,
-    names.FORMAT,
-    names.FORMATTING,
-    names.LOADING,
-    names.MADE_METHODS,
-    names.REPLACING,
-    names.STORING,
+    callables.BY_NAME,
+    callables.BY_NAME_METHODS,
+    callables.COPYING,
+    callables.EVALUATING,
+    callables.EVALUATING_METHODS,
+    callables.FORMAT,
+    callables.FORMATTING,
+    callables.LOADING,
+    callables.MADE_METHODS,
+    callables.REPLACING,
+    callables.STORING,
     ("__replace__",),
 )
 
@@ -149,7 +153,7 @@ def _unproved(what: str, call: Called, frame: Frame) -> Diagnostic:
     return report("BCP106", f"the name that `{what}` is called with is not a constant", call.offset, frame)
 
 
-def _by_name(row: str, rule: names.ByName, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+def _by_name(row: str, rule: callables.ByName, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     what = row.removeprefix("builtins.")
     given = call.arguments[: len(call.arguments) - len(call.keywords)]
     wanted = given[rule.name :] if rule.all else given[rule.name : rule.name + 1]
@@ -168,9 +172,9 @@ def _by_name(row: str, rule: names.ByName, call: Called, frame: Frame) -> Iterat
             owner = None if rule.owner is None else given[rule.owner]
             parts = text.split(".") if rule.dotted else [text]
             yield from _parts(parts, owner, call, frame)
-            if rule.gives and parts[-1] in names.BY_NAME_METHODS:
+            if rule.gives and parts[-1] in callables.BY_NAME_METHODS:
                 yield _reached_by_name(parts[-1], call.offset, frame)
-            if parts[-1] in names.FORMAT and (owner is None or formatting.takes_by_name(owner, frame)):
+            if parts[-1] in callables.FORMAT and (owner is None or formatting.takes_by_name(owner, frame)):
                 message = f"`{parts[-1]}` of a text is reached by name"
                 yield report("BCP106", message, call.offset, frame, help="write an f-string")
 
@@ -190,14 +194,14 @@ def by_pattern(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[
     """An attribute that a class pattern reads: a module, or what accesses by name, would be out of sight."""
     yield from access.module_by_name(owner, name, offset, frame)
     yield from _callable_by_name(owner, name, offset, frame)
-    if name in names.BY_NAME_METHODS:
+    if name in callables.BY_NAME_METHODS:
         yield _reached_by_name(name, offset, frame)
 
 
 def _callable_by_name(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """``getattr(builtins, "getattr")``."""
     for path in sorted(paths(owner, frame)):
-        row = named(f"{path}.{name}", names.BY_NAME)
+        row = named(f"{path}.{name}", callables.BY_NAME)
         if row:
             yield _reached_by_name(row, offset, frame)
 
@@ -218,7 +222,7 @@ def _module(text: str, what: str, call: Called, frame: Frame) -> Iterator[Diagno
             return
         name = found
     yield from access.dotted(name, call.offset, frame)
-    if name in names.WATCHED_MODULES:
+    if name in routes.WATCHED_MODULES:
         message = f"`{name}` is imported by name, and has functions that access by name"
         yield report("BCP106", message, call.offset, frame, help=f"import `{name}` by a statement")
     parts = name.split(".")
@@ -241,11 +245,11 @@ def _anchor(call: Called, frame: Frame) -> str | None:
 def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """Arguments that name what is copied from one object to another, where they are given."""
     positional = len(call.arguments) - len(call.keywords)
-    wanted = list(call.arguments[names.COPYING[what] : positional])
+    wanted = list(call.arguments[callables.COPYING[what] : positional])
     given = zip(call.keywords, call.arguments[positional:], strict=True)
-    wanted += [argument for keyword, argument in given if keyword in names.COPIED]
+    wanted += [argument for keyword, argument in given if keyword in callables.COPIED]
     for one, where in (option for argument in wanted for option in options(argument, frame)):
-        if any(named(path, names.USUALLY_COPIED) for path in paths(one, where)):
+        if any(named(path, callables.USUALLY_COPIED) for path in paths(one, where)):
             continue
         constant = where.flow.code.constants[one.index] if isinstance(one, Constant) and one.index >= 0 else None
         items = constant.items if isinstance(constant, model.Tuple) else (None,)
@@ -260,7 +264,7 @@ def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
 
 def _protocol_method(callee: Attribute, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """``owner.__setattr__(name, value)``, or ``klass.__setattr__(object, name, value)``."""
-    method = names.BY_NAME_METHODS[callee.name]
+    method = callables.BY_NAME_METHODS[callee.name]
     unbound = len(call.arguments) > method.arguments
     at = method.name + unbound
     known = texts(call.arguments[at], frame) if at < len(call.arguments) else None
@@ -304,7 +308,7 @@ def _is_put_together(text: Origin, frame: Frame) -> bool:
     return is_text(text, frame) or any(made)
 
 
-def _formatting(what: str, rule: names.Formatting, call: Called, frame: Frame) -> Iterator[Diagnostic]:
+def _formatting(what: str, rule: callables.Formatting, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """A call that makes something which formats later, and what: a text that the function holds is read here."""
     style = _argument(rule.style, rule.style_keyword, call)
     styles = texts(style, frame) if style else ("%",) if rule.style_keyword else ("{",)
@@ -395,4 +399,4 @@ def _has_bytes(constant: model.Constant) -> bool:
 
 
 def _turns(path: str) -> bool:
-    return any(named(path[:end], names.TURNING) for end in range(len(path) + 1) if path[end : end + 1] in ("", "."))
+    return any(named(path[:end], callables.TURNING) for end in range(len(path) + 1) if path[end : end + 1] in ("", "."))

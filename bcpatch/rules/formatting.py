@@ -23,11 +23,11 @@ from bcpatch.flow.origins import (
     Unknown,
 )
 from bcpatch.flow.uses import AttributeUse, CallUse
-from bcpatch.rules import names
+from bcpatch.rules import callables, names
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, inner_frames, is_plain, is_text, named, options, paths, receiver, takers, texts
 
-_FORMAT: Final = frozenset(names.FORMAT)
+_FORMAT: Final = frozenset(callables.FORMAT)
 #: Instructions that make nothing of what they work on.
 _COMPARISONS: Final = ("COMPARE_OP", "CONTAINS_OP")
 _CALLS: Final = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
@@ -76,13 +76,13 @@ def _names_format(flow: Flow) -> bool:
 def _hands_formats_on(frame: Frame) -> bool:
     for use in frame.flow.uses:
         match use:
-            case AttributeUse(action="match", name=name) if name in names.FORMAT:
+            case AttributeUse(action="match", name=name) if name in callables.FORMAT:
                 return True
-            case AttributeUse(action="load" | "super", name=name) if name in names.FORMAT:
+            case AttributeUse(action="load" | "super", name=name) if name in callables.FORMAT:
                 if _is_unknown(Attribute(use.offset, use.owner, name), frame) and not _is_in_sight(frame, use):
                     return True
             case CallUse() if any(
-                text in names.FORMAT for one in use.call.arguments for text in texts(one, frame) or ()
+                text in callables.FORMAT for one in use.call.arguments for text in texts(one, frame) or ()
             ):
                 return True
     return any(map(_hands_formats_on, inner_frames(frame)))
@@ -143,7 +143,7 @@ def _may_format_here(origin: Origin, frame: Frame) -> bool:
 def _is_unknown(attribute: Attribute, frame: Frame) -> bool:
     """Whether an attribute may be the method that formats a text which is not known."""
     return (
-        attribute.name in names.FORMAT
+        attribute.name in callables.FORMAT
         and not paths(attribute, frame)
         and texts(attribute.owner, frame) is None
         and not is_plain(attribute.owner, frame)
@@ -152,7 +152,7 @@ def _is_unknown(attribute: Attribute, frame: Frame) -> bool:
 
 def _is_named(origin: Origin, frame: Frame) -> bool:
     """Whether a value is a text that names such a method."""
-    return any(text in names.FORMAT for text in texts(origin, frame) or ())
+    return any(text in callables.FORMAT for text in texts(origin, frame) or ())
 
 
 # --- the receiver in them --------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _holds_receiver_here(origin: Origin, frame: Frame) -> bool:
         case Called(callee=callee, arguments=given):
             if isinstance(callee, Made):
                 return _yields_receiver(callee, frame)
-            holds = any(named(path, names.HOLDING) for path in paths(callee, frame))
+            holds = any(named(path, callables.HOLDING) for path in paths(callee, frame))
             return holds and hold_receiver(given, frame)
     return False
 

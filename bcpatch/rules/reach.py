@@ -37,7 +37,7 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Import, Module, Policy, Site
-from bcpatch.rules import names
+from bcpatch.rules import names, routes
 from bcpatch.rules.sourcetext import Text
 
 #: Opcodes after which another instruction than the next one may run.
@@ -240,11 +240,11 @@ def _paths(origin: Origin, frame: Frame) -> Iterator[str]:
         case Imported(module=module, level=level, names=imported):
             found = absolute(module, level, scope.module.package)
             if found:
-                yield names.ALIASES.get(found, found) if imported or level else found.partition(".")[0]
+                yield routes.ALIASES.get(found, found) if imported or level else found.partition(".")[0]
         case Attribute(owner=owner, name=name):
             for path in paths(owner, frame):
                 found = f"{path}.{name}"
-                yield names.ALIASES.get(found, found)
+                yield routes.ALIASES.get(found, found)
         case Called(callee=callee, arguments=(first, *_)) if "importlib.import_module" in paths(callee, frame):
             yield from texts(first, frame) or ()
 
@@ -261,7 +261,7 @@ def global_paths(name: str, scope: Scope) -> tuple[str, ...]:
 
 def _import_path(one: Import) -> str:
     path = one.module if one.attribute is None else f"{one.module}.{one.attribute}"
-    return names.ALIASES.get(path, path)
+    return routes.ALIASES.get(path, path)
 
 
 def named(path: str, table: Container[str]) -> str | None:
@@ -269,10 +269,10 @@ def named(path: str, table: Container[str]) -> str | None:
     last, tail, rest = path, path, "."
     while rest:
         last = tail
-        if tail in table and (tail == path or tail.partition(".")[0] not in names.WORDS):
+        if tail in table and (tail == path or tail.partition(".")[0] not in routes.WORDS):
             return tail
         _, rest, tail = tail.partition(".")
-    anywhere = names.EVERYWHERE.get(last) if last != path else None
+    anywhere = routes.EVERYWHERE.get(last) if last != path else None
     return anywhere if anywhere is not None and anywhere in table else None
 
 

@@ -29,24 +29,24 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, MakeUse, SubscriptUse, Use
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
-from bcpatch.rules import byname, formatting, names
+from bcpatch.rules import byname, callables, formatting, names, routes
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, named, options, paths
 
 _WATCHED: Final = frozenset(
     {
-        *names.BY_NAME,
-        *names.COPYING,
-        *names.EVALUATING,
-        *names.LOADING,
-        *names.WATCHED_MODULES,
+        *callables.BY_NAME,
+        *callables.COPYING,
+        *callables.EVALUATING,
+        *callables.LOADING,
+        *routes.WATCHED_MODULES,
         "builtins.str.format",
         "builtins.str.format_map",
     }
 )
 
 #: What an attribute must be called to be watched, or to be a package of the module.
-_CALLED: Final = names.last_parts(_WATCHED, names.ALIASES, names.BY_NAME_METHODS, names.FORMAT)
+_CALLED: Final = names.last_parts(_WATCHED, routes.ALIASES, callables.BY_NAME_METHODS, callables.FORMAT)
 
 #: The same of a global that no import binds.
 _WATCHED_BUILTINS: Final = frozenset(
@@ -164,9 +164,9 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
     for one, where in options(origin, frame):
         if isinstance(one, Attribute) and one.name not in _CALLED and one.name not in where.scope.text.package_names:
             continue
-        if isinstance(one, Attribute) and one.name in names.BY_NAME_METHODS:
+        if isinstance(one, Attribute) and one.name in callables.BY_NAME_METHODS:
             found.add(one.name)
-        if isinstance(one, Attribute) and one.name in names.FORMAT:
+        if isinstance(one, Attribute) and one.name in callables.FORMAT:
             if formatting.takes_by_name(one.owner, where) or byname.is_of_formatter(one, where):
                 found.add(f"{one.name} of a text")
         if isinstance(one, Free) and one.name == "__classdict__":
@@ -191,7 +191,7 @@ def _row(path: str) -> str | None:
 
 def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
     """Those that are modules: their attributes are looked at one by one."""
-    return found & (names.WATCHED_MODULES | frame.scope.text.packages)
+    return found & (routes.WATCHED_MODULES | frame.scope.text.packages)
 
 
 def _is_class_body(made: Made, frame: Frame) -> bool:
@@ -236,8 +236,8 @@ def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozens
         return frozenset({"the body of a class"})
     if position == 2 and not call.unpacked and byname.formats_first(call.callee, frame):
         return frozenset({_FORMAT_TEXT})
-    rows = {named(path, names.BY_NAME) for path in paths(call.callee, frame)}
-    owners = {names.BY_NAME[row].owner for row in rows if row}
+    rows = {named(path, callables.BY_NAME) for path in paths(call.callee, frame)}
+    owners = {callables.BY_NAME[row].owner for row in rows if row}
     if position - 2 in owners and not call.unpacked:
         return _modules(_what(call.arguments[position - 2], frame), frame)
     return frozenset()

@@ -24,7 +24,7 @@ from bcpatch.diagnostics import Place
 from bcpatch.fingerprint import Digests
 from bcpatch.flow import Position
 from bcpatch.model import Code, Module
-from bcpatch.rules import names
+from bcpatch.rules import names, routes
 
 
 class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -135,7 +135,7 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The names of attributes that may lead to this module, to what reaches around the rules, or to what an object
         keeps inside.
         """
-        return names.TELLING | names.INSIDE.keys() | names.last_parts(self.own_paths)
+        return routes.TELLING | names.INSIDE.keys() | names.last_parts(self.own_paths)
 
     @property
     def is_python(self) -> bool:
