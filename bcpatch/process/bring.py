@@ -20,7 +20,7 @@ import msgspec
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
-from bcpatch.process import classes, importers, stars
+from bcpatch.process import classes, importers, stars, texts
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule
 from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
@@ -88,27 +88,27 @@ class Brought(msgspec.Struct, eq=False):
         Names that are new are bound at once in modules that took all there was. Raises `Refused` where another
         module used what changes while that was imported (BCP210), or where it can't have a new name (BCP520, BCP522).
         """
-        sources = importers.Sources()
+        known = texts.Texts()
         stale: list[Diagnostic] = []
         for taken, before in self.gave:
             deleted = frozenset(name for owner, name in self.deleted if owner == id(taken))
-            for one in stars.followed(sources, stars.Gift(taken, before, self.pending(taken), deleted)):
+            for one in stars.followed(known, stars.Gift(taken, before, self.pending(taken), deleted)):
                 if isinstance(one, Diagnostic):
                     stale.append(one)
                 else:
                     one.slot.owner[one.slot.name] = one.new
                     self.early.append(one)
         for origin, owner, name in self.reset:
-            stale += importers.attribute_used_at_import(sources, origin, owner, name)
+            stale += importers.attribute_used_at_import(known, origin, owner, name)
         for module, name, old, _ in self.rebound:
             stale += importers.untold(module, name, old)
-            stale += importers.used_at_import(sources, module, name, old)
+            stale += importers.used_at_import(known, module, name, old)
         if stale:
             raise Refused(stale)
         return [
             Change(slot, old, value)
             for module, name, old, value in self.rebound
-            for slot in importers.slots(sources, module, name, old)
+            for slot in importers.slots(known, module, name, old)
         ]
 
 

@@ -15,6 +15,7 @@ import io
 import linecache
 import operator
 import os
+import time
 import tokenize
 import weakref
 import zipimport
@@ -91,6 +92,31 @@ def text_of(module: ModuleType) -> bytes | None:
         return loader.get_data(file)
     except (OSError, ValueError):
         return None
+
+
+#: A file whose last change is older than this (nanoseconds) shows by its times when it changes again; the clocks of
+#: its file system may be coarse, and behind.
+_SETTLED: Final = 60_000_000_000
+
+
+def state_of(module: ModuleType) -> object | None:
+    """What is equal later only if `text_of` the module is still the same; None where nothing tells.
+
+    It takes one call of the system.
+    """
+    if module in _texts:
+        return _texts[module]
+    file = file_of(module)
+    loader = getattr(namespace_of(module).get("__spec__"), "loader", None)
+    if not file.endswith(".py") or isinstance(loader, zipimport.zipimporter):
+        return None
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _SETTLED:
+        return None
+    return file, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def is_opaque(module: ModuleType) -> bool:

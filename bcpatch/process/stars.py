@@ -14,9 +14,9 @@ from types import MappingProxyType, ModuleType
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
-from bcpatch.process import importers
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot
+from bcpatch.process.texts import Texts, bound
 from bcpatch.source.evaluated import binds, evaluated
 
 
@@ -39,17 +39,17 @@ def given(module: ModuleType, pending: Mapping[str, object] = MappingProxyType({
     return frozenset(name for name in names if isinstance(name, str) and not name.startswith("_"))
 
 
-def followed(sources: importers.Sources, gift: Gift) -> Iterator[Change | Diagnostic]:
+def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:
     """The stores that give a module's new names to those who took all it had, and why that can't be done (BCP520)."""
     after = given(gift.module, gift.pending) - gift.deleted
     values = {**namespace_of(gift.module), **gift.pending}
     gained = {name: values.get(name, ABSENT) for name in sorted(after - gift.before)}
     if gained or gift.before - after:
-        yield from _followed(sources, gift.module, gift.before, gained, gift.before - after, set())
+        yield from _followed(texts, gift.module, gift.before, gained, gift.before - after, set())
 
 
 def _followed(
-    sources: importers.Sources,
+    texts: Texts,
     module: ModuleType,
     before: frozenset[str],
     gained: Mapping[str, object],
@@ -57,7 +57,7 @@ def _followed(
     known: set[int],
 ) -> Iterator[Change | Diagnostic]:
     known.add(id(module))
-    for other, tree in _takers(sources, module, before):
+    for other, tree in _takers(texts, module, before):
         space = namespace_of(other)
         passed = {}
         for name, value in gained.items():
@@ -76,7 +76,7 @@ def _followed(
                 )
         passed = {name: value for name, value in passed.items() if name in given(other, passed)}
         if passed and id(other) not in known:
-            yield from _followed(sources, other, given(other) - passed.keys(), passed, (), known)
+            yield from _followed(texts, other, given(other) - passed.keys(), passed, (), known)
 
 
 def _refusal(importer: ModuleType, message: str) -> Diagnostic:
@@ -98,22 +98,21 @@ def _obstacle(tree: ast.Module, importer: ModuleType, module: ModuleType, name: 
     return None
 
 
-def _takers(
-    sources: importers.Sources, module: ModuleType, before: frozenset[str]
-) -> Iterator[tuple[ModuleType, ast.Module]]:
+def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterator[tuple[ModuleType, ast.Module]]:
     """Modules whose source takes all names of another. They have at least one that is no module, if there was any."""
     space = namespace_of(module)
     telling = {name for name in before if not is_module(space.get(name))} or before
     for other in all_modules():
         if other is module or (telling and telling.isdisjoint(namespace_of(other))):
             continue
-        tree = sources.tree(other, ())
-        if tree is not None and any(_is_star_of(node, other, module) for node in ast.walk(tree)):
+        facts = texts.facts(other, ())
+        tree = texts.tree(other) if facts and facts.takes_all_of(module.__name__) else None
+        if tree is not None:
             yield other, tree
 
 
 def _is_star_of(node: ast.AST, importer: ModuleType, module: ModuleType) -> bool:
-    return any(one.name == "*" and one.module == module.__name__ for one in importers.bound([node], importer))
+    return any(one.name == "*" and one.module == module.__name__ for one in bound([node], importer))
 
 
 def _binds_later(tree: ast.Module, importer: ModuleType, module: ModuleType, name: str) -> bool:

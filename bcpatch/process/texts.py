@@ -1,0 +1,197 @@
+"""What the texts of loaded modules say of imports, and what their import read by name.
+
+A process has hundreds of modules, and parsing them is a stall: what was found in a text is kept as long as the
+module has the same text. Nothing here judges, and nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import unicodedata
+import weakref
+from collections.abc import Collection, Iterable, Iterator
+from types import ModuleType
+from typing import Final, NamedTuple
+
+from bcpatch.model import Import, Module
+from bcpatch.process.objects import namespace_of
+from bcpatch.process.sources import state_of, text_of
+from bcpatch.source import shape
+from bcpatch.source.evaluated import evaluated
+
+MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
+"""The methods of a class that making it or one of its instances may run."""
+
+
+class Facts(NamedTuple):
+    """What a module's text imports, and what its import may have read: an upper bound of it.
+
+    ``imports`` has the module, the name there (or ``*``) and the name here, of each ``from`` statement at any depth.
+    ``reads`` has names, and dotted names that begin with one: of the code that an import runs, and of the functions
+    and classes of the module itself that such code calls by their names.
+    """
+
+    imports: frozenset[tuple[str, str, str]]
+    reads: frozenset[str]
+
+    def imported_as(self, module: str, name: str) -> set[str]:
+        """The names under which the text imports a name of another module."""
+        found = {alias for origin, attribute, alias in self.imports if origin == module and attribute == name}
+        return found | {name} if self.takes_all_of(module) else found
+
+    def takes_all_of(self, module: str) -> bool:
+        """Whether the text has ``from module import *`` anywhere."""
+        return (module, "*", "*") in self.imports
+
+
+_kept: Final[weakref.WeakKeyDictionary[ModuleType, tuple[object, Facts]]] = weakref.WeakKeyDictionary()
+
+
+class Texts:
+    """The texts of loaded modules, each read and parsed once at most, and not at all where its facts are known."""
+
+    def __init__(self) -> None:
+        self._states: dict[int, object] = {}
+        self._texts: dict[int, str] = {}
+        self._trees: dict[int, ast.Module | None] = {}
+        self._facts: dict[int, Facts] = {}
+
+    def facts(self, module: ModuleType, words: Collection[str] | None = None) -> Facts | None:
+        """What a module's text says, or None where it has none.
+
+        None too where it need not be parsed to know that it has none of some identifiers, and imports nothing by ``*``.
+        """
+        key = id(module)
+        if key not in self._facts:
+            found = self._known(module)
+            if found is None:
+                text = self._text(module)
+                if words is not None and not says(text, words) and not _STAR.search(text):
+                    return None
+                tree = self.tree(module)
+                if tree is None:
+                    return None
+                found = _facts(tree, module)
+                if self._states[key] is not None:
+                    _kept[module] = self._states[key], found
+            self._facts[key] = found
+        return self._facts[key]
+
+    def tree(self, module: ModuleType) -> ast.Module | None:
+        """A module's text, parsed; None where it has none."""
+        key = id(module)
+        if key not in self._trees:
+            self._trees[key] = _parsed(self._text(module))
+        return self._trees[key]
+
+    def _known(self, module: ModuleType) -> Facts | None:
+        """The facts of a module whose text is the same as when they were found."""
+        key = id(module)
+        if key not in self._states:
+            state = state_of(module)
+            self._states[key] = None if state is None else (state, _package(module))
+        kept = _kept.get(module)
+        return kept[1] if kept is not None and kept[0] == self._states[key] else None
+
+    def _text(self, module: ModuleType) -> str:
+        """A module's text. Its state is asked for before: what changes in between has another state next time."""
+        key = id(module)
+        if key not in self._texts:
+            source = text_of(module)
+            if source is None:
+                self._states[key] = None
+            self._texts[key] = _decoded(source or b"")
+        return self._texts[key]
+
+
+def _decoded(source: bytes) -> str:
+    """A text, its identifiers as the parser reads them (PEP 3131); empty where it is none."""
+    try:
+        text = importlib.util.decode_source(source)
+    except (SyntaxError, ValueError):
+        return ""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
+#: An import of whatever names there are.
+_STAR: Final = re.compile(r"import[\s\\]*\*")
+#: What stands in a text between characters that no identifier of ASCII has.
+_RUN: Final = re.compile(r"[A-Za-z0-9_]+")
+
+
+def says(text: str, words: Collection[str]) -> bool:
+    """Whether a text may have one of some identifiers; surely not where the answer is no.
+
+    Beside letters that are not of ASCII nothing is told apart: what ends an identifier there is a matter of tables.
+    """
+    found = [word for word in words if word in text]
+    if not found:
+        return False
+    return not all(map(str.isascii, found)) or not set(found).isdisjoint(_RUN.findall(text))
+
+
+def _facts(tree: ast.Module, module: ModuleType) -> Facts:
+    imports = bound(ast.walk(tree), module)
+    return Facts(
+        frozenset((one.module, one.attribute, one.name) for one in imports if one.attribute is not None),
+        frozenset(_reads(tree)),
+    )
+
+
+def _reads(tree: ast.Module) -> Iterator[str]:
+    """The dotted names that importing a module may read, one by one."""
+    waiting: list[Iterable[ast.AST]] = [evaluated(statement) for statement in tree.body]
+    own = definitions(tree)
+    while waiting:
+        for node in waiting.pop():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
+                waiting.append(run_by_call(own.pop(node.func.id)))
+            if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+                yield dotted(node)
+
+
+def dotted(node: ast.expr) -> str:
+    """A name, or a dotted name that begins with one; an empty string for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+
+
+def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
+    """The functions and classes of a module's body by their names."""
+    return {node.name: node for node in tree.body if isinstance(node, shape.DEFINITIONS)}
+
+
+def run_by_call(definition: ast.stmt) -> list[ast.AST]:
+    """The code that a call of a function, or of a class, runs."""
+    if isinstance(definition, ast.ClassDef):
+        inner = [one for one in definition.body if isinstance(one, shape.DEFINITIONS) and one.name in MAKERS]
+        return [node for one in inner for node in ast.walk(one)]
+    return [node for part in getattr(definition, "body", ()) for node in ast.walk(part)]
+
+
+def bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
+    """What ``from`` statements among some nodes bind in a module."""
+    own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            yield from shape.bindings(node, own)
+
+
+def _package(importer: ModuleType) -> str:
+    """The package that a module's relative imports start from (``importlib._bootstrap._calc___package__``)."""
+    space = namespace_of(importer)
+    parent = getattr(space.get("__spec__"), "parent", None)
+    found = space.get("__package__") if parent is None else parent
+    return found if isinstance(found, str) else ""
