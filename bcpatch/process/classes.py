@@ -35,6 +35,8 @@ _LOOKS: Final = frozenset(
     setdefault update get_type_hints __getattribute__
     """.split()
 )
+#: Where a class has none of these, a framework may put its own into it: then they are there already.
+_SHOWING: Final = frozenset({"__str__", "__repr__", "__format__"})
 _HOOKS: Final = ("__new__", "__init__", "__prepare__", "__call__")
 _forget: Final[Callable[[type], None]] = getattr(abc, "_reset_caches")  # noqa: B009 (typeshed does not know it)
 _PLAIN_METHODS: Final = (FunctionType, property, staticmethod, classmethod)
@@ -91,6 +93,7 @@ def _reads(maker: type, name: str, owner: type, given: set[str]) -> bool:
     hook = getattr(hook, "__func__", hook)
     if maker.__module__.partition(".")[0] not in _QUIET_FOR_METHODS or not isinstance(hook, FunctionType):
         return _looks(hook, given)
+    given = given - _SHOWING
     return any(
         (one.startswith("__") and one.endswith("__") and one not in _OF_PYTHON) or _is_marked(owner, one)
         for one in given

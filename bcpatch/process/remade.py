@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
 from types import CodeType, FunctionType
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _WITHIN: Final = 200_000
 _LAMBDA: Final = "<lambda>"
 
 ByName = Mapping[str, Sequence[FunctionType]]
+_Placed = tuple[int, str]
 
 
 class Remade(msgspec.Struct, eq=False):
@@ -55,15 +57,16 @@ class Remade(msgspec.Struct, eq=False):
 
         A process that has the text before on its disk does not follow what only moves.
         """
-        defined = next(self._definitions(), {})
-        for qualname, written in defined.items():
-            if len(written) == 1:
-                for one in self._functions(qualname):
-                    code = one.__code__
-                    is_same = fingerprint.of(code) == fingerprint.of(written[0])
-                    if is_same and code.co_firstlineno != written[0].co_firstlineno:
-                        return True
-        return False
+        return any(
+            len(written) == len(present) and present != written
+            for present, written in starmap(self._in_order, next(self._definitions(), {}).items())
+        )
+
+    def _in_order(self, qualname: str, written: Sequence[CodeType]) -> tuple[list[_Placed], list[_Placed]]:
+        """What functions of a name do, and on which lines: those that the module holds and do what the text says."""
+        prints = set(map(fingerprint.of, written))
+        present = {_placed(one.__code__) for one in self._functions(qualname)}
+        return sorted(one for one in present if one[1] in prints), sorted(set(map(_placed, written)))
 
     def instead_of(self, qualname: str, known: Sequence[FunctionType]) -> FunctionType | None:
         """A function that the module holds, and that was made since the ``known`` ones of its name were."""
@@ -161,6 +164,10 @@ def _perhaps_beside(known: Iterable[CodeType], others: Iterable[FunctionType], h
 
 def _prints(functions: Iterable[FunctionType]) -> set[str]:
     return {fingerprint.of(one.__code__) for one in functions}
+
+
+def _placed(code: CodeType) -> _Placed:
+    return code.co_firstlineno, fingerprint.of(code)
 
 
 def position(code: CodeType) -> tuple[int, int]:
