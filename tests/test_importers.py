@@ -16,11 +16,13 @@ from samples import source
 from bcpatch import builder, load
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module
-from bcpatch.process import sources, texts
+from bcpatch.process import importers, sources, texts
 from bcpatch.process.history import History
 
 WORLD = Module("pkg.world", "pkg/world.py")
 TEXT = "é = 2\nRATE = 2\ndef rate(): return RATE\nclass Made:\n  def __init__(self): self.rate = rate()\n"
+
+OTHER = "import pkg.world as w\nits = w.rate\nclass A:\n  class B: make = w.Made\n"
 
 
 def wide(text: str) -> str:
@@ -40,10 +42,17 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Modu
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "pkg").mkdir()
-    for name, text in {"pkg/__init__.py": "", "pkg/world.py": TEXT, "other.py": "import pkg.world as w\n"}.items():
+    for name, text in {"pkg/__init__.py": "", "pkg/world.py": TEXT, "other.py": OTHER}.items():
         (tmp_path / name).write_text(text, "utf-8")
     importlib.import_module("pkg.world")
     return sys.modules
+
+
+def takers(name: str) -> set[str]:
+    """The names by which modules took a value of the world, as found by who knows nothing of any text yet."""
+    world = sys.modules["pkg.world"]
+    found = importers.slots(texts.Texts(), world, name, vars(world)[name])
+    return {f"{slot.owner['__name__']}.{slot.name}" for slot in found}
 
 
 def client(folder: Path, text: str, name: str = "client") -> ModuleType:
@@ -68,6 +77,7 @@ def client(folder: Path, text: str, name: str = "client") -> ModuleType:
 def test_who_took_a_value_gets_the_new_one(text: str, loaded: Mapping[str, ModuleType], tmp_path: Path) -> None:
     taker = client(tmp_path, text)
     second = client(tmp_path, "from client import taken as RATE_\nfrom client import *\n", "second")
+    assert {"client.taken", "second.RATE_", "second.taken"} <= takers("RATE")
     edited(History())
     assert (taker.taken, second.RATE_, second.taken) == (3, 3, 3)
 
@@ -76,8 +86,9 @@ def test_who_took_a_value_gets_the_new_one(text: str, loaded: Mapping[str, Modul
 def test_who_took_all_there_is(text: str, loaded: Mapping[str, ModuleType], tmp_path: Path) -> None:
     client(tmp_path, "from pkg.world import *", "other")
     taker = client(tmp_path, text)
-    edited(History())
-    assert vars(taker)["RATE"] == 3
+    assert "client.é" in takers("é")
+    edited(History(), "é = 2", "é = 3")  # no function reads it
+    assert vars(taker)["é"] == 3
 
 
 @pytest.mark.parametrize("mark", ["é", "e\u0301"])
@@ -93,6 +104,7 @@ def test_who_took_it_within_the_package(text: str, loaded: Mapping[str, ModuleTy
     loaded["pkg"].RATE = package.RATE  # type: ignore[attr-defined]
     (tmp_path / "pkg" / "__init__.py").write_text("from pkg.world import RATE\n", "utf-8")
     taker = client(tmp_path, text, "pkg/client")
+    assert takers("RATE") == {"pkg.RATE", "pkg.given.RATE", "pkg.client.RATE"}
     edited(History())
     assert (loaded["pkg"].RATE, package.RATE, taker.RATE) == (3, 3, 3)
 
@@ -114,6 +126,10 @@ def test_who_took_it_within_the_package(text: str, loaded: Mapping[str, ModuleTy
         "import pkg.world as w\nclass A:\n  def __init__(self): self.x = w.RATE\nx = A()",
         "from pkg.world import RATE as taken\ndef f(): return taken\nx = [f()]",
         "from pkg.world import rate\nx = rate()",
+        "from pkg.world import *\nx = rate()",
+        "from other import its\nx = its()",
+        "import other\ntwo = 2\nx = other.its()",
+        "import other\ntwo = 2\nx = other.A.B.make()",
         "from pkg.world import rate as its\nx = its()",
         "import pkg.world as w\nx = w.rate()",
         "import pkg\nits = pkg.world.rate\nclass A: made = pkg.world.Made\nx = A.made()",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import compress, repeat
 from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Final
 
@@ -17,7 +18,7 @@ from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import all_modules, class_namespace, is_class, is_function, is_module, namespace_of
 from bcpatch.process.sources import is_opaque
 from bcpatch.process.swap import Kind, Slot
-from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, dotted, run_by_call
+from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, dotted, package_of, run_by_call
 from bcpatch.source.evaluated import evaluated
 
 _CONSTANTS: Final = (int, float, complex, str, bytes, tuple, frozenset, NoneType, EllipsisType)
@@ -31,7 +32,7 @@ def slots(texts: Texts, module: ModuleType, name: str, value: object) -> Iterato
     while waiting:
         origin, taken = waiting.pop()
         for other in _holders(origin, {id(value)}):
-            for alias in _taken_as(texts.facts(other, (taken,)), other, origin, taken, value):
+            for alias in _taken_as(texts.facts(other, _import_of(other, origin, taken)), other, origin, taken, value):
                 if (id(other), alias) not in known:
                     known.add((id(other), alias))
                     waiting.append((other, alias))
@@ -60,18 +61,22 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     """
     readers = _readers(namespace_of(module), name)
     wanted = set(map(id, readers.values()))
-    words = {name, *_names_of(wanted)} if wanted else {name}
     message = f"used `{module.__name__}.{name}` when it was imported"
+    # a dotted name ends with a name that the module has somewhere, and with one of the value or of what reads it
+    spaces = _spaces()
+    owners = {one for one, space in spaces.items() if any(_holding((space,), wanted))}
+    called = _names_of(map(spaces.__getitem__, owners), wanted)
+    through = ({name}, _names_of(spaces.values(), {id(module)})), (called, _names_of(spaces.values(), owners))
     for other in _holders(module, {id(value), *map(id, _around(module)), *wanted}):
-        # what it holds itself it may call by any name
-        facts = texts.facts(other, words if wanted.isdisjoint(map(id, list(namespace_of(other).values()))) else None)
+        own = _names_of((namespace_of(other),), wanted)
+        facts = texts.facts(other, _import_of(other, module, name), (own,), *through)
         names = _taken_as(facts, other, module, name, value)
         yield from _Use(other, module, name, names, wanted).findings(texts, facts, message)
     # what took it may have passed it on
     for slot in slots(texts, module, name, value):
         origin = next(one for one in all_modules() if namespace_of(one) is slot.owner)
         for other in _holders(origin, {id(value), *map(id, _around(origin))}):
-            facts = texts.facts(other, (slot.name,))
+            facts = texts.facts(other, _import_of(other, origin, slot.name), ({slot.name},))
             names = _taken_as(facts, other, origin, slot.name, value)
             yield from _Use(other, origin, slot.name, names).findings(texts, facts, message)
 
@@ -82,7 +87,7 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
     for other in _holders(module, {*owners, *map(id, _around(module))}):
         use = _Use(other, None, name, owners=owners)
-        yield from use.findings(texts, texts.facts(other, (name,)), message)
+        yield from use.findings(texts, texts.facts(other, ({name},)), message)
 
 
 # --- loaded modules ------------------------------------------------------------------------
@@ -112,15 +117,37 @@ def _taken_as(facts: Facts | None, other: ModuleType, origin: ModuleType, name: 
     return {alias for alias in imported if space.get(alias) is value}
 
 
-def _names_of(wanted: Collection[int]) -> set[str]:
-    """The names by which loaded modules and their classes hold some objects, given by their identity."""
-    spaces: dict[int, Mapping[str, object]] = {}
-    for module in all_modules():
-        space = namespace_of(module)
-        spaces[id(space)] = space
-        spaces.update((id(one), class_namespace(one)) for one in list(space.values()) if is_class(one))
-    held = (pair for space in spaces.values() for pair in list(space.items()))
+def _import_of(other: ModuleType, origin: ModuleType, name: str) -> Sequence[Collection[str]]:
+    """What a module's text must have for a ``from`` statement of a name of another module."""
+    if f"{package_of(other)}.".startswith(f"{origin.__name__}."):  # from . import name
+        return ({name, "*"},)
+    return {origin.__name__.rpartition(".")[2]}, {name, "*"}
+
+
+def _spaces() -> dict[int, Mapping[str, object]]:
+    """The namespaces that dotted names in loaded modules lead through, by the identity of their modules and classes."""
+    waiting: list[object] = [*all_modules()]
+    found: dict[int, Mapping[str, object]] = {}
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in found:
+            space = found[id(one)] = (
+                namespace_of(one) if is_module(one) else class_namespace(one) if is_class(one) else {}
+            )
+            values = list(space.values())
+            waiting += compress(values, map(issubclass, map(type, values), repeat((ModuleType, type))))
+    return found
+
+
+def _names_of(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> set[str]:
+    """The names by which namespaces hold some objects, given by their identity."""
+    held = (pair for space in _holding(spaces, wanted) for pair in list(space.items()))
     return {name for name, one in held if id(one) in wanted and isinstance(name, str)}
+
+
+def _holding(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> Iterator[Mapping[str, object]]:
+    """Those namespaces that have one of some objects."""
+    return (space for space in spaces if wanted and not wanted.isdisjoint(map(id, list(space.values()))))
 
 
 # --- what was used ---------------------------------------------------------------------------

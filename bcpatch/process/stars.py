@@ -105,7 +105,7 @@ def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterato
     for other in all_modules():
         if other is module or (telling and telling.isdisjoint(namespace_of(other))):
             continue
-        facts = texts.facts(other, ())
+        facts = texts.facts(other, ({"*"},))
         tree = texts.tree(other) if facts and facts.takes_all_of(module.__name__) else None
         if tree is not None:
             yield other, tree

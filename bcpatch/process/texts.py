@@ -11,7 +11,7 @@ import importlib.util
 import re
 import unicodedata
 import weakref
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -58,17 +58,18 @@ class Texts:
         self._trees: dict[int, ast.Module | None] = {}
         self._facts: dict[int, Facts] = {}
 
-    def facts(self, module: ModuleType, words: Collection[str] | None = None) -> Facts | None:
+    def facts(self, module: ModuleType, *ways: Sequence[Collection[str]]) -> Facts | None:
         """What a module's text says, or None where it has none.
 
-        None too where it need not be parsed to know that it has none of some identifiers, and imports nothing by ``*``.
+        None too where it need not be parsed to know that it is of no interest: each of some ways to be of interest
+        needs one identifier out of each of some groups (``*`` stands for an import of all names).
         """
         key = id(module)
         if key not in self._facts:
             found = self._known(module)
             if found is None:
                 text = self._text(module)
-                if words is not None and not says(text, words) and not _STAR.search(text):
+                if not any(all(says(text, words) for words in way) for way in ways):
                     return None
                 tree = self.tree(module)
                 if tree is None:
@@ -91,7 +92,7 @@ class Texts:
         key = id(module)
         if key not in self._states:
             state = state_of(module)
-            self._states[key] = None if state is None else (state, _package(module))
+            self._states[key] = None if state is None else (state, package_of(module))
         kept = _kept.get(module)
         return kept[1] if kept is not None and kept[0] == self._states[key] else None
 
@@ -129,11 +130,13 @@ _RUN: Final = re.compile(r"[A-Za-z0-9_]+")
 
 
 def says(text: str, words: Collection[str]) -> bool:
-    """Whether a text may have one of some identifiers; surely not where the answer is no.
+    """Whether a text may have one of some identifiers, or import all names (``*``); surely not where the answer is no.
 
     Beside letters that are not of ASCII nothing is told apart: what ends an identifier there is a matter of tables.
     """
-    found = [word for word in words if word in text]
+    if "*" in words and _STAR.search(text):
+        return True
+    found = [word for word in words if word in text and word != "*"]
     if not found:
         return False
     return not all(map(str.isascii, found)) or not set(found).isdisjoint(_RUN.findall(text))
@@ -183,13 +186,13 @@ def run_by_call(definition: ast.stmt) -> list[ast.AST]:
 
 def bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:
     """What ``from`` statements among some nodes bind in a module."""
-    own = Module(importer.__name__, f"{_package(importer).replace('.', '/')}/module.py")
+    own = Module(importer.__name__, f"{package_of(importer).replace('.', '/')}/module.py")
     for node in body:
         if isinstance(node, ast.ImportFrom):
             yield from shape.bindings(node, own)
 
 
-def _package(importer: ModuleType) -> str:
+def package_of(importer: ModuleType) -> str:
     """The package that a module's relative imports start from (``importlib._bootstrap._calc___package__``)."""
     space = namespace_of(importer)
     parent = getattr(space.get("__spec__"), "parent", None)
