@@ -82,6 +82,28 @@ def test_who_took_a_value_gets_the_new_one(text: str, loaded: Mapping[str, Modul
     assert (taker.taken, second.RATE_, second.taken) == (3, 3, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"), [("from alias import RATE as taken", "taken"), ("from alias import *", "RATE")]
+)
+def test_who_took_a_value_by_another_name_of_the_module(
+    text: str, name: str, loaded: Mapping[str, ModuleType], tmp_path: Path
+) -> None:
+    """A program may put a module into `sys.modules` under a second name."""
+    sys.modules["alias"] = loaded["pkg.world"]
+    taker = client(tmp_path, text)
+    assert takers("RATE") == {f"client.{name}"}
+    edited(History())
+    assert vars(taker)[name] == 3
+    added = TEXT + "ADDED = 5\n"
+    outcome = builder.compare(
+        [source(TEXT.replace("= 2\nd", "= 3\nd"), WORLD)], [source(added, WORLD)], policy="linked"
+    )
+    assert outcome.patch is not None
+    load.apply(outcome.patch, History())
+    assert vars(taker)[name] == 2
+    assert vars(taker).get("ADDED") == (5 if "*" in text else None)
+
+
 @pytest.mark.parametrize("text", ["from pkg.world import*", "from pkg.<w>orld import \\\n*", "from other import *"])
 def test_who_took_all_there_is(text: str, loaded: Mapping[str, ModuleType], tmp_path: Path) -> None:
     client(tmp_path, "from pkg.world import *", "other")

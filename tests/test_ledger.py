@@ -278,8 +278,8 @@ def _kept_by_new_edits(folder: Path) -> tuple[float, float]:
 
     with worlds.world(texts[0], folder) as module:
         tracemalloc.start()
-        allocated()  # what the look itself leaves behind
-        first, *before = compressions(module, 3)
+        compressions(module, 1)  # what the look itself leaves behind
+        first, *before = compressions(module, 2)
         last, *after = compressions(module, 3)
     code, beside = ((later - sooner) / (last - first) for sooner, later in zip(before, after, strict=True))
     return code, beside

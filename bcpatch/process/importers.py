@@ -32,7 +32,7 @@ def slots(texts: Texts, module: ModuleType, name: str, value: object) -> Iterato
     while waiting:
         origin, taken = waiting.pop()
         for other in _holders(origin, {id(value)}):
-            for alias in _taken_as(texts.facts(other, _import_of(other, origin, taken)), other, origin, taken, value):
+            for alias in _taken_as(texts, other, origin, taken, value):
                 if (id(other), alias) not in known:
                     known.add((id(other), alias))
                     waiting.append((other, alias))
@@ -69,15 +69,15 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     through = ({name}, _names_of(spaces.values(), {id(module)})), (called, _names_of(spaces.values(), owners))
     for other in _holders(module, {id(value), *map(id, _around(module)), *wanted}):
         own = _names_of((namespace_of(other),), wanted)
-        facts = texts.facts(other, _import_of(other, module, name), (own,), *through)
-        names = _taken_as(facts, other, module, name, value)
+        facts = texts.facts(other, _import_of(texts, other, module, name), (own,), *through)
+        names = _taken_as(texts, other, module, name, value)
         yield from _Use(other, module, name, names, wanted).findings(texts, facts, message)
     # what took it may have passed it on
     for slot in slots(texts, module, name, value):
         origin = next(one for one in all_modules() if namespace_of(one) is slot.owner)
         for other in _holders(origin, {id(value), *map(id, _around(origin))}):
-            facts = texts.facts(other, _import_of(other, origin, slot.name), ({slot.name},))
-            names = _taken_as(facts, other, origin, slot.name, value)
+            facts = texts.facts(other, _import_of(texts, other, origin, slot.name), ({slot.name},))
+            names = _taken_as(texts, other, origin, slot.name, value)
             yield from _Use(other, origin, slot.name, names).findings(texts, facts, message)
 
 
@@ -110,18 +110,20 @@ def _around(module: ModuleType) -> Iterator[ModuleType]:
         around = around.rpartition(".")[0]
 
 
-def _taken_as(facts: Facts | None, other: ModuleType, origin: ModuleType, name: str, value: object) -> set[str]:
+def _taken_as(texts: Texts, other: ModuleType, origin: ModuleType, name: str, value: object) -> set[str]:
     """The names that a module took a value by, from a name of another, and still holds it by."""
     space = namespace_of(other)
-    imported = facts.imported_as(origin.__name__, name) if facts else set()
+    facts = texts.facts(other, _import_of(texts, other, origin, name))
+    imported = facts.imported_as(texts.names(origin), name) if facts else set()
     return {alias for alias in imported if space.get(alias) is value}
 
 
-def _import_of(other: ModuleType, origin: ModuleType, name: str) -> Sequence[Collection[str]]:
+def _import_of(texts: Texts, other: ModuleType, origin: ModuleType, name: str) -> Sequence[Collection[str]]:
     """What a module's text must have for a ``from`` statement of a name of another module."""
-    if f"{package_of(other)}.".startswith(f"{origin.__name__}."):  # from . import name
+    names = texts.names(origin)
+    if any(f"{package_of(other)}.".startswith(f"{one}.") for one in names):  # from . import name
         return ({name, "*"},)
-    return {origin.__name__.rpartition(".")[2]}, {name, "*"}
+    return {one.rpartition(".")[2] for one in names}, {name, "*"}
 
 
 def _spaces() -> dict[int, Mapping[str, object]]:

@@ -57,20 +57,21 @@ def _followed(
     known: set[int],
 ) -> Iterator[Change | Diagnostic]:
     known.add(id(module))
+    origins = texts.names(module)
     for other, tree in _takers(texts, module, before):
         space = namespace_of(other)
         passed = {}
         for name, value in gained.items():
-            if space.get(name, ABSENT) is value or _binds_later(tree, other, module, name):
+            if space.get(name, ABSENT) is value or _binds_later(tree, other, origins, name):
                 continue
-            reason = _obstacle(tree, other, module, name, value)
+            reason = _obstacle(tree, other, origins, name, value)
             if reason:
                 yield _refusal(other, f"`{module.__name__}` has `{name}` for `{other.__name__}` now, {reason}")
                 continue
             yield Change(Slot(Kind.NAMESPACE, space, name), ABSENT, value)
             passed[name] = value
         for name in sorted(lost):
-            if name in space and not _binds_later(tree, other, module, name):
+            if name in space and not _binds_later(tree, other, origins, name):
                 yield _refusal(
                     other, f"`{other.__name__}` took `{name}` from `{module.__name__}`, which gives it no more"
                 )
@@ -83,15 +84,15 @@ def _refusal(importer: ModuleType, message: str) -> Diagnostic:
     return finding("BCP520", message, Place(str(namespace_of(importer).get("__file__"))))
 
 
-def _obstacle(tree: ast.Module, importer: ModuleType, module: ModuleType, name: str, value: object) -> str | None:
-    """Why a name can't be bound in a module that took all names of another."""
+def _obstacle(tree: ast.Module, importer: ModuleType, origins: Collection[str], name: str, value: object) -> str | None:
+    """Why a name can't be bound in a module that took all names of another, which has these for itself."""
     if value is ABSENT:
         return "which it lists and does not have"
     if name in namespace_of(importer):
         return "which has another of that name"
     if hasattr(builtins, name) or "__getattr__" in namespace_of(importer):
         return "where something else answered for it"
-    if not any(_is_star_of(one, importer, module) for one in tree.body):
+    if not any(_is_star_of(one, importer, origins) for one in tree.body):
         return "which may have imported it or not"
     if any(isinstance(node, ast.Name) and node.id == name for one in tree.body for node in evaluated(one)):
         return "which used the name while it was imported"
@@ -106,18 +107,20 @@ def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterato
         if other is module or (telling and telling.isdisjoint(namespace_of(other))):
             continue
         facts = texts.facts(other, ({"*"},))
-        tree = texts.tree(other) if facts and facts.takes_all_of(module.__name__) else None
+        tree = texts.tree(other) if facts and facts.takes_all_of(texts.names(module)) else None
         if tree is not None:
             yield other, tree
 
 
-def _is_star_of(node: ast.AST, importer: ModuleType, module: ModuleType) -> bool:
-    return any(one.name == "*" and one.module == module.__name__ for one in bound([node], importer))
+def _is_star_of(node: ast.AST, importer: ModuleType, origins: Collection[str]) -> bool:
+    return any(one.name == "*" and one.module in origins for one in bound([node], importer))
 
 
-def _binds_later(tree: ast.Module, importer: ModuleType, module: ModuleType, name: str) -> bool:
+def _binds_later(tree: ast.Module, importer: ModuleType, origins: Collection[str], name: str) -> bool:
     """Whether a module binds a name for itself after the last statement that took all names of another."""
-    taken = [n for n, one in enumerate(tree.body) if any(_is_star_of(node, importer, module) for node in ast.walk(one))]
+    taken = [
+        n for n, one in enumerate(tree.body) if any(_is_star_of(node, importer, origins) for node in ast.walk(one))
+    ]
     return name in namespace_of(importer) and any(
         name in set(binds(one)) for one in tree.body[max(taken) + 1 :] if not isinstance(one, ast.If | ast.Try)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import sys
 import unicodedata
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -36,14 +37,14 @@ class Facts(NamedTuple):
     imports: frozenset[tuple[str, str, str]]
     reads: frozenset[str]
 
-    def imported_as(self, module: str, name: str) -> set[str]:
-        """The names under which the text imports a name of another module."""
-        found = {alias for origin, attribute, alias in self.imports if origin == module and attribute == name}
-        return found | {name} if self.takes_all_of(module) else found
+    def imported_as(self, modules: Collection[str], name: str) -> set[str]:
+        """The names under which the text imports a name of another module, given by all of its own names."""
+        found = {alias for origin, attribute, alias in self.imports if origin in modules and attribute == name}
+        return found | {name} if self.takes_all_of(modules) else found
 
-    def takes_all_of(self, module: str) -> bool:
+    def takes_all_of(self, modules: Collection[str]) -> bool:
         """Whether the text has ``from module import *`` anywhere."""
-        return (module, "*", "*") in self.imports
+        return any((module, "*", "*") in self.imports for module in modules)
 
 
 _kept: Final[weakref.WeakKeyDictionary[ModuleType, tuple[object, Facts]]] = weakref.WeakKeyDictionary()
@@ -57,6 +58,15 @@ class Texts:
         self._texts: dict[int, str] = {}
         self._trees: dict[int, ast.Module | None] = {}
         self._facts: dict[int, Facts] = {}
+        self._names: dict[int, frozenset[str]] = {}
+
+    def names(self, module: ModuleType) -> frozenset[str]:
+        """The names by which a module can be imported: its own, and those that somebody put it under."""
+        key = id(module)
+        if key not in self._names:
+            under = (name for name, one in list(sys.modules.items()) if one is module)
+            self._names[key] = frozenset((module.__name__, *under))
+        return self._names[key]
 
     def facts(self, module: ModuleType, *ways: Sequence[Collection[str]]) -> Facts | None:
         """What a module's text says, or None where it has none.
