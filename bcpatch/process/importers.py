@@ -7,7 +7,7 @@ import statements in the sources of loaded modules decide. Nothing here changes 
 from __future__ import annotations
 
 import ast
-import sys
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import compress, repeat
 from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
@@ -63,11 +63,11 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     wanted = set(map(id, readers.values()))
     message = f"used `{module.__name__}.{name}` when it was imported"
     # a dotted name ends with a name that the module has somewhere, and with one of the value or of what reads it
-    spaces = _spaces()
-    owners = {one for one, space in spaces.items() if any(_holding((space,), wanted))}
-    called = _names_of(map(spaces.__getitem__, owners), wanted)
-    through = ({name}, _names_of(spaces.values(), {id(module)})), (called, _names_of(spaces.values(), owners))
-    for other in _holders(module, {id(value), *map(id, _around(module)), *wanted}):
+    spaces = _Spaces()
+    owners = {one for one, space in spaces.of.items() if any(_holding((space,), wanted))}
+    called = _names_of(map(spaces.of.__getitem__, owners), wanted)
+    through = ({name}, _names_of(spaces.of.values(), {id(module)})), (called, _names_of(spaces.of.values(), owners))
+    for other in _holders(module, {id(value), *wanted, *spaces.leading_to({id(module), *owners})}):
         own = _names_of((namespace_of(other),), wanted)
         facts = texts.facts(other, _import_of(texts, other, module, name), (own,), *through)
         names = _taken_as(texts, other, module, name, value)
@@ -75,7 +75,7 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     # what took it may have passed it on
     for slot in slots(texts, module, name, value):
         origin = next(one for one in all_modules() if namespace_of(one) is slot.owner)
-        for other in _holders(origin, {id(value), *map(id, _around(origin))}):
+        for other in _holders(origin, {id(value), *spaces.leading_to({id(origin)})}):
             facts = texts.facts(other, _import_of(texts, other, origin, slot.name), ({slot.name},))
             names = _taken_as(texts, other, origin, slot.name, value)
             yield from _Use(other, origin, slot.name, names).findings(texts, facts, message)
@@ -85,7 +85,7 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     """Statements of other modules that read an attribute of a class while these were imported (BCP210)."""
     owners = frozenset(map(id, with_subclasses(owner)))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
-    for other in _holders(module, {*owners, *map(id, _around(module))}):
+    for other in _holders(module, _Spaces().leading_to({id(module), *owners})):
         use = _Use(other, None, name, owners=owners)
         yield from use.findings(texts, texts.facts(other, ({name},)), message)
 
@@ -98,16 +98,6 @@ def _holders(module: ModuleType, wanted: Collection[int]) -> Iterator[ModuleType
     for other in all_modules():
         if other is not module and not set(wanted).isdisjoint(map(id, list(namespace_of(other).values()))):
             yield other
-
-
-def _around(module: ModuleType) -> Iterator[ModuleType]:
-    """A module and the packages around it."""
-    yield module
-    around = module.__name__
-    while around:
-        if around in sys.modules:
-            yield sys.modules[around]
-        around = around.rpartition(".")[0]
 
 
 def _taken_as(texts: Texts, other: ModuleType, origin: ModuleType, name: str, value: object) -> set[str]:
@@ -126,19 +116,35 @@ def _import_of(texts: Texts, other: ModuleType, origin: ModuleType, name: str) -
     return {one.rpartition(".")[2] for one in names}, {name, "*"}
 
 
-def _spaces() -> dict[int, Mapping[str, object]]:
+class _Spaces:
     """The namespaces that dotted names in loaded modules lead through, by the identity of their modules and classes."""
-    waiting: list[object] = [*all_modules()]
-    found: dict[int, Mapping[str, object]] = {}
-    while waiting:
-        one = waiting.pop()
-        if id(one) not in found:
-            space = found[id(one)] = (
-                namespace_of(one) if is_module(one) else class_namespace(one) if is_class(one) else {}
-            )
+
+    def __init__(self) -> None:
+        self.of: dict[int, Mapping[str, object]] = {}
+        self._holders: defaultdict[int, list[int]] = defaultdict(list)
+        waiting: list[object] = [*all_modules()]
+        while waiting:
+            one = waiting.pop()
+            if id(one) in self.of:
+                continue
+            space = namespace_of(one) if is_module(one) else class_namespace(one) if is_class(one) else {}
+            self.of[id(one)] = space
             values = list(space.values())
-            waiting += compress(values, map(issubclass, map(type, values), repeat((ModuleType, type))))
-    return found
+            inner = list(compress(values, map(issubclass, map(type, values), repeat((ModuleType, type)))))
+            for held in inner:
+                self._holders[id(held)].append(id(one))
+            waiting += inner
+
+    def leading_to(self, wanted: Iterable[int]) -> set[int]:
+        """Some of them, and those from which a dotted name leads to one."""
+        found: set[int] = set()
+        waiting = list(wanted)
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting += self._holders.get(one, ())
+        return found
 
 
 def _names_of(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> set[str]:
