@@ -15,6 +15,7 @@ from typing import cast
 import msgspec
 import pytest
 from hypothesis import settings
+from hypothesis.internal.entropy import deterministic_PRNG
 
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("dev", deadline=None)
@@ -63,5 +64,7 @@ class Aside(msgspec.Struct, gc=False):
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     session.items = cast(list[pytest.Item], Aside(session.items))
+    with deterministic_PRNG():
+        pass  # hypothesis looks who holds its own generator of numbers, once, and would not see it afterwards
     gc.collect()
     gc.freeze()  # what is here now stays until the end: a collection need not look at it
