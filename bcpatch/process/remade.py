@@ -65,8 +65,8 @@ class Remade(msgspec.Struct, eq=False):
     def _in_order(self, qualname: str, written: Sequence[CodeType]) -> tuple[list[_Placed], list[_Placed]]:
         """What functions of a name do, and on which lines: those that the module holds and do what the text says."""
         prints = set(map(fingerprint.of, written))
-        present = {_placed(one.__code__) for one in self._functions(qualname)}
-        return sorted(one for one in present if one[1] in prints), sorted(set(map(_placed, written)))
+        present = {id(one.__code__): _placed(one.__code__) for one in self._functions(qualname)}
+        return sorted(one for one in present.values() if one[1] in prints), sorted(map(_placed, written))
 
     def instead_of(self, qualname: str, known: Sequence[FunctionType]) -> FunctionType | None:
         """A function that the module holds, and that was made since the ``known`` ones of its name were."""
