@@ -83,7 +83,10 @@ def _choose(
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
         doubles = edit.doubles if isinstance(edit, FunctionEdit) else ()
-        there = {position(one.__code__) for one in candidates if prints[id(one)] == brings}
+        done = [one for one in candidates if prints[id(one)] == brings]
+        if doubles:  # what is held elsewhere alone may be left of an earlier load, and is one of these then
+            done = [one for one in done if remade.holds(edit.site.qualname, [one])]
+        there = {position(one.__code__) for one in done}
         if len(there) > len(doubles) and not _is_claimed(edit, brings, twins):
             return []
         return _mismatch(module, edit, candidates)
