@@ -6,7 +6,6 @@ would. Nothing of the history is checked out, imported or run.
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +15,9 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from bcpatch import builder
-from bcpatch.diagnostics import Error, errors
+from bcpatch import builder, git
+from bcpatch.diagnostics import errors
+from bcpatch.files import is_importable
 from bcpatch.model import Module, Policy
 from bcpatch.source.outline import Source
 
@@ -28,10 +28,6 @@ _NOT_RUN = frozenset({"test", "tests", "testing", "doc", "docs", "examples", "be
 _FILES = frozenset({"100644", "100755", "100664"})
 #: From how many commits on it pays to start processes.
 _MANY = 24
-
-
-class NoHistory(Error):
-    """There is no such repository or range of commits; the message is git's."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -64,8 +60,11 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def commits(repository: str, span: str) -> tuple[tuple[str, str], ...]:
-    """(digest, subject) of the commits of a range ``REV..REV`` that have one parent, newest first. Raises NoHistory."""
-    listed = _git(
+    """(digest, subject) of the commits of a range ``REV..REV`` that have one parent, newest first.
+
+    Raises git.Failed.
+    """
+    listed = git.run(
         repository, "log", "--min-parents=1", "--max-parents=1", "--format=%H%x00%s", "--end-of-options", span, "--"
     )
     rows = (line.partition("\0") for line in listed.decode("utf-8", "replace").split("\n"))
@@ -73,7 +72,7 @@ def commits(repository: str, span: str) -> tuple[tuple[str, str], ...]:
 
 
 def audit_all(repository: str, some: Sequence[tuple[str, str]]) -> Iterator[Commit]:
-    """Judge commits in their order, on every processor where there are many. Raises NoHistory as `audit`."""
+    """Judge commits in their order, on every processor where there are many. Raises git.Failed as `audit`."""
     if len(some) < _MANY:
         yield from (audit(repository, *commit) for commit in some)
         return
@@ -82,8 +81,8 @@ def audit_all(repository: str, some: Sequence[tuple[str, str]]) -> Iterator[Comm
 
 
 def audit(repository: str, digest: str, subject: str) -> Commit:
-    """Judge one commit under both policies. Raises NoHistory where git can't read it."""
-    with _Objects(repository) as objects:
+    """Judge one commit under both policies. Raises git.Failed where git can't read it."""
+    with git.Objects(repository) as objects:
         old, new = _versions(objects, digest)
     if not {source.module for source in old} & {source.module for source in new}:
         return Commit(digest, subject, ())  # modules that are new or gone are no edit of a process
@@ -108,44 +107,11 @@ def summary(judged: Iterable[Commit], policy: Policy) -> Summary:
 # --- reading the repository ----------------------------------------------------------------
 
 
-class _Objects:
-    """The objects of a repository, read through one git process. A context manager."""
-
-    def __init__(self, repository: str) -> None:
-        self.repository = repository
-
-    def __enter__(self) -> _Objects:
-        command = ["git", "-C", self.repository, "cat-file", "--batch"]
-        try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        except OSError as error:
-            raise NoHistory(f"git can't be run: {error.strerror}") from error
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._ask, self._answer = self._process.stdin, self._process.stdout
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
-
-    def blob(self, name: str) -> bytes | None:
-        """The content of a file by its digest, or as ``REV:path``; None where there is none."""
-        if "\n" in name:
-            return None  # a name that can't be asked for
-        self._ask.write(name.encode("utf-8", "surrogateescape") + b"\n")
-        self._ask.flush()
-        *_, kind, size = (b"", *self._answer.readline().split())
-        if kind != b"blob" and not size.isdigit():
-            return None  # `NAME missing`
-        content = self._answer.read(int(size) + 1)[:-1]
-        return content if kind == b"blob" else None
-
-
-def _versions(objects: _Objects, digest: str) -> tuple[list[Source], list[Source]]:
+def _versions(objects: git.Objects, digest: str) -> tuple[list[Source], list[Source]]:
     """The sources of running code that a commit changes, adds or removes, before and after."""
     found: tuple[list[Source], list[Source]] = [], []
     between = (f"{digest}^", digest)
-    listed = _git(objects.repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", *between)
+    listed = git.run(objects.repository, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", *between)
     fields = listed.decode("utf-8", "surrogateescape").split("\0")
     for about, name in zip(fields[::2], fields[1::2], strict=False):
         path = PurePosixPath(name)
@@ -160,7 +126,7 @@ def _versions(objects: _Objects, digest: str) -> tuple[list[Source], list[Source
     return found
 
 
-def _module(objects: _Objects, revision: str, path: PurePosixPath) -> Module | None:
+def _module(objects: git.Objects, revision: str, path: PurePosixPath) -> Module | None:
     """The module that a file is: below the topmost of the packages around it, else below the repository.
 
     None where it can't be imported by its name.
@@ -174,20 +140,10 @@ def _module(objects: _Objects, revision: str, path: PurePosixPath) -> Module | N
         below = path.relative_to(start)
         parts = below.with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if parts and builder.is_importable(parts):
+        if parts and is_importable(parts):
             return Module(".".join(parts), below.as_posix())
     return None
 
 
-def _is_package(objects: _Objects, revision: str, folder: PurePosixPath) -> bool:
+def _is_package(objects: git.Objects, revision: str, folder: PurePosixPath) -> bool:
     return objects.blob(f"{revision}:{folder / '__init__.py'}") is not None
-
-
-def _git(repository: str, *arguments: str) -> bytes:
-    try:
-        done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=False)
-    except OSError as error:
-        raise NoHistory(f"git can't be run: {error.strerror}") from error
-    if done.returncode:
-        raise NoHistory(done.stderr.decode("utf-8", "replace").strip().partition("\n")[0])
-    return done.stdout

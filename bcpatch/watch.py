@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Error, relative
+from bcpatch.files import is_foreign
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -53,9 +54,6 @@ TELLS_CLOSED: Final = sys.platform.startswith("linux")
 
 #: Kinds of events after which there may be a new folder.
 _MAKES: Final = frozenset({"created", "moved"})
-
-#: Folders that hold other people's code, or none.
-_FOREIGN: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 class TooMany(Error):
@@ -180,12 +178,6 @@ def is_source(path: str) -> bool:
     """Whether a path names a Python source; editors' hidden locks and backups are none."""
     name = os.path.basename(path)
     return name.endswith(SUFFIX) and not name.startswith(".")
-
-
-def is_foreign(folder: str) -> bool:
-    """Whether a folder is hidden, a virtual environment, or holds installed code."""
-    name = os.path.basename(folder)
-    return name.startswith(".") or name in _FOREIGN or os.path.exists(os.path.join(folder, "pyvenv.cfg"))
 
 
 def sources(folder: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bcpatch import audit, cli
+from bcpatch.git import Failed
 from bcpatch.model import Policy
 
 VERSIONS = {
@@ -129,9 +130,9 @@ def test_rules_are_counted_by_commit(repository: str) -> None:
 
 
 def test_what_is_no_history_is_said(repository: str, tmp_path: Path) -> None:
-    with pytest.raises(audit.NoHistory):
+    with pytest.raises(Failed):
         audit.commits(str(tmp_path), "HEAD~1..HEAD")
-    with pytest.raises(audit.NoHistory):
+    with pytest.raises(Failed):
         audit.commits(repository, "no-such..HEAD")
 
 

@@ -1,4 +1,4 @@
-"""Sources are found and named as Python imports them, and a build gives the same bytes everywhere."""
+"""A build finds its base, and gives the same bytes everywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from samples import CART, compared, source
 
 import bcpatch
-from bcpatch import builder, patchfile
+from bcpatch import builder, files, patchfile
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module
 
@@ -36,79 +36,6 @@ def refused(path: str | Path, **options: str) -> str:
     with pytest.raises(Refused) as caught:
         builder.build(str(path), **options)  # type: ignore[arg-type]
     return caught.value.diagnostics[0].code
-
-
-# --- which module is it ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("files", "path", "module"),
-    [
-        (["app.py"], "app.py", Module("app", "app.py")),
-        (["shop/__init__.py", "shop/cart.py"], "shop/cart.py", Module("shop.cart", "shop/cart.py")),
-        (["shop/__init__.py"], "shop/__init__.py", Module("shop", "shop/__init__.py")),
-        (["src/shop/__init__.py", "src/shop/cart.py"], "src/shop/cart.py", Module("shop.cart", "shop/cart.py")),
-        (["a/b/__init__.py", "a/b/c.py"], "a/b/c.py", Module("b.c", "b/c.py")),
-        (["a/__init__.py", "a/b/c/d.py"], "a/b/c/d.py", Module("a.b.c.d", "a/b/c/d.py")),
-        (["a/__init__.py", "a/b/pyproject.toml", "a/b/c.py"], "a/b/c.py", Module("c", "c.py")),
-        (["a/__init__.py", "a/src/c.py"], "a/src/c.py", Module("c", "c.py")),
-        (["a/__init__.py", "a/b-2/c.py"], "a/b-2/c.py", Module("c", "c.py")),
-    ],
-)
-def test_a_lone_file_is_named_below_its_topmost_package(
-    tmp_path: Path, files: list[str], path: str, module: Module
-) -> None:
-    write(tmp_path, dict.fromkeys(files, ""))
-    (found,) = builder.collect(str(tmp_path / path))
-    assert found.module == module
-
-
-def test_a_name_can_be_given_where_the_path_does_not_tell(tmp_path: Path) -> None:
-    write(tmp_path, {"space/part/mod.py": ""})
-    path = str(tmp_path / "space/part/mod.py")
-    assert builder.collect(path)[0].module == Module("mod", "mod.py")
-    assert builder.collect(path, "space.part.mod")[0].module == Module("space.part.mod", "space/part/mod.py")
-    with pytest.raises(Refused, match="BCP004"):
-        builder.collect(path, "space.other.mod")
-
-
-@pytest.mark.parametrize("name", ["my.app.py", "notes.txt", "class.d/.py"])
-def test_what_can_not_be_imported_has_no_name(tmp_path: Path, name: str) -> None:
-    write(tmp_path, {name: ""})
-    assert refused(tmp_path / name) == "BCP004"
-
-
-def test_a_folder_is_every_module_below_it(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        dict.fromkeys(
-            [
-                "app.py",
-                "shop/__init__.py",
-                "shop/cart.py",
-                "space/part.py",
-                "src/lib/__init__.py",
-                ".hidden/x.py",
-                "__pycache__/y.py",
-                "not-a-name/1.py",
-                "no.name/z.py",
-                "no.name.py",
-                "venv/lib/w.py",
-                "venv/pyvenv.cfg",
-                "data.txt",
-            ],
-            "",
-        ),
-    )
-    assert [one.module.name for one in builder.collect(str(tmp_path))] == [
-        "app",
-        "not-a-name.1",
-        "shop",
-        "shop.cart",
-        "space.part",
-        "lib",
-    ]
-    assert [one.module.name for one in builder.collect(str(tmp_path / "shop"))] == ["shop", "shop.cart"]
 
 
 # --- the base ------------------------------------------------------------------------------------
@@ -164,7 +91,7 @@ def test_without_a_base_every_function_is_an_edit(tmp_path: Path) -> None:
 
 def test_that_there_is_no_base_is_said_once(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": OLD, "other.py": OLD})
-    first, second = builder.collect(str(tmp_path))
+    first, second = files.collect(str(tmp_path))
     told = [builder.compare((), sources).diagnostics for sources in ((first,), (first, second))]
     assert [[(one.code, one.severity) for one in said] for said in told] == [[("BCP218", "note")]] * 2
     assert ["`app`" in told[0][0].message, "2 modules" in told[1][0].message] == [True, True]

@@ -88,7 +88,7 @@ def _compared(
     paths: Sequence[str], base: str | None, policy: str | None, module: str | None, parent: Patch | None
 ) -> Outcome:
     """What building a patch of ``paths`` comes to."""
-    from bcpatch import builder
+    from bcpatch import builder, files
 
     if module is not None and len(paths) > 1:
         raise Wrong("--module names one module: give one PATH with it")
@@ -96,9 +96,9 @@ def _compared(
     old: list[Source] = []
     new: list[Source] = []
     for path in paths:
-        sources = builder.collect(path, module)
+        sources = files.collect(path, module)
         new += sources
-        old += builder.base_of(path, base, sources)
+        old += files.base_of(path, base, sources)
     return builder.compare(old, new, policy=chosen, parent=parent)
 
 
