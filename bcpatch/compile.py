@@ -33,6 +33,7 @@ from bcpatch.model import (
 )
 from bcpatch.source import functions, order, readers, shape
 from bcpatch.source.additions import Found, additions, premature, stale
+from bcpatch.source.comparison import Comparison
 from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import is_lazy, variable_annotations
@@ -64,34 +65,34 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     reimported |= {edit.name for edit in removed if not edit.stays}
     beyond = additions(old, new, reimported, optimization) if policy is Policy.LINKED else Found()
     found += beyond.diagnostics
-    anew = functions.Anew()
+    at = Comparison(old, new, policy, optimization, beyond, found)
     pairing = paired(old, new)
     edits: list[Edit] = [
-        *_program(old, new, optimization, beyond),
-        *_bodies(old, new, optimization, policy, beyond, anew, found),
+        *_program(at),
+        *_bodies(at),
         *imports,
         *removed,
         *beyond.edits,
-        *functions.edits(old, new, pairing, policy, optimization, beyond, anew, found),
+        *functions.edits(at, pairing),
     ]
-    changed = {edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit)}
-    found.extend(premature(new, beyond, frozenset(changed)))
-    found.extend(stale(new, beyond, anew.nodes))
-    for function, parameters in anew.defaults:
-        what = beyond.names(), beyond.attributes(), frozenset(changed)
+    changed = frozenset(edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit))
+    found.extend(premature(new, beyond, changed))
+    found.extend(stale(new, beyond, at.anew.nodes))
+    for function, parameters in at.anew.defaults:
+        what = beyond.names(), beyond.attributes(), changed
         found.extend(readers.premature_header(new, function, parameters, *what))
     if not errors(found):
         found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
-    told = tuple(map(_for_linked, said) if policy is Policy.LINKED else said)
+    told = tuple(said if at.is_strict else map(_for_linked, said))
     return Changes(tuple(edits), told, tuple(turns(pairing)))
 
 
-def _program(old: Unit, new: Unit, optimization: int, beyond: Found) -> Iterator[ProgramEdit]:
+def _program(at: Comparison) -> Iterator[ProgramEdit]:
     """What differs in what ``if __name__ == "__main__":`` guards; definitions in there need no other rule."""
-    was, now = (unit.body.program for unit in (old, new))
-    beyond.handled.update(id(node) for one in (*was, *now) for node in ast.walk(one.node))
-    if any(_statement_findings(was, now, old, new, optimization)):
+    was, now = (unit.body.program for unit in (at.old, at.new))
+    at.beyond.handled.update(id(node) for one in (*was, *now) for node in ast.walk(one.node))
+    if any(_statement_findings(at, was, now)):
         yield ProgramEdit(now[0].node.lineno if now else 0)
 
 
@@ -119,17 +120,10 @@ def _without_repeats(found: list[Diagnostic]) -> Iterator[Diagnostic]:
 # --- module and class bodies -----------------------------------------------------------------
 
 
-def _bodies(
-    old: Unit,
-    new: Unit,
-    optimization: int,
-    policy: Policy,
-    beyond: Found,
-    anew: functions.Anew,
-    found: list[Diagnostic],
-) -> Iterator[Edit]:
-    yield from _body(old, new, None, None, optimization, policy, beyond, anew, found)
-    found.extend(order.reordered(old, new, None, None))
+def _bodies(at: Comparison) -> Iterator[Edit]:
+    old, new, beyond = at.old, at.new, at.beyond
+    yield from _body(at, None, None)
+    at.said.extend(order.reordered(old, new, None, None))
     several = Counter(made.qualname for made in new.classes)
     waiting: dict[str, list[Class]] = {}
     for made in old.classes:
@@ -138,21 +132,21 @@ def _bodies(
         same = waiting.get(made.qualname)
         if not same:
             if not beyond.handles(*made.chain):
-                found.append(finding("BCP201", f"class `{made.qualname}` is not in the base", new.place(made.node)))
+                at.said.append(finding("BCP201", f"class `{made.qualname}` is not in the base", new.place(made.node)))
             continue
         before = same.pop(0)
-        found.extend(_class_findings(before, made, new))
-        for edit in _body(old, new, before, made, optimization, policy, beyond, anew, found):
+        at.said.extend(_class_findings(before, made, new))
+        for edit in _body(at, before, made):
             if several[made.qualname] > 1 and isinstance(edit, AnnotationsEdit):
                 message = f"there are several classes `{made.qualname}`, and which one the process holds is not known"
-                found.append(finding("BCP213", message, new.place(made.node)))
+                at.said.append(finding("BCP213", message, new.place(made.node)))
                 continue
             yield edit
-        found.extend(order.reordered(old, new, before, made))
+        at.said.extend(order.reordered(old, new, before, made))
         if pythons.CLASS_BODY_POSITIONS and several[made.qualname] == 1:
             yield from _class_positions(before, made)
     for left in waiting.values():
-        found.extend(
+        at.said.extend(
             finding("BCP202", f"class `{made.qualname}` of the base is gone", old.place(made.node))
             for made in left
             if not beyond.handles(*made.chain)
@@ -169,45 +163,36 @@ def _class_findings(before: Class, after: Class, new: Unit) -> Iterator[Diagnost
             yield finding("BCP206", f"class `{after.qualname}` has other {name.replace('_', ' ')}", place)
 
 
-def _body(
-    old: Unit,
-    new: Unit,
-    before: Class | None,
-    after: Class | None,
-    optimization: int,
-    policy: Policy,
-    beyond: Found,
-    anew: functions.Anew,
-    found: list[Diagnostic],
-) -> Iterator[Edit]:
+def _body(at: Comparison, before: Class | None, after: Class | None) -> Iterator[Edit]:
     """Compare what one body executes: the module's, or that of one class."""
-    was, now = (before or old).body, (after or new).body
+    there, here = before or at.old, after or at.new
     qualname = after.qualname if after else ""
-    removed, added = ([one for one in body.statements if not beyond.handles(one.node)] for body in (was, now))
-    found.extend(_statement_findings(removed, added, old, new, optimization))
-    docstrings = [fingerprint.stored_constant(body.code, "__doc__") for body in (before or old, after or new)]
+    left = [[one for one in made.body.statements if not at.beyond.handles(one.node)] for made in (there, here)]
+    at.said.extend(_statement_findings(at, *left))
+    docstrings = [fingerprint.stored_constant(made.code, "__doc__") for made in (there, here)]
     if docstrings[0] != docstrings[1]:
         yield DocstringEdit(qualname, *(one if isinstance(one, str) else None for one in docstrings))
-    if {name: ast.dump(node) for name, node in was.annotations.items()} == {
-        name: ast.dump(node) for name, node in now.annotations.items()
-    }:
-        return
-    if after is not None and _may_read_annotations(after.node, policy):
+    was, now = there.body.annotations, here.body.annotations
+    if shape.dumped(was) != shape.dumped(now):
+        yield from _annotations(at, was, after, now)
+
+
+def _annotations(
+    at: Comparison, was: dict[str, ast.expr], after: Class | None, now: dict[str, ast.expr]
+) -> Iterator[AnnotationsEdit]:
+    """The edit of the annotated variables of a body, which differ."""
+    qualname = after.qualname if after else ""
+    if after is not None and _may_read_annotations(after.node, at.policy):
         changed = next(
-            (
-                node
-                for name, node in now.annotations.items()
-                if shape.dumped(node) != shape.dumped(was.annotations.get(name))
-            ),
-            after.node,
+            (node for name, node in now.items() if shape.dumped(node) != shape.dumped(was.get(name))), after.node
         )
         message = f"the annotated variables of `{qualname}` may be its generated fields"
-        found.append(finding("BCP207", message, new.place(changed)))
+        at.said.append(finding("BCP207", message, at.new.place(changed)))
         return
-    anew.note(now.annotations.values())
-    found.extend(readers.class_scope(new, now.annotations.values(), after.chain if after else (), qualname))
-    code = variable_annotations(new, after, now.annotations, optimization)
-    yield AnnotationsEdit(qualname, Annotations(code, is_lazy(new), True))
+    at.anew.note(now.values())
+    at.said.extend(readers.class_scope(at.new, now.values(), after.chain if after else (), qualname))
+    code = variable_annotations(at.new, after, now, at.optimization)
+    yield AnnotationsEdit(qualname, Annotations(code, is_lazy(at.new), True))
 
 
 def _may_read_annotations(node: ast.ClassDef, policy: Policy) -> bool:
@@ -219,11 +204,7 @@ def _may_read_annotations(node: ast.ClassDef, policy: Policy) -> bool:
 
 
 def _statement_findings(
-    was: Sequence[shape.Statement],
-    now: Sequence[shape.Statement],
-    old: Unit,
-    new: Unit,
-    optimization: int,
+    at: Comparison, was: Sequence[shape.Statement], now: Sequence[shape.Statement]
 ) -> Iterator[Diagnostic]:
     """What differs between two sequences of executed statements."""
     if [one.shape for one in was] == [one.shape for one in now]:
@@ -235,13 +216,13 @@ def _statement_findings(
             continue
         removed, added = was[start:stop], now[new_start:new_stop]
         if len(removed) == len(added) and all(
-            compiled_alike(one.node, other.node, optimization) for one, other in zip(removed, added, strict=True)
+            compiled_alike(one.node, other.node, at.optimization) for one, other in zip(removed, added, strict=True)
         ):
             continue
         if added:
-            yield from (_statement_finding(one.node, new, "changed or added") for one in added)
+            yield from (_statement_finding(one.node, at.new, "changed or added") for one in added)
         else:
-            yield from (_removed_finding(one.node, old) for one in removed)
+            yield from (_removed_finding(one.node, at.old) for one in removed)
 
 
 def _statement_finding(node: ast.stmt, unit: Unit, what: str) -> Diagnostic:

@@ -404,7 +404,7 @@ def _executed(made: Unit | Class, node: ast.Module | ast.ClassDef, unit: Unit) -
     body = made.body
     return (
         body.docstring,
-        {name: ast.dump(annotation) for name, annotation in body.annotations.items()},
+        shape.dumped(body.annotations),
         [one.shape for one in (*body.statements, *body.program)],
         [binding for one in body.imports for binding in shape.bindings(one, unit.source.module)],
         [ast.dump(one) for name in ("bases", "keywords", "type_params") for one in getattr(node, name, ())],

@@ -19,6 +19,7 @@ from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import Annotations, Code, Default, Edit, FunctionEdit, Policy, PositionEdit, Positions, Rival, Site
 from bcpatch.source import branches, given, importtime, readers
 from bcpatch.source.additions import Found
+from bcpatch.source.comparison import Anew, Comparison
 from bcpatch.source.header import Header, defaults, header, keeps_text
 from bcpatch.source.outline import Function, Unit, nested
 from bcpatch.source.pairing import Pairing, context_key
@@ -33,68 +34,37 @@ _KINDS = {
 }
 
 
-class Anew(msgspec.Struct):
-    """What is evaluated again: default values, by function and parameters, and every node in it by id."""
-
-    defaults: list[tuple[Function, frozenset[str]]] = msgspec.field(default_factory=list)
-    nodes: set[int] = msgspec.field(default_factory=set)
-
-    def note(self, expressions: Iterable[ast.expr]) -> None:
-        self.nodes.update(id(node) for one in expressions for node in ast.walk(one))
-
-
 def without_base(new: Unit, optimization: int) -> Iterator[FunctionEdit]:
     """Every function of a version, as an edit of whatever runs."""
     for function in new.functions:
         yield _edit(function, header(new, function, optimization), None, None)
 
 
-def edits(
-    old: Unit,
-    new: Unit,
-    pairing: Pairing,
-    policy: Policy,
-    optimization: int,
-    beyond: Found,
-    anew: Anew,
-    found: list[Diagnostic],
-) -> Iterator[Edit]:
-    """The edits of functions that differ, or stand elsewhere.
-
-    Findings go to ``found``, and to ``anew`` what an apply evaluates again.
-    """
-    pairs, added, removed = pairing
-    branched = _Branched(old, pairs)
-    found.extend(_merged_findings(old, new, pairs, added, removed, beyond))
-    found.extend(_alone_findings("BCP201", "is not in the base", new, added, beyond))
-    found.extend(_alone_findings("BCP202", "of the base is gone", old, removed, beyond))
+def edits(at: Comparison, pairing: Pairing) -> Iterator[Edit]:
+    """The edits of functions that differ, or stand elsewhere."""
+    old, new, changed = at.old, at.new, at.beyond.names()
+    branched = _Branched(old, pairing.pairs)
+    at.said.extend(_unpaired_findings(at, pairing))
     ran: dict[str, ast.stmt] | None = None
-    for before, after in pairs:
-        found.extend(_decorator_findings(before, after, new))
+    for before, after in pairing.pairs:
+        at.said.extend(_decorator_findings(before, after, new))
         same_code = fingerprint.of(before.code) == fingerprint.of(after.code)
-        follows = readers.following(new, after, beyond.names()).keys()
+        follows = readers.following(new, after, changed).keys()
         if same_code and not follows and before.header == after.header:
             if not _same_positions(before.code, after.code):
                 yield _moved(before, after)
             continue
-        new_header = header(new, after, optimization)
+        new_header = header(new, after, at.optimization)
         same_header = keeps_text(old) == keeps_text(new) and before.header == after.header
-        old_header = new_header if same_header else header(old, before, optimization)
-        found.extend(_shape_findings(before, after, new, policy))
+        old_header = new_header if same_header else header(old, before, at.optimization)
+        at.said.extend(_shape_findings(before, after, new, at.policy))
         ran = importtime.ran(new) if ran is None else ran
         if not same_code and before.site.qualname in ran:
             stale = _import_time_finding(before, after, ran[before.site.qualname], new)
-            found.append(stale if policy is Policy.STRICT else as_warning(stale))
-        edit = _edit(after, new_header, before, old_header, frozenset(follows))
-        edit = msgspec.structs.replace(
-            edit,
-            conditional=branched.is_conditional(before),
-            rivals=tuple(branched.rivals(before)),
-            twins=tuple(branched.alike(before, before.code)),
-            doubles=tuple(branched.alike(before, after.code)),
-        )
-        found.extend(given.findings(new, before, after, edit, policy))
-        found.extend(_evaluated_again(after, edit, new, anew))
+            at.said.append(stale if at.is_strict else as_warning(stale))
+        edit = branched.told(before, after, _edit(after, new_header, before, old_header, frozenset(follows)))
+        at.said.extend(given.findings(new, before, after, edit, at.policy))
+        at.said.extend(_evaluated_again(after, edit, new, at.anew))
         yield edit
 
 
@@ -109,6 +79,12 @@ def _evaluated_again(after: Function, edit: FunctionEdit, new: Unit, anew: Anew)
         anew.defaults.append((after, frozenset(parameters)))
         positional, keywords = defaults(after)
         anew.note(value for name, value in (*positional, *keywords) if name in parameters)
+
+
+def _unpaired_findings(at: Comparison, pairing: Pairing) -> Iterator[Diagnostic]:
+    yield from _merged_findings(at, pairing)
+    yield from _alone_findings("BCP201", "is not in the base", at.new, pairing.added, at.beyond)
+    yield from _alone_findings("BCP202", "of the base is gone", at.old, pairing.removed, at.beyond)
 
 
 def _alone_findings(
@@ -136,10 +112,17 @@ class _Branched:
             return self._paths[id(function.node)]
         return self._paths.get(id(function.statement), ())
 
-    def is_conditional(self, function: Function) -> bool:
-        return bool(self._path(function))
+    def told(self, before: Function, after: Function, edit: FunctionEdit) -> FunctionEdit:
+        """An edit that tells what else may be there by the name of its function."""
+        return msgspec.structs.replace(
+            edit,
+            conditional=bool(self._path(before)),
+            rivals=tuple(self._rivals(before)),
+            twins=tuple(self._alike(before, before.code)),
+            doubles=tuple(self._alike(before, after.code)),
+        )
 
-    def rivals(self, function: Function) -> Iterator[Rival]:
+    def _rivals(self, function: Function) -> Iterator[Rival]:
         """Its namesakes in the other branches."""
         for other in self._namesakes(function):
             if self._are_apart(function, other):
@@ -147,7 +130,7 @@ class _Branched:
                 prints = fingerprint.of(other.code), fingerprint.of(continued.code)
                 yield Rival(tuple(dict.fromkeys(prints)), other.code.co_firstlineno)
 
-    def alike(self, function: Function, code: CodeType) -> Iterator[int]:
+    def _alike(self, function: Function, code: CodeType) -> Iterator[int]:
         """The ordinals of namesakes that run some code, and may be there beside a function."""
         for other in self._namesakes(function):
             same = fingerprint.of(other.code) == fingerprint.of(code)
@@ -161,27 +144,21 @@ class _Branched:
         return branches.exclude(self._path(one), self._path(other))
 
 
-def _merged_findings(
-    old: Unit,
-    new: Unit,
-    pairs: Sequence[tuple[Function, Function]],
-    added: list[Function],
-    removed: list[Function],
-    beyond: Found,
-) -> Iterator[Diagnostic]:
+def _merged_findings(at: Comparison, pairing: Pairing) -> Iterator[Diagnostic]:
     """Lambdas that share their code with others, in one version or in both, and not with the same ones in both."""
     message = "a lambda of this statement changed, and which one it is can't be told"
+    old, new = at.old, at.new
     both = {context_key(one) for one in (*old.functions, *old.merged)}
     both &= {context_key(one) for one in (*new.functions, *new.merged)}
-    for unit, alone in ((new, added), (old, removed)):
+    for unit, alone in ((new, pairing.added), (old, pairing.removed)):
         for function in alone:
-            if not isinstance(function.node, ast.Lambda) or beyond.handles(function.statement, *function.chain):
+            if not isinstance(function.node, ast.Lambda) or at.beyond.handles(function.statement, *function.chain):
                 continue
             if context_key(function) in both:
                 yield finding("BCP213", message, unit.place(function.node), site=function.site)
     if old.merged or new.merged:
         was, now = map(_sharers, (old, new))
-        for before, after in pairs:
+        for before, after in pairing.pairs:
             if _told(was[before.site]) != _told(now[after.site]):
                 yield finding("BCP213", message, new.place(after.node), site=before.site)
 

@@ -113,9 +113,11 @@ def _dump(node: object) -> str:
 
 
 def dumped(node: object) -> object:
-    """What is equal for syntax trees, lists of them and other values that are written the same."""
+    """What is equal for syntax trees, lists and dictionaries of them and other values that are written the same."""
     if isinstance(node, list):
         return [dumped(item) for item in node]
+    if isinstance(node, dict):
+        return {key: dumped(item) for key, item in node.items()}
     return ast.dump(node) if isinstance(node, ast.AST) else node
 
 
