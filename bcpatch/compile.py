@@ -111,10 +111,23 @@ def _for_linked(found: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(found, help=found.help.replace(", or build with --policy linked", ""))
 
 
+#: Rules that say of a line what others only see as a statement that is not what it was.
+_SAYS_MORE = {"BCP208": ("BCP201", "BCP202", "BCP205", "BCP206"), "BCP209": ("BCP207",)}
+
+
 def _without_repeats(found: list[Diagnostic]) -> Iterator[Diagnostic]:
-    """Findings, but for "executed statement changed" where another rule says it better."""
-    said = {(one.file, one.line) for one in found if one.code in ("BCP201", "BCP202", "BCP205", "BCP206")}
-    return (one for one in found if one.code != "BCP208" or (one.file, one.line) not in said)
+    """Findings, but for those where another rule says more, and for the second about a field: it is annotated, and
+    has a value.
+    """
+    said: dict[tuple[str, int], list[Diagnostic]] = {}
+    for one in found:
+        said.setdefault((one.file, one.line), []).append(one)
+    for one in found:
+        others = said[one.file, one.line]
+        is_less = any(other.code in _SAYS_MORE.get(one.code, ()) for other in others)
+        is_again = one.code == "BCP207" and next(other for other in others if other.code == "BCP207") is not one
+        if not (is_less or is_again):
+            yield one
 
 
 # --- module and class bodies -----------------------------------------------------------------
@@ -183,11 +196,11 @@ def _annotations(
     """The edit of the annotated variables of a body, which differ."""
     qualname = after.qualname if after else ""
     if after is not None and _may_read_annotations(after.node, at.policy):
-        changed = next(
-            (node for name, node in now.items() if shape.dumped(node) != shape.dumped(was.get(name))), after.node
-        )
+        changed: list[ast.AST] = [
+            node for name, node in now.items() if shape.dumped(node) != shape.dumped(was.get(name))
+        ]
         message = f"the annotated variables of `{qualname}` may be its generated fields"
-        at.said.append(finding("BCP207", message, at.new.place(changed)))
+        at.said.extend(finding("BCP207", message, at.new.place(node)) for node in changed or [after.node])
         return
     at.anew.note(now.values())
     at.said.extend(readers.class_scope(at.new, now.values(), after.chain if after else (), qualname))

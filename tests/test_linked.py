@@ -257,6 +257,12 @@ def test_what_can_not_be_carried_is_refused(name: str) -> None:
     assert code in codes(old, new)
 
 
+def test_an_added_field_is_told_once() -> None:
+    old = "@d\nclass A:\n  x: int\n"
+    assert codes(old, f"{old}  y: int = 1\n") == ["BCP207"]
+    assert codes(old, f"{old}  y: int = 1\n  z: int = 2\n") == ["BCP207", "BCP207"]
+
+
 def test_what_import_time_code_ran_is_a_warning() -> None:
     assert codes("def f(): return 1\nA = f()\n", "def f(): return 2\nA = f()\n", "warning") == ["BCP211"]
 
