@@ -35,6 +35,8 @@ class Case(NamedTuple):
     since: bool = True
 
 
+GENERIC = pythons.TYPE_PARAMETERS
+
 METHOD = """\
 import asyncio, builtins, collections, functools, importlib, inspect, json, logging, operator, os, pkgutil, sys, typing
 import shop
@@ -309,6 +311,100 @@ OWN_MODULE = [
     refused("BCP112", "by a function that finds modules", "return «inspect.getmodule»(me)"),
     refused("BCP112", "the module that was started", "«import __main__»\nreturn __main__"),
     accepted("another module, loaded again", "return importlib.reload(prices)"),
+]
+
+FORGETTING = """
+class Forgetting(dict):
+    def __setitem__(me, key, value): pass
+class Meta(type):
+    @classmethod
+    def __prepare__(meta, name, bases): return Forgetting()
+"""
+
+BODIES = [
+    refused(
+        "BCP101", "a namespace that forgets", f"{FORGETTING}class L(metaclass=Meta):\n    RATE = 1\n    low = «RATE»"
+    ),
+    refused(
+        "BCP101",
+        "a namespace that forgets, by a base",
+        f"{FORGETTING}class B(metaclass=Meta): pass\nclass L(B):\n    RATE = 1\n    low = «RATE»",
+    ),
+    accepted("a name that the module has not", "class L(other):\n    if name:\n        low = 1\n    twice = low * 2"),
+    accepted("a name that a comprehension reads", "class L:\n    low = name\n    twice = [one * 2 for one in low]"),
+    accepted("one that the module has too", "class L:\n    RATE = name\n    twice = [one * 2 for one in RATE]"),
+    refused(
+        "BCP101",
+        "one that is bound after a try",
+        "class L:\n    try: other()\n    except ValueError: pass\n    RATE = 1\n    low = «RATE»",
+    ),
+    refused(
+        "BCP101",
+        "its own `super` is given the class",
+        "class L:\n    super = lambda *some: some\n    super(«__class__», me)",
+    ),
+    accepted("super in a class body", "class L:\n    low = super(__class__, me).total"),
+    refused("BCP103", "its own name for a module", "class L:\n    os = me\n    low = «os._exit»"),
+    accepted("a module", "class L:\n    low = os._exit"),
+    refused("BCP103", "a name that its namespace may bring", "class L(metaclass=other):\n    low = «os._exit»"),
+    refused(
+        "BCP103",
+        "its own name for a module, in an alias",
+        "class L:\n    os = me\n    type Low = «os._exit»",
+        GENERIC,
+    ),
+    accepted("a module, in an alias", "class L:\n    type Low = os._exit", GENERIC),
+    refused(
+        "BCP106",
+        "its own `getattr` is given a module",
+        "class L:\n    getattr = other.append\n    «getattr(operator, 'x')»",
+    ),
+    refused(
+        "BCP106",
+        "its own `__package__`",
+        "class L:\n    __package__ = 'x'\n    low = «importlib.import_module('.y', __package__)»",
+    ),
+    accepted("`__package__`", "class L:\n    low = importlib.import_module('.y', __package__)"),
+    refused(
+        "BCP106",
+        "its own type matches itself",
+        "class L:\n    int = other\n    match name:\n        case «int(low)»: pass",
+    ),
+    accepted("a builtin type matches itself", "class L:\n    match name:\n        case int(low): pass"),
+    accepted("`__class__` of the class that is made", "class L:\n    def low(self): return __class__"),
+    refused(
+        "BCP101", "`__class__` in its body", "class L:\n    low = «__class__»\n    def high(self): return __class__"
+    ),
+]
+
+#: Imports, and what they leave the module of its own.
+IMPORTS = [
+    Case(
+        "for type checkers, of the module's own name",
+        "BCP101",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from os import sep as X\nX = 3\n"
+        "def use(): return «X»\n",
+    ),
+    Case(
+        "for type checkers, with another at run time",
+        "BCP108",
+        "import typing\nif typing.TYPE_CHECKING:\n    from os import sep as X\nelse:\n    X = 3\ndef use(x=«X»): ...\n",
+    ),
+    Case(
+        "for type checkers and at run time",
+        "",
+        "import typing\nif typing.TYPE_CHECKING:\n    from os import sep as X\nelse:\n    from os import name as X\n"
+        "def use(x=X): return X\n",
+    ),
+    Case(
+        "for type checkers, quoted in a function",
+        "",
+        "import typing\nif typing.TYPE_CHECKING:\n    from os import PathLike\n"
+        "def use():\n    def inner(a: 'PathLike'): ...\n    return inner\n",
+    ),
+    refused("BCP112", "the module by another one", "return «prices.shop.cart».RATE"),
+    accepted("another module by another one", "return prices.shop.eu.RATE"),
+    refused("BCP112", "the module by one that is not known", "return «other.x.shop.cart».RATE"),
 ]
 
 SHADOWED = [
@@ -801,6 +897,8 @@ ANNOTATIONS = [
     header("BCP107", "of a keyword", "def f(*, a: «Item»): ...\n"),
     header("BCP107", "of the rest", "def f(*a: «Item», **b: «Item»): ...\n"),
     header("BCP107", "quoted", "def f(a: «'Item'»): ...\n"),
+    header("BCP107", "unpacked and quoted", "def f(*a: «'*tuple[Item]'»): ...\n"),
+    header("", "unpacked and quoted, of another module", "def f(*a: '*tuple[Price]'): ...\n"),
     header("BCP107", "quoted within a type", "def f(a: list[«'Item'»]): ...\n"),
     header("BCP107", "a type quoted", "def f(a: «'list[Item]'»): ...\n"),
     header("BCP107", "quoted within a quoted type", "def f(a: «'list[\"Item\"]'»): ...\n"),
@@ -873,8 +971,6 @@ DEFAULTS = [
     header("BCP111", "a builtin that reaches around", "def f(a=«globals»()): ...\n"),
     header("", "a mangled parameter", "class Cart:\n    def f(self, __a=1, *, __b=2): return __a, __b\n"),
 ]
-
-GENERIC = pythons.TYPE_PARAMETERS
 
 TYPE_PARAMETERS = [
     header("", "used", "def f[T](a: T, b: 'T', c: 'list[T]') -> T:\n    kind: T = a\n    return kind\n", GENERIC),
@@ -978,13 +1074,27 @@ GO = [
 #: The same for a module two packages deep.
 EU = Module("shop.eu.cart", "shop/eu/cart.py")
 DEEPER = [
+    Case("by what is not known", "BCP112", "def use(x):\n    return «x.shop.eu.cart».RATE\n"),
+    Case("what is called like its end", "", "def use(x):\n    return x.eu.cart.RATE\n"),
     Case("another module of the package", "", "import shop.eu.prices\ndef use():\n    return shop.eu.prices\n"),
     Case("through its packages", "BCP112", "import shop.eu\ndef use():\n    return «shop.eu.cart».RATE\n"),
     Case("its package as a value", "BCP106", "import shop.eu\ndef use():\n    return «[shop.eu]»\n"),
     Case("the topmost one as a value", "BCP106", "import shop.eu\ndef use():\n    return «[shop]»\n"),
 ]
 
+#: The same for a package.
+SHOP = Module("shop", "shop/__init__.py")
+PACKAGE = [
+    Case("a module below", "", "def use():\n    import shop.prices as prices\n    return prices\n"),
+    Case("two modules below", "", "def use():\n    import shop.eu.prices as prices\n    return prices\n"),
+    Case("the package by a module below", "BCP112", "def use():\n    «import shop.prices»\n    return shop.RATE\n"),
+    Case("the package, captured", "BCP112", "def use():\n    «import shop.prices»\n    return lambda: shop\n"),
+    Case("a module below, for what it does", "", "def use():\n    import shop.prices\n"),
+]
+
 TABLES = {
+    "bodies": BODIES,
+    "imports": IMPORTS,
     "names": NAMES,
     "library": LIBRARY,
     "own module": OWN_MODULE,
@@ -1019,6 +1129,11 @@ def test_a_case_is_refused_where_it_is_marked_and_nowhere_else(case: Case) -> No
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.about) for case in DEEPER])
 def test_a_module_two_packages_deep(case: Case) -> None:
     check(case, EU)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.about) for case in PACKAGE])
+def test_a_package(case: Case) -> None:
+    check(case, SHOP)
 
 
 def check(case: Case, module: Module) -> None:
@@ -1100,8 +1215,8 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("cases", "module"),
-    [*((cases, CART) for cases in TABLES.values()), (FUTURE, CART), (DEEPER, EU)],
-    ids=[*TABLES, "future", "deeper"],
+    [*((cases, CART) for cases in TABLES.values()), (FUTURE, CART), (DEEPER, EU), (PACKAGE, SHOP)],
+    ids=[*TABLES, "future", "deeper", "package"],
 )
 def test_nothing_is_said_of_what_the_rules_pass_over(
     cases: list[Case], module: Module, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.flow.origins import Attribute, Called, Display, Item, Origin, Parameter
 from bcpatch.model import Import
 from bcpatch.rules import callables, names, routes
-from bcpatch.rules.reach import Frame, Scope, global_paths, named, only_asks, options, paths, receiver
+from bcpatch.rules.reach import Frame, Scope, global_paths, is_sure, named, only_asks, options, paths, receiver
 from bcpatch.rules.sourcetext import quotation
 
 #: The rule that an own-module name breaks, by what the code is.
@@ -41,6 +41,10 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         message = f"`{name}` is a name of the class around it, and so of its own module"
         yield report(OWN_NAME[scope.role], message, offset, frame)
         return
+    if _is_for_checkers(name, frame):
+        message = f"`{name}` is imported for type checkers only: when the code runs, it is a name of its own module"
+        yield report(OWN_NAME[scope.role], message, offset, frame)
+        return
     reached = global_paths(name, scope)
     for path in reached:
         yield from dotted(path, offset, frame)
@@ -57,6 +61,13 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP110", message, offset, frame)
     else:
         yield report(OWN_NAME[scope.role], _own_name(name, scope), offset, frame)
+
+
+def _is_for_checkers(name: str, frame: Frame) -> bool:
+    """Whether a value is asked for by a name that only ``if TYPE_CHECKING:`` imports."""
+    imports = frame.scope.imports.get(name, ())
+    is_value = frame.scope.role in ("function", "default") and not frame.quoted
+    return is_value and bool(imports) and not any(one.runtime for one in imports)
 
 
 def is_harmless(name: str, scope: Scope) -> bool:
@@ -109,13 +120,14 @@ def imported(binding: Import, scope: Scope) -> Iterator[tuple[str, str]]:
 
 def _reached(path: str, scope: Scope) -> Iterator[tuple[str, str]]:
     path = routes.ALIASES.get(path, path)
-    if path in scope.text.own_paths:
-        yield "BCP112", f"`{path}` is the module that the patch changes"
+    own = scope.text.own_path(path)
+    if own:
+        yield "BCP112", f"`{own}` is the module that the patch changes"
     elif path == "__main__":
         yield "BCP112", "`__main__` is the module that was started, which may be the one that the patch changes"
-    own, row = _rows(path)
-    if own:
-        yield "BCP112", f"`{own}` {names.OWN_MODULE[own]}"
+    leading, row = _rows(path)
+    if leading:
+        yield "BCP112", f"`{leading}` {names.OWN_MODULE[leading]}"
     if row and not (row in names.IN_ANNOTATIONS and scope.role in ("annotation", "type parameters")):
         yield "BCP111", f"`{row.removeprefix('builtins.')}` {names.REACHING[row]}"
 
@@ -208,7 +220,8 @@ def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator
                 yield from _of_unknown(item, name, offset, where)
         if isinstance(one, Attribute) and not paths(one, where):
             path = f"{one.name}.{name}"
-            for row in (*routes.BY_TAIL.get(path, ()), *({path} & frame.scope.text.own_paths)):
+            own = frame.scope.text.own_path(f"{_spelled(one)}.{name}")
+            for row in (*routes.BY_TAIL.get(path, ()), *((own,) if own else ())):
                 yield from reached(row, offset, frame)
                 if row in callables.BY_NAME:
                     message = f"`{path}` of an unknown value: what it is called with can't be proved"
@@ -216,10 +229,16 @@ def _of_unknown(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator
                     yield report("BCP106", message, offset, frame, help=help)
 
 
+def _spelled(origin: Origin) -> str:
+    """The attributes that lead from a value that is not known: ``other.shop.eu`` is ``.shop.eu``."""
+    return f"{_spelled(origin.owner)}.{origin.name}" if isinstance(origin, Attribute) else ""
+
+
 def _private(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     found = [paths(one, where) for one, where in options(owner, frame)]
     if all(some and all(named(f"{path}.{name}", names.PUBLIC_NAMES) for path in some) for some in found):
-        return
+        if is_sure(owner, frame):
+            return
     if receiver(owner, frame) is not None:
         site = frame.scope.site
         of = f" of `{site.qualname.rpartition('.')[0]}`" if site else ""

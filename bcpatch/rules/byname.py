@@ -31,6 +31,7 @@ from bcpatch.rules.reach import (
     Frame,
     absolute,
     is_plain,
+    is_sure,
     is_text,
     named,
     options,
@@ -235,8 +236,10 @@ def _anchor(call: Called, frame: Frame) -> str | None:
     given = call.arguments[1:2]
     if "package" in call.keywords:
         given = call.arguments[len(call.arguments) - len(call.keywords) + call.keywords.index("package") :][:1]
-    for one, _ in options(given[0], frame) if given else ():
+    for one, where in options(given[0], frame) if given else ():
         if isinstance(one, Global):
+            if not is_sure(one, where):
+                return None
             return {"__package__": frame.scope.module.package, "__name__": frame.scope.module.name}.get(one.name)
     known = texts(given[0], frame) if given else None
     return known[0] if known and len(known) == 1 else None

@@ -201,7 +201,9 @@ def _read(text: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text.strip(), mode="eval")
+            stripped = text.strip()
+            # `typing` reads an unpacked type in a subscript as well (PEP 646)
+            tree = ast.parse(f"({stripped},)" if stripped.startswith("*") else stripped, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # no type checker and no `typing.get_type_hints` takes it for a type
     yield from _named(tree.body, offset, frame)

@@ -78,6 +78,11 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
         """Names of the type parameters in whose scope annotations stand."""
         return self.text.type_parameters(self.site.qualname) if self.site else frozenset()
 
+    def may_find(self, name: str) -> bool:
+        """Whether the module's namespace or the builtins may have a name."""
+        known = self.imports, self.text.bound, names.BUILTINS, names.FACTS, names.INSIDE, self.class_names
+        return "*" in self.imports or any(name in some for some in known)
+
 
 def importing(imports: Iterable[Import]) -> Mapping[str, tuple[Import, ...]]:
     """Imports by the name that they bind."""
@@ -127,12 +132,50 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
         return not self.flow.code.flags & _OPTIMIZED
 
     def binds(self, use: GlobalUse) -> bool:
-        """Whether the name that is loaded is surely one that a class body has bound before."""
-        return (
-            use.namespace
-            and self.is_at(use.offset, "LOAD_NAME")
-            and self.body_names.get(use.name, use.offset) < use.offset
-        )
+        """Whether the name that is loaded is surely one that a class body has bound, or none at all."""
+        if not (use.namespace and self.is_at(use.offset, "LOAD_NAME") and self.outer):
+            return False
+        if not self.scope.may_find(use.name):
+            return use.name in self._own_names
+        return self.body_names.get(use.name, use.offset) < use.offset and self._is_plain_class
+
+    def may_hide(self, name: str) -> bool:
+        """Whether a name may be one of a class's namespace, and not what the module or the builtins have."""
+        body: Frame | None = self
+        if "__classdict__" in self.flow.code.freevars:  # of an annotation or a type alias in a class
+            body = self.outer
+            while body is not None and not body.is_body:
+                body = body.outer
+        return body is not None and body.is_body and (name in body._own_names or not body._is_plain_class)
+
+    @cached_property
+    def _own_names(self) -> frozenset[str]:
+        """The names that a class body stores in its namespace."""
+        spaced = (use for use in self.flow.uses if isinstance(use, GlobalUse) and use.namespace)
+        return frozenset(use.name for use in spaced if use.action == "store").union(self.body_names)
+
+    @cached_property
+    def _is_plain_class(self) -> bool:
+        """Whether the class of a body has no base and no keyword: by a metaclass, they may bring a namespace that has
+        other names than those that the body stores (language reference, "Preparing the class namespace").
+        """
+        if self.outer is None:
+            return False
+        calls = (use.call for use in self.outer.flow.uses if isinstance(use, CallUse))
+        for call in calls:
+            match call.arguments:
+                case (Made(constant=constant), *more) if self.outer.flow.nested.get(constant) is self.flow:
+                    if len(more) > 1 or call.unpacked:
+                        return False
+        return True
+
+    @property
+    def is_in_local_class(self) -> bool:
+        """Whether ``__class__`` is a class that the function itself makes."""
+        around = self.outer
+        while around is not None and not (around.is_body and "__class__" in around.flow.code.cellvars):
+            around = around.outer
+        return around is not None
 
     def is_at(self, offset: int, name: str) -> bool:
         """Whether the instruction at an offset is the one of that name."""
@@ -154,17 +197,16 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
                     yield use.at, klass
                 case CallUse(call=Called(callee=callee, arguments=(klass, _))) if "builtins.super" in paths(
                     callee, self
-                ):
+                ) and is_sure(callee, self):
                     yield use.at, klass
 
 
 def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
     """Stores before anything can branch of names that are never deleted, the last one first."""
-    if flow.code.exception_table:
-        return
     spaced = [use for use in flow.uses if isinstance(use, GlobalUse) and use.namespace]
     deleted = {use.name for use in spaced if use.action == "delete"}
     branch = min((one.offset for one in flow.instructions if one.opcode in JUMPS), default=len(flow.code.bytecode))
+    branch = min([branch, *(flow.trace.decoded.offsets[one.start] for one in flow.trace.table)])
     for instruction in flow.instructions:
         if instruction.name == "SETUP_ANNOTATIONS" and instruction.offset < branch:
             yield "__annotations__", instruction.offset
@@ -230,6 +272,16 @@ def either(origins: Iterable[Origin]) -> Origin:
 def paths(origin: Origin, frame: Frame) -> frozenset[str]:
     """Dotted names that a value may be reached by: ``operator.attrgetter``, ``builtins.len``."""
     return frozenset(path for one, where in options(origin, frame) for path in _paths(one, where))
+
+
+def is_sure(origin: Origin, frame: Frame) -> bool:
+    """Whether a value is nothing but what its paths say: a name in a class body may be one of the class."""
+    for one, where in options(origin, frame):
+        if isinstance(one, Global) and where.may_hide(one.name):
+            return False
+        if isinstance(one, Attribute) and not is_sure(one.owner, where):
+            return False
+    return True
 
 
 def _paths(origin: Origin, frame: Frame) -> Iterator[str]:
@@ -299,7 +351,7 @@ def _is_plain(origin: Origin, frame: Frame) -> bool:
             return all(is_plain(part, frame) for part in parts)
         case Called(callee=callee):
             found = paths(callee, frame)
-            return bool(found) and not frame.is_body and all(named(path, _PLAIN_RESULTS) for path in found)
+            return bool(found) and all(named(path, _PLAIN_RESULTS) for path in found) and is_sure(callee, frame)
     return False
 
 

@@ -19,7 +19,7 @@ from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportU
 from bcpatch.model import Policy
 from bcpatch.rules import access, byname, formatting, hints, names, sight
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, absolute, inner_frames, options, paths
+from bcpatch.rules.reach import Frame, absolute, inner_frames, is_sure, options, paths, takers
 
 
 def check(frame: Frame) -> tuple[Diagnostic, ...]:
@@ -100,8 +100,17 @@ def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP106", message, use.offset, frame)
         return
     yield from access.dotted(module, use.offset, frame)
+    package = module.partition(".")[0]
+    if not use.names and package in frame.scope.text.own_paths and _keeps_package(use, frame):
+        yield from access.reached(package, use.offset, frame)
     for name in use.names:
         yield from access.attribute(Imported(use.offset, use.module, use.level, use.names), name, use.offset, frame)
+
+
+def _keeps_package(use: ImportUse, frame: Frame) -> bool:
+    """Whether ``import shop.prices`` is there for the package: ``import shop.prices as prices`` takes the module."""
+    graph = frame.flow.graph
+    return any(graph.name(at) != "IMPORT_FROM" for at in takers(frame, frame.flow.at(use.offset)))
 
 
 def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
@@ -122,11 +131,15 @@ def _is_attribute_telling(use: AttributeUse, frame: Frame) -> bool:
 
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
-    if use.name == "__class__" and (use.action != "load" or use.offset not in frame.given_to_super):
+    if use.name == "__class__" and not frame.is_in_local_class and not _is_for_super(use, frame):
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
     elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
         yield from access.name(use.name, use.offset, frame)
+
+
+def _is_for_super(use: FreeUse, frame: Frame) -> bool:
+    return use.action == "load" and use.offset in frame.given_to_super
 
 
 def _is_free_telling(use: FreeUse, frame: Frame) -> bool:
@@ -176,7 +189,7 @@ def _patterns(frame: Frame) -> Iterator[Diagnostic]:
 
 def _matches_itself(klass: Origin, frame: Frame) -> bool:
     found = [paths(one, where) for one, where in options(klass, frame)]
-    return all(some and some <= _SELF_MATCHING for some in found) and not frame.is_body
+    return all(some and some <= _SELF_MATCHING for some in found) and is_sure(klass, frame)
 
 
 _OPTIMIZED = 0x01

@@ -31,7 +31,7 @@ from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
 from bcpatch.rules import byname, callables, formatting, names, routes
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, follows, named, options, paths
+from bcpatch.rules.reach import Frame, follows, is_sure, named, options, paths
 
 _WATCHED: Final = frozenset(
     {
@@ -234,6 +234,8 @@ def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozens
         return _what(call.callee, frame) - {"the body of a class"}  # what is called like a module is none
     if position == 2 and call.arguments and _builds_class(min(members(first)), min(members(second)), frame):
         return frozenset({"the body of a class"})
+    if not is_sure(call.callee, frame):
+        return frozenset()
     if position == 2 and not call.unpacked and byname.formats_first(call.callee, frame):
         return frozenset({_FORMAT_TEXT})
     rows = {named(path, callables.BY_NAME) for path in paths(call.callee, frame)}

@@ -119,6 +119,13 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
             parts.pop()
         return frozenset({self.module.name, ".".join(parts)})
 
+    def own_path(self, path: str) -> str | None:
+        """The dotted name of the module that a path ends with: other modules have it as an attribute of its package."""
+        for own in self.own_paths:
+            if path == own or ("." in own and path.endswith(f".{own}")):
+                return own
+        return None
+
     @cached_property
     def packages(self) -> frozenset[str]:
         """Packages that have the module as an attribute, or one that has."""

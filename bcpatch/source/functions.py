@@ -20,6 +20,7 @@ from bcpatch.model import Annotations, Code, Default, Edit, FunctionEdit, Policy
 from bcpatch.source import branches, given, importtime, readers
 from bcpatch.source.additions import Found
 from bcpatch.source.comparison import Anew, Comparison
+from bcpatch.source.evaluated import evaluated
 from bcpatch.source.header import Header, defaults, header, keeps_text
 from bcpatch.source.outline import Function, Unit, nested
 from bcpatch.source.pairing import Pairing, context_key
@@ -72,13 +73,24 @@ def _evaluated_again(after: Function, edit: FunctionEdit, new: Unit, anew: Anew)
     """Note what of a function's header is evaluated at the apply, and what can't be."""
     if edit.annotations.changed:
         annotations = readers.annotations_of(after)
+        yield from _bound_findings(annotations, new)
         yield from readers.class_scope(new, annotations, after.chain, after.site.qualname)
         anew.note(annotations)
     parameters = {one.parameter for one in (*edit.positional, *edit.keywords) if one.changed or one.follows}
     if parameters:
         anew.defaults.append((after, frozenset(parameters)))
         positional, keywords = defaults(after)
-        anew.note(value for name, value in (*positional, *keywords) if name in parameters)
+        values = [value for name, value in (*positional, *keywords) if name in parameters]
+        yield from _bound_findings(values, new)
+        anew.note(values)
+
+
+def _bound_findings(expressions: Iterable[ast.expr], new: Unit) -> Iterator[Diagnostic]:
+    """Names that an expression in a header binds around the function, as ``:=`` does."""
+    for node in (node for one in expressions for node in evaluated(one)):
+        if isinstance(node, ast.NamedExpr):
+            message = f"`{node.target.id}` is bound here when the function is defined, not when it is called"
+            yield finding("BCP208", message, new.place(node))
 
 
 def _unpaired_findings(at: Comparison, pairing: Pairing) -> Iterator[Diagnostic]:
