@@ -38,7 +38,8 @@ class Case(NamedTuple):
 GENERIC = pythons.TYPE_PARAMETERS
 
 METHOD = """\
-import asyncio, builtins, collections, functools, importlib, inspect, json, logging, operator, os, pkgutil, sys, typing
+import asyncio, builtins, collections, dataclasses, functools, importlib, inspect, json, logging, operator
+import os, pkgutil, sys, typing
 import shop
 import shop.prices as prices
 from . import prices as relative
@@ -302,8 +303,10 @@ OWN_MODULE = [
     refused("BCP111", "by a finder that was used", "return «sys.path_importer_cache»"),
     accepted("where modules are looked for", "return sys.path[0]"),
     refused("BCP111", "a script in a process", "«sys.remote_exec»(1, name)"),
-    refused("BCP112", "of one of several values", "return «[other.sys][0].modules»"),
-    accepted("a path of one of several values", "return [other.sys][0].path"),
+    refused("BCP111", "of one of several values", "return «[other.mock][0].patch»('shop.cart.RATE', 4)"),
+    accepted("another one of one of several values", "return [other.mock][0].patches"),
+    refused("BCP106", "a module of what is not known, as a value", "return «[other.sys]»[0].path"),
+    accepted("a path of a module of what is not known", "return other.sys.path"),
     refused("BCP112", "of what a pattern reads", "match other:\n    case object(sys=found):\n        «found.modules»"),
     refused("BCP112", "names stored in it", "import enum\n«enum.global_enum»(other)"),
     accepted("names stored in the class itself", "import enum\nreturn enum.unique(other)"),
@@ -626,6 +629,23 @@ BY_NAME = [
         "match other:\n    case object(sys=found): pass\nreturn getattr(other, 'sys'), operator.attrgetter('code')",
     ),
     refused("BCP106", "as a value", "return «map(getattr, other, name)»"),
+    refused("BCP106", "by a finder of objects", "return «pkgutil.resolve_name('builtins:getattr')»(me, name)"),
+    refused("BCP106", "a module of a module, by a finder", "return «pkgutil.resolve_name('os:sys')».modules"),
+    refused("BCP106", "the format of texts, by a finder", "import pydoc\nreturn «pydoc.locate('builtins.str.format')»"),
+    accepted("another one, by a finder", "return pkgutil.resolve_name('builtins:len')(name)"),
+    accepted("a parser of XML", "import xml.sax\nreturn xml.sax.make_parser()"),
+    refused("BCP106", "a parser of XML by its module", "import xml.sax\nreturn «xml.sax.make_parser(['shop.cart'])»"),
+    refused("BCP106", "the names of a module", "import optparse\nreturn «optparse.Values().read_module('shop.cart')»"),
+    accepted("the type of options", "import optparse\nreturn isinstance(other, optparse.Values)"),
+    refused(
+        "BCP106", "a copy with other values, as a value", "return «functools.partial(dataclasses.replace, _rate=1)»"
+    ),
+    refused("BCP106", "options stored in the receiver, unpacked", "return «other.parse_args(name, *[me])»"),
+    refused("BCP113", "a wrapper takes the receiver's attributes", "return «functools.wraps(me)»(other)"),
+    refused("BCP113", "a wrapper is given them", "return «functools.update_wrapper(other, wrapped=me)»"),
+    accepted("a wrapper without them", "return functools.wraps(me, updated=())(other), functools.wraps(other)(me)"),
+    refused("BCP106", "evaluated with names of the receiver's class", "return «name.evaluate(**{'owner': type(me)})»"),
+    accepted("evaluated with others", "return name.evaluate(**other)"),
     refused("BCP106", "in a partial", "return «functools.partial(getattr, me)»"),
     refused("BCP106", "returned", "«return getattr»"),
     refused("BCP106", "put into a container", "return «[getattr]»"),
@@ -758,6 +778,16 @@ FORMATS = [
         "BCP106",
         "a formatter that is asked for a field",
         "import string\nformatter = string.Formatter()\nreturn «formatter.get_field(name, (me,), {})»",
+    ),
+    refused(
+        "BCP106",
+        "a field of another value",
+        "import string\nclass Own(string.Formatter): pass\nreturn «Own().get_field('0._rate', (other,), {})»",
+    ),
+    refused(
+        "BCP106",
+        "a formatter's own way, as a value",
+        "import string\nreturn «functools.partial(string.Formatter().vformat, name)»",
     ),
     accepted("something else that has fields", "return other.get_field(name)"),
     refused("BCP106", "by the type, an unknown text", "return «str.format(name, other)»"),

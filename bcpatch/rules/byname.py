@@ -40,6 +40,19 @@ from bcpatch.rules.reach import (
     texts,
 )
 
+#: Callables of which the rules look at every call: what they are given decides.
+LOOKED_AT = frozenset(
+    {
+        *callables.BY_NAME,
+        *callables.COPYING,
+        *callables.EVALUATING,
+        *callables.LOADING,
+        *callables.REPLACING,
+        "builtins.str.format",
+        "builtins.str.format_map",
+    }
+)
+
 
 def is_telling(use: CallUse, frame: Frame) -> bool:
     """Whether `call` may say something of a call, as far as the name shows by which the callee was loaded."""
@@ -59,6 +72,11 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
             yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
         elif isinstance(one, Attribute):
             yield from _method(one, where, call, frame)
+
+
+def goes_by_names(path: str) -> bool:
+    """Whether a path leads to something of which every call must be looked at."""
+    return named(path, LOOKED_AT) is not None or path.rpartition(".")[2] in callables.BY_NAME_METHODS
 
 
 def formats_first(callee: Origin, frame: Frame) -> bool:
@@ -110,21 +128,25 @@ def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterato
         yield from _format((one.owner,), call.arguments, certain, call, frame)
     elif one.name == "__replace__":
         yield from _replaced((one.owner,), call, frame)
-    elif one.name in callables.STORING and any(receiver(given, frame) is not None for given in call.arguments):
+    elif one.name in callables.STORING and formatting.hold_receiver(call.arguments, frame):
         message = f"the names under which `{one.name}` stores in the receiver can't be proved"
         yield report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
-    elif one.name in callables.EVALUATING_METHODS and callables.EVALUATING_METHODS[one.name] in call.keywords:
+    elif one.name in callables.EVALUATING_METHODS and _is_given(callables.EVALUATING_METHODS[one.name], call, frame):
         message = f"`{one.name}` evaluates a text as code, with the names of a module"
         yield report("BCP106", message, call.offset, frame)
     elif one.name in callables.MADE_METHODS and _is_made_by(callables.MADE_METHODS[one.name], one.owner, where):
         message = f"what `{one.name}` takes by the names in its arguments can't be proved"
         yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
-    elif (
-        one.name in callables.FORMATTERS
-        and len(call.arguments) == 3
-        and formatting.hold_receiver(call.arguments, frame)
-    ):
-        yield formatting.unproved(call, frame)
+    elif one.name in callables.FORMATTERS and len(call.arguments) == 3:
+        known = texts(call.arguments[0], frame) or () if one.name == "get_field" else ()
+        private = any(formatting.is_private_format(f"{{{text}}}") for text in known)
+        if private or formatting.hold_receiver(call.arguments, frame):
+            yield formatting.unproved(call, frame)
+
+
+def _is_given(keyword: str, call: Called, frame: Frame) -> bool:
+    """Whether a call has a keyword, or may have it and the receiver by ``**``."""
+    return keyword in call.keywords or (call.unpacked and formatting.hold_receiver(call.arguments, frame))
 
 
 def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
@@ -158,6 +180,8 @@ def _by_name(row: str, rule: callables.ByName, call: Called, frame: Frame) -> It
     what = row.removeprefix("builtins.")
     given = call.arguments[: len(call.arguments) - len(call.keywords)]
     wanted = given[rule.name :] if rule.all else given[rule.name : rule.name + 1]
+    if rule.optional and not call.arguments:
+        return
     if call.unpacked or not wanted:
         yield _unproved(what, call, frame)
         return
@@ -202,7 +226,7 @@ def by_pattern(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[
 def _callable_by_name(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """``getattr(builtins, "getattr")``."""
     for path in sorted(paths(owner, frame)):
-        row = named(f"{path}.{name}", callables.BY_NAME)
+        row = named(f"{path}.{name}", LOOKED_AT)
         if row:
             yield _reached_by_name(row, offset, frame)
 
@@ -223,9 +247,12 @@ def _module(text: str, what: str, call: Called, frame: Frame) -> Iterator[Diagno
             return
         name = found
     yield from access.dotted(name, call.offset, frame)
-    if name in routes.WATCHED_MODULES:
-        message = f"`{name}` is imported by name, and has functions that access by name"
-        yield report("BCP106", message, call.offset, frame, help=f"import `{name}` by a statement")
+    row = named(name, routes.WATCHED_MODULES)
+    if row:
+        message = f"`{row}` is imported by name, and has functions that access by name"
+        yield report("BCP106", message, call.offset, frame, help=f"import `{row}` by a statement")
+    if goes_by_names(name):
+        yield _reached_by_name(name, call.offset, frame)
     parts = name.split(".")
     for end in range(1, len(parts)):
         yield from access.reached(".".join(parts[:end]), call.offset, frame)
@@ -248,6 +275,10 @@ def _anchor(call: Called, frame: Frame) -> str | None:
 def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """Arguments that name what is copied from one object to another, where they are given."""
     positional = len(call.arguments) - len(call.keywords)
+    copied = _argument(callables.COPYING[what] - 1, "wrapped", call)
+    updated = _argument(callables.COPYING[what] + 1, "updated", call)
+    if copied is not None and updated is None and receiver(copied, frame) is not None:
+        yield from access.attribute(copied, "__dict__", call.offset, frame)
     wanted = list(call.arguments[callables.COPYING[what] : positional])
     given = zip(call.keywords, call.arguments[positional:], strict=True)
     wanted += [argument for keyword, argument in given if keyword in callables.COPIED]

@@ -17,7 +17,8 @@ class ByName(msgspec.Struct, frozen=True):
 
     ``name`` is the position of that argument, and every further one is a name too where
     ``all`` is set. ``owner`` is the position of the object, None where it comes later.
-    ``dotted`` names are paths (``a.b``); ``module`` means that it is a module that is named.
+    ``dotted`` names are paths (``a.b``); ``module`` means that it is a module that is named. What is ``optional`` may
+    be called without any argument.
     What is so named is given to the caller where ``gives`` is set, else only asked for, stored or deleted.
     """
 
@@ -26,6 +27,7 @@ class ByName(msgspec.Struct, frozen=True):
     all: bool = False
     dotted: bool = False
     module: bool = False
+    optional: bool = False
     gives: bool = True
 
 
@@ -45,6 +47,9 @@ BY_NAME: Final = MappingProxyType(
         "pkgutil.resolve_name": ByName(0, module=True),
         "pydoc.locate": ByName(0, module=True),
         "test.support.swap_attr": ByName(1, 0),
+        "xml.dom.domreg.getDOMImplementation": ByName(0, module=True, optional=True),
+        "xml.dom.getDOMImplementation": ByName(0, module=True, optional=True),
+        "xml.sax.make_parser": ByName(0, module=True, optional=True),
         "xmlrpc.server.resolve_dotted_attribute": ByName(1, 0, dotted=True),
     }
 )
@@ -104,7 +109,13 @@ BY_NAME_METHODS: Final = MappingProxyType(
 
 #: Methods that go by what texts say, of objects that a callable has made.
 MADE_METHODS: Final = MappingProxyType(
-    {"vformat": "string.Formatter", "get_field": "string.Formatter", "find_class": "pickle.Unpickler"}
+    {
+        "vformat": "string.Formatter",
+        "get_field": "string.Formatter",
+        "find_class": "pickle.Unpickler",
+        "read_module": "optparse.Values",
+        "read_file": "optparse.Values",
+    }
 )
 
 #: Methods of texts that take attributes of their arguments by the names in the text.

@@ -69,6 +69,10 @@ WORDS: Final = frozenset({"code", "profile", "trace"})
 WATCHED_NAMES: Final = frozenset(module for module in WATCHED_MODULES if "." not in module) - WORDS
 
 
+#: Those of them that are meant wherever something has them as an attribute: it has imported them.
+MODULES_EVERYWHERE: Final = frozenset({"builtins", "importlib", "sys"})
+
+
 def _by_tail(*tables: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in (path for table in tables for path in table if path.partition(".")[0] not in WORDS):

@@ -33,20 +33,14 @@ from bcpatch.rules import byname, callables, formatting, names, routes
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, follows, is_sure, named, options, paths
 
-_WATCHED: Final = frozenset(
-    {
-        *callables.BY_NAME,
-        *callables.COPYING,
-        *callables.EVALUATING,
-        *callables.LOADING,
-        *routes.WATCHED_MODULES,
-        "builtins.str.format",
-        "builtins.str.format_map",
-    }
-)
+_WATCHED: Final = byname.LOOKED_AT | routes.WATCHED_MODULES
 
 #: What an attribute must be called to be watched, or to be a package of the module.
-_CALLED: Final = names.last_parts(_WATCHED, routes.ALIASES, callables.BY_NAME_METHODS, callables.FORMAT)
+_CALLED: Final = names.last_parts(
+    _WATCHED, routes.ALIASES, callables.BY_NAME_METHODS, callables.FORMAT, callables.FORMATTERS
+)
+
+_OF_FORMATTER: Final = frozenset((*callables.FORMAT, *callables.FORMATTERS))
 
 #: The same of a global that no import binds.
 _WATCHED_BUILTINS: Final = frozenset(
@@ -167,8 +161,12 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
         if isinstance(one, Attribute) and one.name in callables.BY_NAME_METHODS:
             found.add(one.name)
         if isinstance(one, Attribute) and one.name in callables.FORMAT:
-            if formatting.takes_by_name(one.owner, where) or byname.is_of_formatter(one, where):
+            if formatting.takes_by_name(one.owner, where):
                 found.add(f"{one.name} of a text")
+        if isinstance(one, Attribute) and one.name in _OF_FORMATTER and byname.is_of_formatter(one, where):
+            found.add(f"{one.name} of a formatter")
+        if isinstance(one, Attribute) and one.name in routes.MODULES_EVERYWHERE and not paths(one, where):
+            found.add(one.name)
         if isinstance(one, Free) and one.name == "__classdict__":
             found.add(one.name)
         if isinstance(one, Made) and _is_class_body(one, where):
