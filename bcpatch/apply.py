@@ -84,7 +84,7 @@ def _swap(
     still = (*plan.still, *at_rest(plan.sites)) if consistency == "quiescent" else plan.still
     own = Own(history, _own_references(plan, ready, still))
     turns = [(part.module.name, one) for part in plan.patch.modules for one in part.turns]
-    patched = {id(function): site.edit.site for site in plan.sites for function in site.functions}
+    patched = {id(function): site.lineage for site in plan.sites for function in site.functions}
     for way in ways(plan.sites, ready.changes, ready.targets, history, own):
         record = Record(
             generation,

@@ -31,6 +31,7 @@ from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, P
 from bcpatch.process import sources
 from bcpatch.process.collector import fewer_collections
 from bcpatch.process.history import History
+from bcpatch.process.lineages import Lineage
 from bcpatch.process.records import Generation, Record
 from bcpatch.process.swap import Kind
 from bcpatch.verify import verified
@@ -154,12 +155,12 @@ def _applied(
     received: Received, history: History, pinned: Policy | None, scan: str, how: Mapping[str, Any]
 ) -> Generation:
     plan = _plan(received, history, pinned, scan)
-    sites = tuple(site.edit.site for site in plan.sites if isinstance(site.edit, FunctionEdit))
-    update = Update("before", len(history.records), history.current, sites)
+    changed = {site.edit.site: site.lineage for site in plan.sites if isinstance(site.edit, FunctionEdit)}
+    update = Update("before", len(history.records), history.current, tuple(changed))
     touched = [vars(module.object) for module in plan.modules if _means_something(module.part)]
     hooks.before(update, touched)
     done = swap(plan, history, **how)
-    generation = _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
+    generation = _noted(done, (*hooks.after(update, touched), *left_behind(history, changed.values())))
     if generation.notes != done.notes:
         history.records.note(generation.notes)
     return generation
@@ -169,12 +170,13 @@ def _rolled_back(history: History, to: int | None) -> Generation:
     number = history.records.parent(history.current) if to is None and history.current else to
     if number is None or not 0 <= number < len(history.records):
         return back(history, to)  # it refuses, with the reason
-    sites, touched = _touched(history.way(number).records)
-    update = Update("before", number, history.current, sites, rollback=True)
-    with fewer_collections(len(sites)):
+    changed, touched = _touched(history, history.way(number).records)
+    sites = dict.fromkeys(history.lineages.site(one, number) for one in changed)
+    update = Update("before", number, history.current, tuple(sites), rollback=True)
+    with fewer_collections(len(changed)):
         hooks.before(update, touched)
         done = back(history, number)
-    return _noted(done, (*hooks.after(update, touched), *left_behind(history, sites)))
+    return _noted(done, (*hooks.after(update, touched), *left_behind(history, changed)))
 
 
 def _rehearsed(received: Received, history: History, pinned: Policy | None, scan: str) -> Rehearsal:
@@ -221,12 +223,13 @@ def _means_something(part: ModulePatch) -> bool:
     return any(not isinstance(edit, ClassPositionEdit) for edit in part.changes)
 
 
-def _touched(records: Sequence[Record]) -> tuple[tuple[Site, ...], list[Mapping[str, Any]]]:
+def _touched(history: History, records: Sequence[Record]) -> tuple[list[Lineage], list[Mapping[str, Any]]]:
     """The sites that these records changed, and the modules that they changed something of."""
-    sites = dict.fromkeys(change.site for record in records for change in record.generation.sites)
+    done = [record.generation for record in records]
+    sites = dict.fromkeys(history.lineages.of(change.site, one.parent) for one in done for change in one.sites)
     found = [target.function.__globals__ for record in records for target in record.targets]
     found += [one.slot.owner for record in records for one in record.changes if one.slot.kind is Kind.NAMESPACE]
-    return tuple(sites), list({id(namespace): namespace for namespace in found}.values())
+    return list(sites), list({id(namespace): namespace for namespace in found}.values())
 
 
 def _noted(generation: Generation, found: tuple[Diagnostic, ...]) -> Generation:

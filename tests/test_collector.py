@@ -10,7 +10,6 @@ from types import FunctionType
 
 import pytest
 import worlds
-from test_locate import linked
 
 from bcpatch import load
 from bcpatch.process.collector import PER_EDIT, fewer_collections
@@ -102,7 +101,7 @@ def test_no_apply_nor_rollback_of_many_functions_is_stopped_by_the_collector(tmp
 
 def test_an_apply_and_a_rollback_leave_it_nothing_of_bcpatch_to_collect(tmp_path: Path) -> None:
     text = "import os\nV = {0}\nclass C:\n    f = lambda self: {0}\ndef g():\n    def k(): return {0}\n    return k\n"
-    history, patch = History(), linked(text.format(0), text.format(1))
+    history, patch = History(), worlds.linked(text.format(0), text.format(1))
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.disable()

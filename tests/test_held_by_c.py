@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 import worlds
-from test_locate import linked
 
 from bcpatch import load
 from bcpatch.diagnostics import Refused
@@ -228,7 +227,7 @@ def told(held: Held, space: dict[str, object]) -> object:
 def test_what_c_holds_runs_the_new_code(held: Held, tmp_path: Path) -> None:
     old = held.text
     with worlds.world(old, tmp_path) as module:
-        load.apply(linked(old, old.replace("'old'", "'new'").replace("'new' == 'new'", "True")), History())
+        load.apply(worlds.linked(old, old.replace("'old'", "'new'").replace("'new' == 'new'", "True")), History())
         assert told(held, vars(module)) == "new"
 
 
@@ -237,6 +236,6 @@ def test_what_nobody_can_see_is_refused(held: Held, tmp_path: Path) -> None:
     old = held.text
     with worlds.world(old, tmp_path) as module:
         with pytest.raises(Refused) as refused:
-            load.apply(linked(old, old.replace("'old'", "'new'")), History())
+            load.apply(worlds.linked(old, old.replace("'old'", "'new'")), History())
         assert {one.code for one in refused.value.diagnostics} == {"BCP502"}
         assert told(held, vars(module)) == "old"

@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 import worlds
 
-from bcpatch import apply, builder, load
+from bcpatch import apply, load
 from bcpatch.diagnostics import Refused, Severity, errors
-from bcpatch.model import Module, Patch
 from bcpatch.process.history import History
-from bcpatch.source.outline import Source
 
 
 class Kind(NamedTuple):
@@ -269,23 +267,16 @@ def test_a_class_that_came_again_is_the_site_and_not_the_one_before(tmp_path: Pa
         sys.modules["elsewhere"] = keeping
         try:
             for before, after in pairwise(steps):
-                load.apply(linked(before, after), history)
+                load.apply(worlds.linked(before, after), history)
                 made = made or vars(module)["New"]()
                 vars(keeping)["codes"] = [vars(module)["New"].f.__code__]  # so that the look goes on
         finally:
             del sys.modules["elsewhere"]
-        assert (vars(module)["New"]().f(), made.f()) == (3, 3)
+        assert (vars(module)["New"]().f(), made.f()) == (3, 2)
 
 
 def load_again(module: ModuleType, text: str) -> None:
     exec(compile(text, str(module.__file__), "exec", dont_inherit=True), vars(module))
-
-
-def linked(before: str, after: str) -> Patch:
-    old, new = (Source(Module("world", "world.py"), "world.py", text.encode()) for text in (before, after))
-    made = builder.compare([old], [new], policy="linked").patch
-    assert made is not None
-    return made
 
 
 def test_live_closures_switch_with_their_maker(tmp_path: Path, history: History) -> None:
@@ -553,10 +544,10 @@ def test_a_definition_that_left_nothing_behind_moves_no_other(text: str, tmp_pat
     with worlds.world(texts[0], tmp_path) as module:
         line = module.f.__code__.co_firstlineno
         Path(str(module.__file__)).write_text(texts[1], "utf-8")
-        load.apply(linked(*texts[:2]), history)
+        load.apply(worlds.linked(*texts[:2]), history)
         assert module.f.__code__.co_firstlineno == line
         with suppress(Refused):
-            load.apply(linked(*texts[1:]), history)
+            load.apply(worlds.linked(*texts[1:]), history)
         assert module.f() == 1
 
 
@@ -575,22 +566,36 @@ def test_lines_of_another_text_do_not_tell_which_branch_ran(
     with worlds.world(loaded, tmp_path) as module:
         found: set[str] = set()
         try:
-            load.apply(linked(base, after), history)
+            load.apply(worlds.linked(base, after), history)
         except Refused as refused:
             found = {one.code for one in errors(refused.diagnostics)}
         assert found in (set(), {"BCP515"} if lines else set())
         assert module.f() == (1 if found else new[1])
 
 
-def test_the_order_of_lines_of_two_texts_tells_nothing(tmp_path: Path, history: History) -> None:
+def test_namesakes_on_lines_of_two_texts_are_told_by_what_was_switched(tmp_path: Path, history: History) -> None:
     """The process was started with a line more than the base has; what a patch brought has the lines of its text."""
     text = "all = [\n    lambda: {},\n    lambda: {},\n]\ndef last(): return 0\n"
     with worlds.world("\n\n" + text.format(2, 1), tmp_path) as module:
         file = Path(str(module.__file__))
         file.write_text(text.format(2, 2))
-        load.apply(linked(text.format(2, 1), text.format(2, 2)), history)
+        load.apply(worlds.linked(text.format(2, 1), text.format(2, 2)), history)
         file.write_text(text.format(2, 3))
+        load.apply(worlds.linked(text.format(2, 2), text.format(2, 3)), history)
+        assert [one() for one in module.all] == [2, 3]
+        file.write_text(text.format(4, 3))
+        load.apply(worlds.linked(text.format(2, 3), text.format(4, 3)), history)
+        assert [one() for one in module.all] == [4, 3]
+
+
+def test_what_a_patch_has_added_may_stand_on_lines_of_another_text(tmp_path: Path, history: History) -> None:
+    text = "all = [\n    lambda: {},\n]\nadded = lambda: {}\n"
+    first = text.format(2, 2).partition("added")[0]
+    with worlds.world("\n\n" + first, tmp_path) as module:
+        file = Path(str(module.__file__))
+        file.write_text(text.format(2, 2))
+        load.apply(worlds.linked(first, text.format(2, 2)), history)
         with pytest.raises(Refused) as refused:
-            load.apply(linked(text.format(2, 2), text.format(2, 3)), history)
+            load.apply(worlds.linked(text.format(2, 2), text.format(3, 2)), history)
         assert {one.code for one in errors(refused.value.diagnostics)} == {"BCP503"}
-        assert [one() for one in module.all] == [2, 2]
+        assert (module.all[0](), module.added()) == (2, 2)

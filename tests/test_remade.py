@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import worlds
-from test_locate import DECORATORS, TOLD, Kind, linked, load_again
+from test_locate import DECORATORS, TOLD, Kind, load_again
 
 from bcpatch import apply, load
 from bcpatch.diagnostics import Refused, errors
@@ -183,7 +183,7 @@ def test_what_a_patch_has_removed_bars_no_way(tmp_path: Path, history: History) 
     texts = ["gone = lambda: 0\nf = lambda: 1\n", "f = lambda: 1\n", "f = lambda: 2\n", "f = lambda: 3\n"]
     with worlds.world(texts[0], tmp_path) as module:
         for before, after in pairwise(texts):
-            load.apply(linked(before, after), history)
+            load.apply(worlds.linked(before, after), history)
         assert (module.gone(), module.f()) == (0, 3)
         for to, value in ((2, 2), (1, 1), (3, 3), (0, 1)):
             load.rollback(history, to)
@@ -212,7 +212,7 @@ def test_what_left_nothing_behind_does_not_account_for_what_was_loaded_again(
     """The text defines a lambda twice, and one of them is no longer there, or never was."""
     old, new = text.format(1), text.format("v")
     with worlds.world(old, tmp_path) as module:
-        load.apply(linked(old, new), history)
+        load.apply(worlds.linked(old, new), history)
         elsewhere.kept = dict(vars(module))
         load.rollback(history, 0)
         load.rollback(history, 1)
@@ -230,7 +230,7 @@ def test_what_only_another_module_holds_goes_back_beside_others_that_do_the_same
     elsewhere.known = []
     text = "import elsewhere\nelsewhere.known.append(lambda: {})\nelsewhere.known.append(lambda: 2)\n"
     with worlds.world(text.format(1), tmp_path):
-        load.apply(linked(text.format(1), text.format(2)), history)
+        load.apply(worlds.linked(text.format(1), text.format(2)), history)
         for to, values in ((0, [1, 2]), (1, [2, 2])):
             load.rollback(history, to)
             assert [one() for one in elsewhere.known] == values
@@ -239,12 +239,12 @@ def test_what_only_another_module_holds_goes_back_beside_others_that_do_the_same
 def test_a_list_that_has_what_came_before_a_reload_does_not_go_back_in_part(tmp_path: Path, history: History) -> None:
     text = "kept = globals().get('kept', [])\nkept.append(lambda: {})\n"
     with worlds.world(text.format(1), tmp_path) as module:
-        load.apply(linked(text.format(1), text.format(2)), history)
+        load.apply(worlds.linked(text.format(1), text.format(2)), history)
         load_again(module, text.format(2))
         with pytest.raises(Refused) as refused:
             load.rollback(history, 0)
         assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
-        load.apply(linked(text.format(2), text.format(3)), history)
+        load.apply(worlds.linked(text.format(2), text.format(3)), history)
         assert [one() for one in module.kept] == [3, 3]
 
 
@@ -314,11 +314,11 @@ def test_what_nested_code_made_is_in_each_generation_what_that_says_of_it(
     text = "kept = []\ndef make():\n    f = lambda: 1\n    return f, (lambda: {})\nkept += make()\n"
     old, new = text.format(2), text.format(1)
     with worlds.world(old, tmp_path) as module:
-        load.apply(linked(old, new), history)
+        load.apply(worlds.linked(old, new), history)
         back(history, 0)
         elsewhere.kept = dict(vars(module))
         load_again(module, old)
-        load.apply(linked(old, new), history)
+        load.apply(worlds.linked(old, new), history)
         for number, expected in ((1, [1, 1]), (0, [1, 2]), (2, [1, 1])):
             back(history, number)
             assert [one() for one in (*module.kept, *module.make())] == expected * 2
@@ -349,7 +349,7 @@ def test_a_turn_that_was_another_ones_is_not_mistaken_for_it(
             if again and number == 2:
                 elsewhere.kept = dict(vars(module))
                 load_again(module, old)
-            load.apply(linked(old, new), history)
+            load.apply(worlds.linked(old, new), history)
         told.append(eval(call, vars(module)))
         for to in (0, 3, 2, 1, 3, 0, 1, 3):
             with suppress(Refused) if again else nullcontext():

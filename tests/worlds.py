@@ -13,8 +13,8 @@ from textwrap import dedent
 from types import FunctionType, ModuleType
 from typing import Any
 
+from bcpatch import builder, fingerprint, splices
 from bcpatch import compile as compiler
-from bcpatch import fingerprint, splices
 from bcpatch.apply import apply
 from bcpatch.diagnostics import Refused, errors
 from bcpatch.link import Plan, link
@@ -72,6 +72,16 @@ def applied(old: str, new: str, history: History, name: str = "world") -> Genera
     """Build, link and apply the difference between two texts."""
     with history.exclusive():
         return apply(link(patch(module_patch(old, new, name)), history), history)
+
+
+def linked(old: str, new: str, name: str = "world") -> Patch:
+    """A patch as `bcpatch build --policy linked` makes it. Raises Refused."""
+    module = Module(name, name.replace(".", "/") + ".py")
+    before, after = (Source(module, module.path, text.encode()) for text in (old, new))
+    outcome = builder.compare([before], [after], policy="linked")
+    if outcome.patch is None:
+        raise Refused(outcome.diagnostics)
+    return outcome.patch
 
 
 def portrait(module: ModuleType, *functions: FunctionType, renewed: bool = False) -> dict[str, object]:

@@ -14,9 +14,10 @@ import msgspec
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.flow.decode import Broken, check_positions
-from bcpatch.model import Code, PositionEdit, Positions, Site
+from bcpatch.model import Code, PositionEdit, Positions
 from bcpatch.process import sources
 from bcpatch.process.history import History
+from bcpatch.process.lineages import Lineage
 from bcpatch.process.linked import LinkedModule, LinkedSite
 from bcpatch.process.records import Arrival, Cache, SiteChange, Step, Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
@@ -30,7 +31,7 @@ _SHARED: Final = frozenset({str, int})
 class Prepared(msgspec.Struct, eq=False):
     """The stores of a swap, in order, and what they mean.
 
-    ``codes`` are code objects to keep, by site and digest: those replaced and those brought.
+    ``codes`` are code objects to keep, by what the site goes back to and a digest: those replaced and those brought.
     ``texts`` are the stores of source texts for code with a file name of its own, ``files`` the
     real files behind such names, ``steps`` what becomes of what real files show. ``sole`` are objects that
     give way, and that nobody but their namespace may hold.
@@ -43,7 +44,7 @@ class Prepared(msgspec.Struct, eq=False):
     targets: list[Target] = msgspec.field(default_factory=list)
     sites: list[SiteChange] = msgspec.field(default_factory=list)
     notes: list[Diagnostic] = msgspec.field(default_factory=list)
-    codes: dict[tuple[Site, bytes], CodeType] = msgspec.field(default_factory=dict)
+    codes: dict[tuple[Lineage, bytes], CodeType] = msgspec.field(default_factory=dict)
     texts: list[Row] = msgspec.field(default_factory=list)
     files: dict[str, str] = msgspec.field(default_factory=dict)
     steps: dict[str, Step] = msgspec.field(default_factory=dict)
@@ -72,7 +73,7 @@ def built(site: LinkedSite, fields: Code, history: History, ready: Prepared) -> 
     """The code object of a patch: the very one that an earlier generation brought, where one did."""
     filename = filename_of(site, ready, history)
     print_ = fingerprint.digest(fields)
-    had = site.edit.site, _key(print_, _positions_in(fields), filename)
+    had = site.lineage, _key(print_, _positions_in(fields), filename)
     code = history.code(*had) or ready.codes.get(had)
     if code is None:
         code = ready.codes[had] = fingerprint.decode(_sharing(fields, site.functions[0].__code__), filename)
@@ -114,11 +115,11 @@ def _with_parts(fields: Code, parts: Mapping[tuple[type, object], Any]) -> Code:
     )
 
 
-def keep(site: Site, code: CodeType, history: History, ready: Prepared) -> None:
+def keep(lineage: Lineage, code: CodeType, history: History, ready: Prepared) -> None:
     """Let a code object that is replaced be found again when a later patch brings it back."""
     if history.keeps(code):  # a patch brought it, or another one has replaced it before
         return
-    had = site, _key(fingerprint.of(code), _positions_of(code), code.co_filename)
+    had = lineage, _key(fingerprint.of(code), _positions_of(code), code.co_filename)
     if history.code(*had) is None:
         ready.codes.setdefault(had, code)
 
@@ -178,10 +179,10 @@ def refresh(sites: Sequence[tuple[LinkedSite, PositionEdit]], history: History, 
             message = f"the positions of {edit.site} are not those of its code"
             raise Refused([finding("BCP408", message, Place(site.module.file), site=edit.site)])
         if place is None:
-            keep(edit.site, running, history, ready)
+            keep(site.lineage, running, history, ready)
         moved = _moved(running, edit.positions, filename)
         where = _positions_of(moved) if edit.positions.nested else (moved.co_firstlineno, moved.co_linetable, ())
-        had = edit.site, _key(edit.replaces, where, filename)
+        had = site.lineage, _key(edit.replaces, where, filename)
         known = history.code(*had)
         moved = known or ready.codes.get(had, moved)
         if moved is not running:

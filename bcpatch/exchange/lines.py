@@ -53,7 +53,7 @@ def text_of(module: ModuleType, history: History) -> bytes | None:
     shown = history.shown.get(sources.file_of(module))
     if shown is None or shown.left:
         name = namespace_of(module).get("__name__")
-        for number in history.lineage(history.current):
+        for number in history.records.ancestors(history.current):
             for one in history.records[number].versions:
                 if one.module.name == name:
                     return one.source

@@ -273,7 +273,7 @@ def _function(
     }
     replaced = fingerprint.of(site.functions[0].__code__)
     for function in site.functions:
-        codes.keep(edit.site, function.__code__, history, ready)
+        codes.keep(site.lineage, function.__code__, history, ready)
         values = {
             "__code__": code,
             **_new_defaults(site, edit, function, {**changed, **_followed(site, function, followed)}),

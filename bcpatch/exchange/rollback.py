@@ -25,7 +25,8 @@ from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, naming, nested
 from bcpatch.process.accounting import Walk
-from bcpatch.process.history import History, Lineage, Own, Way
+from bcpatch.process.history import History, Own, Way
+from bcpatch.process.lineages import Lineage
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located
 from bcpatch.process.locate import everywhere, relocate, walk_in
 from bcpatch.process.objects import all_modules, is_module, namespace_of
@@ -59,7 +60,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
     changes, (sites, families, caches), shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
     modules = {id(namespace_of(one)): one for one in all_modules()}
-    switched = list(_switched(sites, changes, modules))
+    switched = list(_switched(history, sites, changes, modules))
     replaced = (*_imported_again(sites, changes, modules), *_replaced(sites, changes, families, history, modules))
     del families, modules  # the swap counts who holds a function
     if replaced:
@@ -102,12 +103,12 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
 
 
 class _Patched(NamedTuple):
-    """The sites of functions by their ids, and the caches around these.
+    """The sites that functions are of, by their ids, and the caches around these.
 
     Of sites that have had new functions since they were first changed, ``families`` tells all, and when each was first.
     """
 
-    sites: Mapping[int, Site]
+    sites: Mapping[int, Lineage]
     families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]]
     caches: tuple[Cache, ...]
 
@@ -136,22 +137,25 @@ def _warning(found: Diagnostic) -> Diagnostic:
 
 def _patched(history: History, records: Sequence[Record]) -> _Patched:
     """What some records switched."""
-    sites = {id(target.function): target.site for record in records for target in record.targets}
+    lineages = history.lineages
+    sites = {
+        id(target.function): lineages.of(target.site, record.generation.parent)
+        for record in records
+        for target in record.targets
+    }
     caches = [cache for record in records for cache in record.caches]
     families: dict[Lineage, list[tuple[FunctionType, int]]] = {}
-    for record in records if history.families else ():
-        for target in record.targets:
-            lineage = history.origin(target.site, record.generation.parent)
-            if lineage in history.families and lineage not in families:
-                families[lineage] = history.family(lineage)
-                for function, first in families[lineage]:
-                    sites.setdefault(id(function), target.site)
-                    caches += [one for one in history.records[first].caches if one.function is function]
+    for lineage in dict.fromkeys(sites.values()):
+        if lineage in lineages.families:
+            families[lineage] = lineages.family(lineage)
+            for function, first in families[lineage]:
+                sites.setdefault(id(function), lineage)
+                caches += [one for one in history.records[first].caches if one.function is function]
     return _Patched(sites, families, tuple({id(cache.wrapper): cache for cache in caches}.values()))
 
 
 def _switched(
-    known: Mapping[int, Site], changes: Sequence[Change], modules: Mapping[int, ModuleType]
+    history: History, known: Mapping[int, Lineage], changes: Sequence[Change], modules: Mapping[int, ModuleType]
 ) -> Iterator[LinkedSite]:
     """The sites whose code changes, as if a patch brought what they go back to."""
     for change in changes:
@@ -160,32 +164,33 @@ def _switched(
             continue
         module = modules.get(id(function.__globals__))
         if module is not None:
-            edit = _edit(known[id(function)], function.__code__, code)
+            lineage = known[id(function)]
+            edit = _edit(history.lineages.site(lineage, history.current), function.__code__, code)
             part = ModulePatch(Module(edit.site.module, ""), None, "", (), (), (edit,), b"", ())
-            yield LinkedSite(edit, LinkedModule(part, module, code.co_filename, False), (function,))
+            yield LinkedSite(edit, lineage, LinkedModule(part, module, code.co_filename, False), (function,))
 
 
 def _imported_again(
-    known: Mapping[int, Site], changes: Sequence[Change], present: Mapping[int, ModuleType]
+    known: Mapping[int, Lineage], changes: Sequence[Change], present: Mapping[int, ModuleType]
 ) -> Iterator[Diagnostic]:
     """Modules that the application has taken out of ``sys.modules`` and imported anew, which runs what is on disk."""
-    lives: defaultdict[Site, bool] = defaultdict(bool)
+    lives: defaultdict[Lineage, bool] = defaultdict(bool)
     for function in map(_function, changes):
         if function is not None and id(function) in known:
             lives[known[id(function)]] |= id(function.__globals__) in present  # copies may be at home elsewhere
-    for name in sorted({site.module for site, found in lives.items() if not found} & sys.modules.keys()):
+    for name in sorted({lineage.site.module for lineage, found in lives.items() if not found} & sys.modules.keys()):
         yield finding("BCP608", f"the module `{name}` is another one now: it was imported again since", Place(name))
 
 
 def _replaced(
-    sites: Mapping[int, Site],
+    sites: Mapping[int, Lineage],
     changes: Sequence[Change],
     families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]],
     history: History,
     present: Mapping[int, ModuleType],
 ) -> Iterator[Diagnostic]:
     """Sites for which the application has made other functions since: to change those that were there does nothing."""
-    functions: defaultdict[tuple[int, Site], dict[int, FunctionType]] = defaultdict(dict)
+    functions: defaultdict[tuple[int, Lineage], dict[int, FunctionType]] = defaultdict(dict)
     for function in map(_function, changes):
         if function is not None and id(function) in sites and id(function.__globals__) in present:
             functions[id(function.__globals__), sites[id(function)]][id(function)] = function
@@ -195,16 +200,13 @@ def _replaced(
     walk = walk_in(spaces.values(), history)
     everything: list[Walk] = []  # taken where something is nowhere within its module
     bound = {change.slot.name for change in changes if change.slot.kind is not Kind.ATTRIBUTE}
-    for family in families.values():
-        members = {id(one): one for one, _ in family}
-        for (key, _), some in functions.items():
-            if not some.keys().isdisjoint(members):
-                some |= {own: one for own, one in members.items() if id(one.__globals__) == key}
+    for (key, lineage), some in functions.items():
+        some |= {id(one): one for one, _ in families.get(lineage, ()) if id(one.__globals__) == key}
     made = {
         key: Remade(spaces[key], _texts(module, history), history.files, walk, aside) for key, module in modules.items()
     }
-    for (key, site), some in functions.items():
-        remade, name, known = made[key], site.qualname, list(some.values())
+    for (key, lineage), some in functions.items():
+        remade, name, known = made[key], lineage.site.qualname, list(some.values())
         led = naming.led(remade.namespace, name, walk)
         if any(one is other for one in led for other in known) or not bound.isdisjoint(name.split(".")):
             continue
@@ -217,6 +219,7 @@ def _replaced(
         if found is not None:
             code = found.__code__
             message = f"`{name}` is another function now: the application has made it since"
+            site = history.lineages.site(lineage, history.current)
             yield finding("BCP608", message, Place(code.co_filename, code.co_firstlineno), site=site)
 
 
@@ -331,7 +334,7 @@ def _turns(history: History, way: Way, members: Container[int]) -> Iterator[_Tur
         targets: defaultdict[Lineage, list[int]] = defaultdict(list)
         for target in record.targets:
             if id(target.function) in members:
-                lineage = history.origin(target.site, record.generation.parent)
+                lineage = history.lineages.of(target.site, record.generation.parent)
                 targets[lineage].append(id(target.function))
         yield _Turn(record.generation.number, stores, targets)
 

@@ -21,6 +21,7 @@ from bcpatch.exchange.flights import Call, calls_inside
 from bcpatch.model import Site
 from bcpatch.process import guards
 from bcpatch.process.history import History
+from bcpatch.process.lineages import Lineage
 from bcpatch.process.objects import CAN_BE_SUSPENDED
 from bcpatch.process.records import Record
 from bcpatch.status import Flight, SiteStatus
@@ -31,29 +32,31 @@ _NAMED: Final = 3  # holders of calls in one note
 def sites(history: History) -> tuple[SiteStatus, ...]:
     """Every site that was ever patched: its generation, where its code stands, calls on older code."""
     past = _Past(history)
-    running = {site: past.function(site) for site in sorted(history.touched)}
-    flights: dict[Site, list[Flight]] = {site: [] for site in running}
+    named = {one: history.lineages.site(one, history.current) for one in history.lineages.touched}
+    running = {one: past.function(one) for one in sorted(named, key=named.__getitem__)}
+    flights: dict[Lineage, list[Flight]] = {one: [] for one in running}
     current = _current(running)
     asleep = _perhaps_asleep(history, running, current)
     older = {id(one.code): one for one in (*_on_stacks(history, running), *asleep) if id(one.code) not in current}
     for call in calls_inside([one.code for one in older.values()], [one.code for one in asleep]):
         one = older[call.code]
-        born = past.born(one.site, history.code_at(one.place))
-        flights[one.site].append(Flight(born, call.holder, call.file, call.line))
-    return tuple(_status(past, site, function, flights[site]) for site, function in running.items())
+        born = past.born(one.lineage, history.code_at(one.place))
+        flights[one.lineage].append(Flight(born, call.holder, call.file, call.line))
+    return tuple(_status(past, one, named[one], function, flights[one]) for one, function in running.items())
 
 
-def left_behind(history: History, changed: Iterable[Site]) -> Iterator[Diagnostic]:
+def left_behind(history: History, changed: Iterable[Lineage]) -> Iterator[Diagnostic]:
     """Notes of calls on the stacks of threads that go on with code which their sites had in other generations."""
     past = _Past(history)
-    wanted = history.touched.keys() & set(changed)
+    wanted = history.lineages.touched.keys() & set(changed)
     older = {id(one.code): one for one in _on_stacks(history, wanted)}
-    for key in _current({one.site: past.function(one.site) for one in older.values()}):
+    for key in _current({one.lineage: past.function(one.lineage) for one in older.values()}):
         older.pop(key, None)
-    calls: dict[Site, list[Call]] = {}
+    calls: dict[Lineage, list[Call]] = {}
     for call in calls_inside([one.code for one in older.values()], asleep=()) if older else ():
-        calls.setdefault(older[call.code].site, []).append(call)
-    for site, some in sorted(calls.items()):
+        calls.setdefault(older[call.code].lineage, []).append(call)
+    for lineage, some in sorted(calls.items()):
+        site = history.lineages.site(lineage, history.current)
         first = some[0]
         holders = list(dict.fromkeys(call.holder for call in some))
         shown = ", ".join(holders[:_NAMED]) + (f" and {len(holders) - _NAMED} more" if len(holders) > _NAMED else "")
@@ -62,16 +65,16 @@ def left_behind(history: History, changed: Iterable[Site]) -> Iterator[Diagnosti
         yield finding("BCP614", message if len(holders) == 1 else message.replace(" is ", " are ", 1), place, site=site)
 
 
-def _current(running: Mapping[Site, FunctionType]) -> set[int]:
+def _current(running: Mapping[Lineage, FunctionType]) -> set[int]:
     """The ids of the code that sites have now, nested code too."""
     return {id(code) for one in running.values() for code in (one.__code__, *_inside(one.__code__))}
 
 
-def _status(past: _Past, site: Site, function: FunctionType, flights: list[Flight]) -> SiteStatus:
+def _status(past: _Past, lineage: Lineage, site: Site, function: FunctionType, flights: list[Flight]) -> SiteStatus:
     code = function.__code__
     calls = tuple(sorted(flights, key=lambda one: (one.generation, one.holder, one.file, one.line)))
     return SiteStatus(
-        site, past.generation(site, code), fingerprint.of(code), code.co_filename, code.co_firstlineno, calls
+        site, past.generation(lineage, code), fingerprint.of(code), code.co_filename, code.co_firstlineno, calls
     )
 
 
@@ -89,28 +92,31 @@ class _Past(msgspec.Struct, eq=False):
             self.read[number] = self.history.records[number]
         return self.read[number]
 
-    def _back(self, site: Site) -> Iterator[Record]:
+    def _back(self, lineage: Lineage) -> Iterator[Record]:
         """The records that changed a site and led to the current generation, newest first."""
-        line = self.history.lineage(self.history.current)
-        at = next(line, 0)
-        for number in reversed(self.history.touched[site]):
+        ancestors = self.history.records.ancestors(self.history.current)
+        at = next(ancestors, 0)
+        for number in reversed(self.history.lineages.touched[lineage]):
             while at > number:
-                at = next(line, 0)
+                at = next(ancestors, 0)
             if at == number:
                 yield self.record(number)
 
-    def function(self, site: Site) -> FunctionType:
+    def function(self, lineage: Lineage) -> FunctionType:
         """The function that stands for a site now."""
-        record = next(self._back(site), None) or self.record(self.history.touched[site][0])
+        lineages = self.history.lineages
+        record = next(self._back(lineage), None) or self.record(lineages.touched[lineage][0])
+        site = lineages.site(lineage, record.generation.parent)
         return next(target.function for target in reversed(record.targets) if target.site == site)
 
-    def generation(self, site: Site, code: CodeType) -> int:
+    def generation(self, lineage: Lineage, code: CodeType) -> int:
         """The newest generation, up to the current one, that brought this code to its site."""
-        return next((one.generation.number for one in self._back(site) if _brings(one, code)), 0)
+        return next((one.generation.number for one in self._back(lineage) if _brings(one, code)), 0)
 
-    def born(self, site: Site, code: CodeType) -> int:
+    def born(self, lineage: Lineage, code: CodeType) -> int:
         """The generation that first brought a code object to a site, 0 where the process had it at its start."""
-        return next((number for number in self.history.touched[site] if _brings(self.record(number), code)), 0)
+        touched = self.history.lineages.touched[lineage]
+        return next((number for number in touched if _brings(self.record(number), code)), 0)
 
 
 def _brings(record: Record, code: CodeType) -> bool:
@@ -126,25 +132,25 @@ class _Older(msgspec.Struct, frozen=True):
 
     code: CodeType
     place: int
-    site: Site
+    lineage: Lineage
 
 
-def _on_stacks(history: History, sites: Collection[Site]) -> Iterator[_Older]:
+def _on_stacks(history: History, sites: Collection[Lineage]) -> Iterator[_Older]:
     """What sites have had that is on the stack of a thread."""
     codes = {id(code): code for code in map(operator.attrgetter("f_code"), guards.stacks())}
     for key, code in codes.items():
         place = history.records.places.get(key)
         if place is not None:
-            yield from (_Older(code, place, site) for site in history.sites_of(place) if site in sites)
+            yield from (_Older(code, place, one) for one in history.with_code(place) if one in sites)
     yield from (one for one in _lingering(history, sites) if id(one.code) in codes)
 
 
-def _lingering(history: History, sites: Iterable[Site]) -> Iterator[_Older]:
+def _lingering(history: History, sites: Iterable[Lineage]) -> Iterator[_Older]:
     """Code of sites that gave way and may live on, and all code nested in such."""
-    for site in sites:
-        for place in history.lingering.get(site, ()):
-            yield _Older(history.code_at(place), place, site)
-            yield from (_Older(code, place, site) for code in _inside(history.code_at(place)))
+    for lineage in sites:
+        for place in history.lingering.get(lineage, ()):
+            yield _Older(history.code_at(place), place, lineage)
+            yield from (_Older(code, place, lineage) for code in _inside(history.code_at(place)))
 
 
 def _inside(code: CodeType) -> Iterator[CodeType]:
@@ -154,7 +160,7 @@ def _inside(code: CodeType) -> Iterator[CodeType]:
             yield from _inside(constant)
 
 
-def _perhaps_asleep(history: History, sites: Iterable[Site], current: Set[int]) -> list[_Older]:
+def _perhaps_asleep(history: History, sites: Iterable[Lineage], current: Set[int]) -> list[_Older]:
     """Code of generators and their like that sites have had, and that others hold too: maybe a suspended call."""
     able = [one for one in _lingering(history, sites) if one.code.co_flags & CAN_BE_SUSPENDED]
     able = [one for one in able if id(one.code) not in current]

@@ -17,29 +17,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from types import CodeType, FunctionType, MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
-from bcpatch.model import Site, Turns
+from bcpatch.model import Turns
 from bcpatch.process.guards import counted
 from bcpatch.process.ledger import Entry, Ledger, Renewal, Store
+from bcpatch.process.lineages import Lineage, Lineages
 from bcpatch.process.objects import CAN_BE_SUSPENDED, functions_in
-from bcpatch.process.packing import Keys, Numbers
+from bcpatch.process.packing import Keys
 from bcpatch.process.records import Arrival, Generation, Record, Shown
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
+_NO_PLACES: Final = MappingProxyType[int, int]({})
+
 SlotKey: TypeAlias = tuple[Kind, int, str]
 """What `Slot.key` gives."""
-
-
-class Lineage(NamedTuple):
-    """A site through all generations, as it was in the text of the first that had it, generation ``since``."""
-
-    site: Site
-    since: int
 
 
 class Way(NamedTuple):
@@ -56,21 +52,15 @@ class Way(NamedTuple):
 class History(msgspec.Struct, eq=False, weakref=True):
     """The generations of this process. There is one of it in a process, and one writer at a time.
 
-    ``codes`` tells the place of each code object that a site has had, by a digest of it; ``lingering`` the places
-    of those that gave way and may live on, in functions that they made or as suspended generators. ``touched`` are the
-    numbers of the generations that changed a site, ``turns`` what became there of the ordinals of a name, by its
-    module, where not all were kept. ``families`` are the functions of each lineage of sites that has had new ones since
-    it was first changed: their places, and which generation was the first to change each. ``named`` are keys of the
-    names in namespaces that were ever set.
+    ``lineages`` tells what became of sites. ``codes`` has the place of each code object that a site has had, by a
+    digest of it; ``lingering`` the places of those that gave way and may live on, in functions that they made or as
+    suspended generators. ``named`` are keys of the names in namespaces that were ever set.
     """
 
-    records: Ledger = msgspec.field(default_factory=Ledger)
     pointer: dict[str, int] = msgspec.field(default_factory=lambda: {"current": 0, "serial": 0})
-    codes: dict[Site, Keys] = msgspec.field(default_factory=dict)
-    lingering: dict[Site, dict[int, None]] = msgspec.field(default_factory=dict)
-    touched: dict[Site, Numbers] = msgspec.field(default_factory=dict)
-    turns: dict[tuple[str, str], dict[int, Sequence[int]]] = msgspec.field(default_factory=dict)
-    families: dict[Lineage, dict[int, int]] = msgspec.field(default_factory=dict)
+    lineages: Lineages = msgspec.field(default_factory=lambda: Lineages(Ledger()))
+    codes: dict[Lineage, Keys] = msgspec.field(default_factory=dict)
+    lingering: dict[Lineage, dict[int, None]] = msgspec.field(default_factory=dict)
     files: dict[str, str] = msgspec.field(default_factory=dict)
     arrivals: list[Arrival] = msgspec.field(default_factory=list)  # modules that came late, in their order
     texts: set[str] = msgspec.field(default_factory=set)  # names of modules that patches had a text for
@@ -85,6 +75,11 @@ class History(msgspec.Struct, eq=False, weakref=True):
 
     def __post_init__(self) -> None:
         _histories.add(self)
+
+    @property
+    def records(self) -> Ledger:
+        """What each generation did."""
+        return self.lineages.records
 
     @property
     def current(self) -> int:
@@ -121,9 +116,18 @@ class History(msgspec.Struct, eq=False, weakref=True):
         """What holds code objects and functions on behalf of the history: not for walks to enter."""
         return [self.records, self.records.objects]
 
-    def code(self, site: Site, key: bytes) -> CodeType | None:
+    def text(self, module: str) -> str | None:
+        """The digest of the text that a module runs in the current generation, None where no patch had one for it."""
+        for number in self.records.ancestors(self.current):
+            for one in self.records[number].versions:
+                if one.module.name == module:
+                    return one.brings
+        every = chain.from_iterable(record.versions for record in self.records)
+        return next((one.replaces for one in every if one.module.name == module), None)
+
+    def code(self, lineage: Lineage, key: bytes) -> CodeType | None:
         """A code object that a site has had, None where it never had it."""
-        known = self.codes.get(site)
+        known = self.codes.get(lineage)
         place = None if known is None else known.get(key)
         return None if place is None else self.code_at(place)
 
@@ -140,40 +144,27 @@ class History(msgspec.Struct, eq=False, weakref=True):
     def remember(
         self,
         record: Record,
-        codes: Mapping[tuple[Site, bytes], CodeType],
+        codes: Mapping[tuple[Lineage, bytes], CodeType],
         renewals: Sequence[Renewal] = (),
         turns: Iterable[tuple[str, Turns]] = (),
     ) -> Entry:
         """The stores that make ``record`` the newest and current generation: part of its swap.
 
         ``codes`` are code objects that must be found again when a later patch brings them, and that were not known
-        before, by site and digest; ``renewals`` the functions that give way to twins of theirs; ``turns`` tell what
-        becomes of the ordinals of names, with the modules of these.
+        before, by what their site goes back to and a digest; ``renewals`` the functions that give way to twins of
+        theirs; ``turns`` tell what becomes of the ordinals of names, with the modules of these.
         """
         entry = self.records.entry(record, list(codes.values()), renewals)
         rows = entry.rows
-        new_codes: defaultdict[Site, dict[bytes, int]] = defaultdict(dict)
-        for (site, key), code in codes.items():
-            known, place = self.codes.get(site), entry.places[id(code)]
+        new_codes: defaultdict[Lineage, dict[bytes, int]] = defaultdict(dict)
+        for (lineage, key), code in codes.items():
+            known, place = self.codes.get(lineage), entry.places[id(code)]
             if known is None:
-                new_codes[site][key] = place
+                new_codes[lineage][key] = place
             else:
                 rows += known.appending(key, place)
-        rows.append((self.codes.update, {site: Keys(placed) for site, placed in new_codes.items()}))
-        number = record.generation.number
-        new_touched: dict[Site, Numbers] = {}
-        again = bool(self.turns)
-        for site in dict.fromkeys(target.site for target in record.targets):
-            if site in self.touched:
-                again = True
-                settled = self.touched[site] = self.touched[site].settled()
-                rows.append(settled.appending(number))
-            else:
-                new_touched[site] = Numbers(number)
-        rows.append((self.touched.update, new_touched))
-        rows += self._coming(record, entry) if again else ()
-        for module, one in turns:
-            rows.append((operator.setitem, self.turns.setdefault((module, one.qualname), {}), number, one.now))
+        rows.append((self.codes.update, {one: Keys(placed) for one, placed in new_codes.items()}))
+        rows += self.lineages.remembering(record, entry, turns)
         named: set[SlotKey] = set()
         exchanged: dict[int, Store] = {}
         for change, packed in zip(record.changes, entry.stores, strict=True):
@@ -186,90 +177,36 @@ class History(msgspec.Struct, eq=False, weakref=True):
         rows += [(self.named.update, named), (self.exchanged.update, exchanged)]
         rows.append((self.texts.update, {one.module.name for one in record.versions}))
         rows.append((self.late.update, record.generation.pending))
-        rows += self.point_at(number)
+        rows += self.point_at(record.generation.number)
         return entry
 
-    def _coming(self, record: Record, entry: Entry) -> Iterator[Row]:
-        """The stores that note functions of sites which had others before."""
-        came = set(map(id, entry.held))
-        number, parent = record.generation.number, record.generation.parent
-        found: dict[Lineage, dict[int, int]] = {}
-        for one in record.targets if came else ():
-            if id(one.function) in came and (one.site in self.touched or self._turns_of(one.site)):
-                lineage = self.origin(one.site, parent)
-                known = found.get(lineage) or dict(self.families.get(lineage, ())) or self._first_of(lineage)
-                if known:
-                    found[lineage] = known | {entry.places[id(one.function)]: number}
-        if found:
-            yield self.families.update, found
-
-    def _first_of(self, lineage: Lineage) -> dict[int, int]:
-        """The functions of a site in the generation that first changed it."""
-        named = [lineage.site]
-        if self._turns_of(lineage.site):
-            named = [
-                one
-                for one in self.touched
-                if (one.module, one.qualname) == (lineage.site.module, lineage.site.qualname)
-            ]
-        numbers = [
-            (number, site)
-            for site in named
-            for number in self.touched.get(site, ())
-            if self.origin(site, self.records.parent(number)) == lineage
-        ]
-        for number, site in sorted(numbers)[:1]:
-            targets = self.records[number].targets
-            return {self.records.places[id(one.function)]: number for one in targets if one.site == site}
-        return {}
-
-    def _turns_of(self, site: Site) -> Mapping[int, Sequence[int]]:
-        return self.turns.get((site.module, site.qualname), {})
-
-    def origin(self, site: Site, number: int) -> Lineage:
-        """What a site in the text of a generation goes back to."""
-        ordinal, turns = site.ordinal, self._turns_of(site)
-        for one in self.lineage(number) if turns else ():
-            now = turns.get(one)
-            if now is not None:
-                if ordinal not in now:
-                    return Lineage(Site(site.module, site.qualname, ordinal), one)
-                ordinal = now.index(ordinal)
-        return Lineage(Site(site.module, site.qualname, ordinal), 0)
-
-    def family(self, lineage: Lineage) -> list[tuple[FunctionType, int]]:
-        """The functions of a site that has had new ones, and which generation first changed each."""
-        found = [(self.records.objects[place], first) for place, first in self.families.get(lineage, {}).items()]
-        return [(one, first) for one, first in found if isinstance(one, FunctionType)]
-
     def giving_way(
-        self, changes: Iterable[Change], sites: Mapping[int, Site], places: Mapping[int, int] = MappingProxyType({})
+        self, changes: Iterable[Change], lineages: Mapping[int, Lineage], places: Mapping[int, int] = _NO_PLACES
     ) -> list[Row]:
         """The stores that note which code gives way, as part of a swap: what it made may live on.
 
-        ``sites`` are those of functions, by their ids; ``places`` where code comes to stand that the records don't
+        ``lineages`` are those of functions, by their ids; ``places`` where code comes to stand that the records don't
         have yet. Code that nobody runs or can run any more, and of whose functions none lives, is forgotten.
         """
         rows: list[Row] = []
-        given: dict[Site, dict[int, None]] = {}
+        given: dict[Lineage, dict[int, None]] = {}
         for function, code in chain.from_iterable(map(_codes_given_up, changes)):
             place = places.get(id(code), self.records.places.get(id(code)))
             if place is not None:
-                known = sites.get(id(function))
-                for site in self.sites_of(place) if known is None else (known,):
-                    given.setdefault(site, {})[place] = None
-        for site, more in given.items():
-            resting = [place for place in self.lingering.get(site, ()) if place not in more and self._rests(place)]
-            for one in map(self.records.objects.__getitem__, resting):
-                if isinstance(one, CodeType):
-                    fingerprint.forget(one)
-            rows += [(self.lingering[site].pop, place, None) for place in resting]
-        rows += [(self.lingering[site].update, more) for site, more in given.items() if site in self.lingering]
+                known = lineages.get(id(function))
+                for one in self.with_code(place) if known is None else (known,):
+                    given.setdefault(one, {})[place] = None
+        for lineage, more in given.items():
+            resting = [place for place in self.lingering.get(lineage, ()) if place not in more and self._rests(place)]
+            for code in map(self.code_at, resting):
+                fingerprint.forget(code)
+            rows += [(self.lingering[lineage].pop, place, None) for place in resting]
+        rows += [(self.lingering[one].update, more) for one, more in given.items() if one in self.lingering]
         return [*rows, (self.lingering.update, {one: new for one, new in given.items() if one not in self.lingering})]
 
-    def sites_of(self, place: int) -> Iterator[Site]:
+    def with_code(self, place: int) -> Iterator[Lineage]:
         """The sites that have had the code object at a place."""
-        return (site for site, places in self.codes.items() if place in places)
+        return (one for one, places in self.codes.items() if place in places)
 
     def exhibited(self, function: FunctionType) -> None:
         """Note that a function has code of some generation, and may be called and make functions of its own."""
@@ -293,15 +230,9 @@ class History(msgspec.Struct, eq=False, weakref=True):
             (operator.setitem, self.pointer, "serial", self.serial + 1),
         ]
 
-    def lineage(self, number: int) -> Iterator[int]:
-        """The numbers of the generations that lead from generation 1 on to one, newest first."""
-        while number:
-            yield number
-            number = self.records.parent(number)
-
     def line(self, number: int) -> list[Record]:
         """The records from generation 1 on that lead to a generation, oldest first."""
-        return list(map(self.records.__getitem__, self.lineage(number)))[::-1]
+        return list(map(self.records.__getitem__, self.records.ancestors(number)))[::-1]
 
     def way(self, number: int) -> Way:
         """What lies between the current generation and another."""
@@ -351,7 +282,7 @@ class History(msgspec.Struct, eq=False, weakref=True):
         """What the generations up to the current one last bound a name to, or left it bound to; else ABSENT."""
         if slot.key not in self.named and not self.arrivals:
             return ABSENT
-        for record in map(self.records.__getitem__, self.lineage(self.current)):
+        for record in map(self.records.__getitem__, self.records.ancestors(self.current)):
             for change in self.changes_of(record):
                 if change.slot.key == slot.key:
                     return change.new

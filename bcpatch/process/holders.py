@@ -43,7 +43,7 @@ def _olds(site: LinkedSite, history: History) -> Iterator[OldCode]:
     running = {id(function.__code__) for function in site.functions}
     if not isinstance(edit, FunctionEdit):
         return
-    for place in history.lingering.get(edit.site, ()):
+    for place in history.lingering.get(site.lineage, ()):
         code = history.code_at(place)
         if id(code) not in running:
             pairs = nested.pairs(code, edit.code)

@@ -117,6 +117,12 @@ class Ledger:
         """The generation that another one was applied to."""
         return self._parents[number]
 
+    def ancestors(self, number: int) -> Iterator[int]:
+        """The numbers of the generations that lead from generation 1 on to one, newest first."""
+        while number:
+            yield number
+            number = self._parents[number]
+
     def patch(self, number: int) -> str | None:
         """The digest of the patch that a generation came with; None for generation 0."""
         facts = self._facts(number)

@@ -11,6 +11,7 @@ import msgspec
 from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
+from bcpatch.process.lineages import Lineage
 from bcpatch.process.objects import namespace_of
 from bcpatch.process.records import Cache
 
@@ -55,10 +56,12 @@ class LinkedClosure:
 class LinkedSite(msgspec.Struct, frozen=True, eq=False):
     """A site found in one module object: every function that shares its code.
 
-    It is ``alone`` where only its name held its one function when it was found, and only this its code.
+    ``lineage`` is what it goes back to. It is ``alone`` where only its name held its one function when it was found,
+    and only this its code.
     """
 
     edit: SiteEdit
+    lineage: Lineage
     module: LinkedModule
     functions: tuple[FunctionType, ...]
     closures: tuple[LinkedClosure, ...] = ()

@@ -26,8 +26,9 @@ from bcpatch.process import guards, naming
 from bcpatch.process.accounting import Walk
 from bcpatch.process.history import History, Own
 from bcpatch.process.holders import accounted
+from bcpatch.process.lineages import Switched
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located, SiteEdit, Wanted
-from bcpatch.process.matching import by_what_they_replace, chosen, did_not_run
+from bcpatch.process.matching import Known, by_what_they_replace, chosen, did_not_run
 from bcpatch.process.objects import all_namespaces, everything
 from bcpatch.process.remade import Remade
 from bcpatch.process.unshared import unshared
@@ -239,9 +240,9 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
     for function in walk.functions:
         if id(function) not in aside:
             by_name[id(function.__globals__), function.__code__.co_qualname].append(function)
-    twins = by_what_they_replace(wanted)
-    remade = {
-        id(module): Remade(module.namespace, _texts(module), history.files, walk, aside)
+    twins, switched = by_what_they_replace(wanted), Switched(history.lineages)
+    known = {
+        id(module): Known(module, twins[id(module.part)], history, switched, _remade(module, walk, aside, history))
         for module in {id(module): module for module, _ in wanted}.values()
     }
     sites: list[LinkedSite] = []
@@ -249,17 +250,22 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
     found: list[Diagnostic] = []
     for module, edit in wanted:
         candidates = by_name[id(module.namespace), edit.site.qualname]
-        functions = chosen(module, edit, candidates, twins[id(module.part)], history, remade[id(module)])
+        functions = chosen(edit, candidates, known[id(module)])
         if isinstance(functions, Diagnostic):
             found.append(functions)
         elif functions:
-            sites.append(LinkedSite(edit, module, tuple(functions)))
+            lineage = history.lineages.of(edit.site, history.current)
+            sites.append(LinkedSite(edit, lineage, module, tuple(functions)))
         else:
             satisfied.append(edit.site)
     if errors(found):
         return Located(tuple(sites), tuple(satisfied), tuple(found))
     settled = accounted(sites, tuple(satisfied), walk, history, aside, Own(history))
     return replace(settled, found=(*found, *settled.found))
+
+
+def _remade(module: LinkedModule, walk: Walk, aside: Mapping[int, FunctionType], history: History) -> Remade:
+    return Remade(module.namespace, _texts(module), history.files, walk, aside)
 
 
 def _texts(module: LinkedModule) -> Iterator[bytes]:

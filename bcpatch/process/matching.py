@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from types import CodeType, FunctionType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -15,6 +16,7 @@ from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import FunctionEdit, PositionEdit
 from bcpatch.process import naming
 from bcpatch.process.history import History
+from bcpatch.process.lineages import Lineage, Switched
 from bcpatch.process.linked import LinkedModule, SiteEdit, Wanted
 from bcpatch.process.remade import Remade, position
 
@@ -34,36 +36,115 @@ def by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
     return found
 
 
-def chosen(
-    module: LinkedModule,
-    edit: SiteEdit,
-    candidates: Sequence[FunctionType],
-    twins: Twins,
-    history: History,
-    remade: Remade,
-) -> Sequence[FunctionType] | Diagnostic:
+class Known(msgspec.Struct, frozen=True):
+    """What tells the functions of a module apart: the text of a patch, what generations did, what the module holds."""
+
+    module: LinkedModule
+    twins: Twins
+    history: History
+    switched: Switched
+    remade: Remade
+
+    def lineage(self, edit: SiteEdit, ordinal: int) -> Lineage:
+        """What a function of the name of an edit's site goes back to."""
+        site = msgspec.structs.replace(edit.site, ordinal=ordinal)
+        return self.history.lineages.of(site, self.history.current)
+
+    def alike(self, edit: SiteEdit) -> set[int]:
+        """The ordinals of an edit's site and of those of its name that run the same code, as far as the patch knows."""
+        known = edit.twins if isinstance(edit, FunctionEdit) else ()
+        return {edit.site.ordinal, *known, *(one.site.ordinal for one in self.twins[edit.site.qualname, edit.replaces])}
+
+    def is_claimed(self, edit: SiteEdit, brings: str) -> bool:
+        """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
+        rest = self.twins.get((edit.site.qualname, brings), ())
+        return brings != edit.replaces and any(isinstance(other, FunctionEdit) for other in rest)
+
+    def has_base(self) -> bool:
+        """Whether what the patch was built against is what the generations have made of the module, as far as is known.
+
+        Ordinals are of that text then.
+        """
+        return self.history.text(self.module.part.module.name) in (None, self.module.part.replaces)
+
+
+class _Told(NamedTuple):
+    """What generations tell of the functions of a name.
+
+    ``own`` are those of a site, ``candidates`` they and those that no generation has switched; ``alike`` and
+    ``doubles`` are the ordinals of namesakes that are not told apart by that: of the site and its twins, and of those
+    that do already what it is to do.
+    """
+
+    own: Sequence[FunctionType]
+    candidates: Sequence[FunctionType]
+    alike: Sequence[int]
+    doubles: Collection[int]
+
+
+def chosen(edit: SiteEdit, candidates: Sequence[FunctionType], known: Known) -> Sequence[FunctionType] | Diagnostic:
     """The functions of a site among those of its name, or why not; none where all run the new code already."""
-    found = _choose(module, edit, candidates, twins, history, remade)
-    passed = None if isinstance(found, Diagnostic) else _passed_over(module, edit, candidates, found, remade)
-    return found if passed is None else _mismatch(module, edit, [passed])
-
-
-def _choose(
-    module: LinkedModule,
-    edit: SiteEdit,
-    candidates: Sequence[FunctionType],
-    twins: Twins,
-    history: History,
-    remade: Remade,
-) -> Sequence[FunctionType] | Diagnostic:
-    alike = _alike(edit, twins)
+    if known.history.lineages.turns_of(edit.site) and not known.has_base():
+        message = f"functions named `{edit.site.qualname}` came or went since the text that the patch was built against"
+        return finding("BCP503", message, Place(known.module.file, edit.replaced_line), site=edit.site)
+    alike = known.alike(edit)
     if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
         if isinstance(edit, PositionEdit) or not edit.rivals:
             return candidates
     if isinstance(edit, FunctionEdit) and not edit.replaces and len(alike) > 1:
-        return _by_turn(module, edit, candidates, twins, history)
-    prints = {id(one): fingerprint.of(one.__code__) for one in candidates}
-    matching = [one for one in candidates if edit.replaces in ("", prints[id(one)])]
+        return _by_turn(edit, candidates, known)
+    told = _told(edit, candidates, alike, known)
+    found = _settled(edit, told, known) if told.own else _choose(edit, told, known)
+    if isinstance(found, Diagnostic):
+        return found
+    passed = _passed_over(edit, candidates, found or _running(told.candidates, edit), known)
+    return found if passed is None else _mismatch(known.module, edit, [passed])
+
+
+def _told(edit: SiteEdit, candidates: Sequence[FunctionType], alike: set[int], known: Known) -> _Told:
+    """The functions of a site as far as generations have switched them; they have switched others for other sites.
+
+    What is held elsewhere alone may be left of an earlier load, where the module itself holds some.
+    """
+    rivals, doubles = (edit.rivals, edit.doubles) if isinstance(edit, FunctionEdit) else ((), ())
+    nothing = _Told((), candidates, sorted(alike), doubles)
+    if not known.history.lineages.touched or not (len(alike) > 1 or rivals or doubles):
+        return nothing
+    switched = known.switched.named(edit.site.module, edit.site.qualname)
+    present = {id(one): switched[id(one)] for one in candidates if id(one) in switched}
+    if not present or not known.has_base():
+        return nothing
+    lineages: defaultdict[int, set[Lineage]] = defaultdict(set)  # copies run the very code
+    for one in candidates:
+        if id(one) in present:
+            lineages[id(one.__code__)].add(present[id(one)])
+    name, mine = edit.site.qualname, known.lineage(edit, edit.site.ordinal)
+    kept = [one for one in candidates if mine in lineages.get(id(one.__code__), (mine,))]
+    held = [one for one in candidates if known.remade.holds(name, [one])] or candidates
+    own = [one for one in held if lineages.get(id(one.__code__)) == {mine}]
+    living = set(chain.from_iterable(lineages.get(id(one.__code__), ()) for one in held))
+    others = {one for one in {*alike, *doubles} - {edit.site.ordinal} if known.lineage(edit, one) in living}
+    return _Told(own, kept, sorted(alike - others), set(doubles) - others)
+
+
+def _settled(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType] | Diagnostic:
+    """The functions of a site that generations have switched, if no more of its name are here than are defined."""
+    running = set(map(_print, told.own))
+    if isinstance(edit, FunctionEdit) and running == {edit.brings} != {edit.replaces}:
+        return []
+    if running != {edit.replaces}:
+        return _mismatch(known.module, edit, told.own)
+    codes = set(map(_code_id, told.own))
+    rest = {position(one.__code__) for one in _matching(told.candidates, edit) if _code_id(one) not in codes}
+    if len(rest) >= len(told.alike):
+        return _several(edit, told.alike, sorted(rest), "more than the text defines", known)
+    return told.own
+
+
+def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType] | Diagnostic:
+    module, remade, candidates = known.module, known.remade, told.candidates
+    prints = {id(one): _print(one) for one in candidates}
+    matching = _matching(candidates, edit)
     brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
     if isinstance(edit, FunctionEdit) and edit.rivals and candidates:
         ours = [one for one in candidates if not _is_rival(one.__code__, prints[id(one)], edit)]
@@ -77,54 +158,60 @@ def _choose(
             # one of several more may be a branch's of its own, and then what is looked for is still somewhere
             several = remade.definitions(edit.site.qualname) > 1 + len(edit.rivals)
             return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
-    if isinstance(edit, PositionEdit) and matching and _is_doubtful(alike, matching):
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(told.alike, matching):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
-        doubles = edit.doubles if isinstance(edit, FunctionEdit) else ()
-        done = [one for one in candidates if prints[id(one)] == brings]
-        if doubles:  # what is held elsewhere alone may be left of an earlier load, and is one of these then
+        done = _running(candidates, edit)
+        if done and remade.definitions(edit.site.qualname) > 1:  # what others hold may be left of another one of these
             done = [one for one in done if remade.holds(edit.site.qualname, [one])]
         there = {position(one.__code__) for one in done}
-        if len(there) > len(doubles) and not _is_claimed(edit, brings, twins):
+        if len(there) > len(told.doubles) and not known.is_claimed(edit, brings):
             return []
         return _mismatch(module, edit, candidates)
     places = sorted({position(one.__code__) for one in matching})
     if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
         return matching
-    return _twin(module, edit, matching, places, alike, history, remade)
+    return _twin(edit, matching, places, told.alike, known)
 
 
-def _alike(edit: SiteEdit, twins: Twins) -> list[int]:
-    """The ordinals of an edit's site and of those of its name that run the same code, as far as the patch knows."""
-    known = edit.twins if isinstance(edit, FunctionEdit) else ()
-    edited = (one.site.ordinal for one in twins[edit.site.qualname, edit.replaces])
-    return sorted({edit.site.ordinal, *known, *edited})
+def _print(function: FunctionType) -> str:
+    return fingerprint.of(function.__code__)
+
+
+def _code_id(function: FunctionType) -> int:
+    return id(function.__code__)
+
+
+def _matching(functions: Iterable[FunctionType], edit: SiteEdit) -> list[FunctionType]:
+    """Those that run what an edit replaces."""
+    return [one for one in functions if edit.replaces in ("", _print(one))]
+
+
+def _running(functions: Iterable[FunctionType], edit: SiteEdit) -> list[FunctionType]:
+    """Those that run what an edit brings."""
+    brings = edit.brings if isinstance(edit, FunctionEdit) else edit.replaces
+    return [one for one in functions if _print(one) == brings]
 
 
 def _passed_over(
-    module: LinkedModule,
-    edit: SiteEdit,
-    candidates: Sequence[FunctionType],
-    chosen: Sequence[FunctionType],
-    remade: Remade,
+    edit: SiteEdit, candidates: Sequence[FunctionType], right: Sequence[FunctionType], known: Known
 ) -> FunctionType | None:
     """What the module has in the site's place and what runs neither the old code nor the new, if there is such a one.
 
-    Others that have both the name and the code are then no more than left over.
+    Others that have both the name and the code, those that are ``right``, are then no more than left over.
     """
     if not isinstance(edit, FunctionEdit) or not edit.replaces or edit.rivals:
         return None
-    name = edit.site.qualname
-    led = naming.led(module.namespace, name, remade.walk)
-    right = chosen or [one for one in candidates if fingerprint.of(one.__code__) == edit.brings]
+    name, remade = edit.site.qualname, known.remade
+    led = naming.led(known.module.namespace, name, remade.walk)
     if any(one is other for one in led for other in right):
         return None
-    if led and naming.is_bound_last(edit.site, module.part):
+    if led and naming.is_bound_last(edit.site, known.module.part):
         return led[0]
-    running = {id(one.__code__) for one in right}
-    if all(id(one.__code__) in running for one in candidates):
+    running = set(map(_code_id, right))
+    if all(_code_id(one) in running for one in candidates):
         return None
     found = remade.instead_of(name, right)
     return remade.among(candidates, name, right) if found is None and not remade.holds(name, right) else found
@@ -143,50 +230,46 @@ def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType]) -> bool
     return len(alike) > len({position(one.__code__) for one in matching})
 
 
-def _is_claimed(edit: SiteEdit, brings: str, twins: Twins) -> bool:
-    """Whether what runs the code that an edit brings may be another site of its name, which gives it up."""
-    rest = twins.get((edit.site.qualname, brings), ())
-    return brings != edit.replaces and any(isinstance(other, FunctionEdit) for other in rest)
-
-
 def _twin(
-    module: LinkedModule,
     edit: SiteEdit,
     matching: Sequence[FunctionType],
     places: Sequence[tuple[int, int]],
     alike: Sequence[int],
-    history: History,
-    remade: Remade,
+    known: Known,
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
     A line alone tells nothing: the base may stand some lines off what the process loaded. Their order does, where
-    the patch knows as many of them as there are, and their lines are those of one text. What a generation brought to a
-    site tells something only where there are no others: an ordinal may have been another function's then.
+    the patch knows as many of them as there are, and their lines are those of one text.
     """
-    brought = history.codes.get(edit.site, ()) if len(alike) == 1 else ()
-    known = {id(one.__code__) for one in matching if history.records.places.get(id(one.__code__)) in brought}
-    led = {id(one.__code__) for one in naming.led(module.namespace, edit.site.qualname, remade.walk)}
-    if not led.isdisjoint(id(one.__code__) for one in matching) and naming.is_bound_last(edit.site, module.part):
-        return [one for one in matching if id(one.__code__) in led | known]
+    module, history, remade, name = known.module, known.history, known.remade, edit.site.qualname
+    brought = history.codes.get(known.lineage(edit, edit.site.ordinal), ()) if len(alike) == 1 else ()
+    had = {_code_id(one) for one in matching if history.records.places.get(_code_id(one)) in brought}
+    led = set(map(_code_id, naming.led(module.namespace, name, remade.walk)))
+    if not led.isdisjoint(map(_code_id, matching)) and naming.is_bound_last(edit.site, module.part):
+        return [one for one in matching if _code_id(one) in led | had]
     texts = {one.__code__.co_filename for one in matching}
     # what a patch has changed or added stands on lines of its text, and what was there before, or loaded again, may not
     mixed = module.part.module.name in history.texts and remade.is_off()
     # what is held elsewhere alone may be left of an earlier load, in the place of one that left nothing behind
-    apart = len({remade.holds(edit.site.qualname, [one]) for one in matching}) > 1
+    apart = len({remade.holds(name, [one]) for one in matching}) > 1
     if len(alike) != len(places) or len(texts) > 1 or mixed or apart:
-        shown = ", ".join(str(line) for line, _ in places)
-        named = f"functions named {edit.site.qualname} run the same code"
-        several = f" of {len(texts)} texts" if len(texts) > 1 else ", some of them held elsewhere only" if apart else ""
-        message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}{several}"
-        return finding("BCP503", message, Place(module.file), site=edit.site)
+        several = f"of {len(texts)} texts" if len(texts) > 1 else "some of them held elsewhere only" if apart else ""
+        return _several(edit, alike, places, several, known)
     place = places[alike.index(edit.site.ordinal)]
     return [one for one in matching if position(one.__code__) == place]
 
 
-def _by_turn(
-    module: LinkedModule, edit: FunctionEdit, candidates: Sequence[FunctionType], twins: Twins, history: History
-) -> list[FunctionType] | Diagnostic:
+def _several(
+    edit: SiteEdit, alike: Sequence[int], places: Sequence[tuple[int, int]], what: str, known: Known
+) -> Diagnostic:
+    shown = ", ".join(str(line) for line, _ in places) + (f", {what}" if what else "")
+    named = f"functions named {edit.site.qualname} run the same code"
+    message = f"{len(alike)} {named}, and there are {len(places)} in this process, at lines {shown}"
+    return finding("BCP503", message, Place(known.module.file), site=edit.site)
+
+
+def _by_turn(edit: FunctionEdit, candidates: Sequence[FunctionType], known: Known) -> list[FunctionType] | Diagnostic:
     """The functions of one of several definitions of a name, of a patch that replaces whatever they run.
 
     Nothing but their order tells which is which. So there must be as many as are defined, on the lines of the text
@@ -194,8 +277,8 @@ def _by_turn(
     """
     found = {position(one.__code__): one.__code__ for one in candidates}
     places = sorted(found)
-    definitions = sorted(twins[edit.site.qualname, ""], key=lambda one: one.site.ordinal)
-    first = not any(id(code) in history.records.places for code in found.values())
+    definitions = sorted(known.twins[edit.site.qualname, ""], key=lambda one: one.site.ordinal)
+    first = not any(id(code) in known.history.records.places for code in found.values())
     if first and len(places) == len(definitions) and len({code.co_filename for code in found.values()}) == 1:
         running = [fingerprint.of(found[place]) for place in places]
         brought = [one.brings for one in definitions if isinstance(one, FunctionEdit)]
@@ -203,7 +286,7 @@ def _by_turn(
             place = places[definitions.index(edit)]
             return [one for one in candidates if position(one.__code__) == place]
     message = f"{len(definitions)} functions named {edit.site.qualname}, of which {len(places)} are in this process"
-    said = finding("BCP503", f"{message}, and the patch has no base that tells them apart", Place(module.file))
+    said = finding("BCP503", f"{message}, and the patch has no base that tells them apart", Place(known.module.file))
     return msgspec.structs.replace(said, site=edit.site, help="build the patch with --base")
 
 

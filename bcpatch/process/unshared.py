@@ -42,7 +42,7 @@ def unshared(
             del held
     alone = _alone(functions, aside, history)
     sites = [
-        LinkedSite(edit, module, (function,), alone=True)
+        LinkedSite(edit, history.lineages.of(edit.site, history.current), module, (function,), alone=True)
         for (module, edit), function, free in zip(likely, functions, alone, strict=True)
         if free
     ]
@@ -73,7 +73,9 @@ def _is_plain(value: object, edit: SiteEdit, namespace: Mapping[str, Any], histo
         return False
     if isinstance(edit, PositionEdit):
         return True
-    return not (edit.rivals or edit.twins or edit.site in history.lingering or CodeType in map(type, code.co_consts))
+    if edit.rivals or edit.twins or CodeType in map(type, code.co_consts):
+        return False
+    return history.lineages.of(edit.site, history.current) not in history.lingering
 
 
 def _alone(functions: list[FunctionType], aside: Mapping[int, FunctionType], history: History) -> list[bool]:
