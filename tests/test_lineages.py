@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from types import FunctionType
 
@@ -72,23 +72,6 @@ def _apply(old: str, new: str, history: History) -> None:
 
 def _lambdas(*values: int) -> str:
     return LAMBDAS.format("".join(f"\n    lambda: {value}," for value in values))
-
-
-def test_sites_that_had_one_ordinal_at_different_times_share_no_code(tmp_path: Path, history: History) -> None:
-    """Functions of one code object are those of one site: to change one would change the other."""
-    texts = [
-        "a = lambda: 1\nb = lambda: 2\n",
-        "a = lambda: 1\nb = lambda: 3\n",  # the second lambda gets code
-        "c = lambda: 0\na = lambda: 1\nb = lambda: 3\n",
-        "c = lambda: 0\na = lambda: 3\nb = lambda: 3\n",  # another one is second, and gets the same
-        "c = lambda: 0\na = lambda: 4\nb = lambda: 3\n",
-    ]
-    with worlds.world(texts[0], tmp_path) as module:
-        for old, new in pairwise(texts):
-            Path(str(module.__file__)).write_text(new)
-            _apply(old, new, history)
-            assert module.a.__code__ is not module.b.__code__
-        assert (module.a(), module.b()) == (4, 3)
 
 
 def test_a_patch_of_another_base_is_refused_where_ordinals_have_changed(tmp_path: Path, history: History) -> None:

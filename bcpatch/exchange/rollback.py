@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ from bcpatch.process.history import History, Own, Way
 from bcpatch.process.lineages import Lineage
 from bcpatch.process.linked import LinkedModule, LinkedSite, Located
 from bcpatch.process.locate import everywhere, relocate, walk_in
-from bcpatch.process.objects import all_modules, is_module, namespace_of
+from bcpatch.process.objects import all_modules, functions_in, is_module, namespace_of
 from bcpatch.process.records import Cache, Generation, Record
 from bcpatch.process.remade import Remade, by_name
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
@@ -303,14 +303,22 @@ def _with_families(changes: Sequence[Change], history: History, way: Way, patche
 
     What such a generation did to a function of the site that was the same, it would have done to this one.
     """
-    members = {id(one) for family in patched.families.values() for one, _ in family}
-    members -= history.exchanged.keys()  # twins are no copies
+    each = chain.from_iterable(patched.families.values())
+    members = {id(one) for one, first in each if not _took_a_place(one, first, history)}
     yield from (one for one in changes if one.slot.kind is not Kind.ATTRIBUTE or id(one.slot.owner) not in members)
     turns = list(_turns(history, way, members)) if members else []
     for lineage, family in patched.families.items():
         for function, first in family:
             if id(function) in members:
                 yield from _followed(function, lineage, first, turns)
+
+
+def _took_a_place(function: FunctionType, first: int, history: History) -> bool:
+    """Whether the generation that first changed a function put it in place of another, which goes back in its turn."""
+    if id(function) not in history.exchanged:
+        return False
+    stores = (one for one in history.records[first].changes if one.slot.kind is not Kind.ATTRIBUTE)
+    return any(function is one for store in stores for one in functions_in(store.new))
 
 
 class _Turn(NamedTuple):
