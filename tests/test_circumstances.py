@@ -82,7 +82,7 @@ from bcpatch.channels.protocol import Apply
 from bcpatch import patchfile
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import flights
-from bcpatch.model import Module
+from bcpatch.model import Import, Module
 from bcpatch.process.accounting import Walk, account
 from bcpatch.process.history import History
 from bcpatch.process.objects import everything
@@ -145,6 +145,42 @@ def test_without_an_audit_hook_the_instant_is_certain() -> None:
     assert required == "True ('new', 1) 1"
     assert applied == "True certain ('old', 1)"
     assert back == "True"
+
+
+FORBIDDEN = """
+def forbid(event, arguments):
+    if forbidding and event == "object.__setattr__" and arguments[1] == "__code__":
+        raise forbidding
+forbidding, kept = None, [module.f, module.g]  # held, so that they are changed in place on every version
+sys.addaudithook(forbid)
+def told(update):
+    try:
+        update()
+    except Refused as refused:
+        (found,) = refused.diagnostics
+        return found.code, found.message
+def shown():
+    return module.f(), module.g(), vars(module).get("gcd") is not None, history.current
+gcd = Import("gcd", "math", "gcd")
+brings = worlds.patch(worlds.module_patch(TEXT, "from math import gcd\\n" + BOTH, imports=(gcd,)))
+for forbidding in (OSError("no"), SystemExit(3)):
+    print(told(lambda: load.apply(brings, history)), *shown())
+forbidding = None
+load.apply(brings, history)
+forbidding = OSError("no")
+print(told(lambda: load.rollback(history, 0)), *shown())
+forbidding = None
+load.rollback(history, 0)
+print(*shown())
+"""
+
+
+def test_an_audit_hook_that_lets_no_function_change_is_a_refusal_and_no_store_is_made() -> None:
+    *there, back, end = child(FORBIDDEN)
+    refused = "('BCP610', 'an audit hook does not let functions be changed: it raised {}')"
+    assert there == [f"{refused.format(error)} ('old', 1) old False 0" for error in ("OSError: no", "SystemExit: 3")]
+    assert back == f"{refused.format('OSError: no')} ('new', 1) new True 1"
+    assert end == "('old', 1) old False 0"
 
 
 # --- from anywhere --------------------------------------------------------------------

@@ -80,8 +80,10 @@ def make(wanted: Swap, patience: float | None = None) -> None:
 def made(wanted: Swap, patience: float | None = None) -> bool:
     """Whether a swap could be made within ``patience`` seconds.
 
-    Raises `Refused` where it never can: a store raised (BCP610), or what is to be replaced is gone (BCP608).
+    Raises `Refused` where it never can: a store raises (BCP610), or what is to be replaced is gone (BCP608);
+    `swap.Torn` where a store raised, and what was stored before it could not be restored.
     """
+    _announced(wanted.changes)
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     cached = frozenset(id(change.old) for change in _cached(wanted))
     own = wanted.own.with_more(_in_stores(wanted.changes))
@@ -119,6 +121,18 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_PAUSE)
+
+
+def _announced(changes: Sequence[Change]) -> None:
+    """Let audit hooks object while nothing is stored yet."""
+    try:
+        swap.announce(changes)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 (whatever a hook raises is an objection)
+        message = f"an audit hook does not let functions be changed: it raised {type(error).__name__}: {error}"
+        found = finding("BCP610", message, help="let the hook allow `object.__setattr__` on functions, or restart")
+        raise Refused([found]) from error.with_traceback(None)
 
 
 def _set_since(wanted: Swap) -> list[str]:

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from bcpatch import pythons
+from bcpatch.diagnostics import Error
 from bcpatch.process.objects import class_namespace
 
 Row: TypeAlias = tuple[Any, ...]
@@ -149,6 +150,10 @@ class HalfDone(Exception):
     """A store raised. What had been stored before it was restored."""
 
 
+class Torn(Error):
+    """A store raised, and so did whatever would restore what had been stored before it. The message names that."""
+
+
 def exchange(
     changes: Sequence[Change],
     *,
@@ -160,23 +165,25 @@ def exchange(
     True when done; False when a guard did not hold, and then nothing was changed.
     Raises `HalfDone`, with everything restored, when a store raised: what can be known
     to raise must have been refused before. What is no Exception passes, after the same.
+    An interrupt that comes when all is done passes, and all stays done.
     """
-    begun: list[bool] = []
-    rows: list[Row] = [(deque, map(_PROVEN.__getitem__, guard), 0) for guard in guards]
-    rows.append((begun.append, True))
-    rows += [writing(change.slot, change.new) for change in changes]
-    rows += along
-    back = [writing(change.slot, change.old) for change in reversed(changes) if change.old is not ABSENT]
+    asked: list[Row] = [(deque, map(_PROVEN.__getitem__, guard), 0) for guard in guards]
+    stores = [writing(change.slot, change.new) for change in changes]
+    back = [writing(change.slot, change.old) for change in changes]
+    finished: list[bool] = []
+    rows = [*asked, *stores, *along, (finished.append, True)]
+    to_come = iter(rows)
     collecting = gc.isenabled()
     gc.disable()  # on 3.11 a collection may start within an allocation, and run finalizers
     try:
-        deque(starmap(operator.call, rows), maxlen=0)
+        deque(starmap(operator.call, to_come), maxlen=0)
     except BaseException as error:
-        if not begun and isinstance(error, KeyError) and error.args == (False,):
+        if finished:
+            raise
+        made = len(rows) - operator.length_hint(to_come) - 1 - len(asked)
+        if made < 0 and isinstance(error, KeyError) and error.args == (False,):
             return False
-        if begun:
-            deque(starmap(operator.call, back), maxlen=0)
-            _empty(change.slot for change in changes if change.old is ABSENT)
+        _restore(list(zip(changes, back, strict=True))[: max(made, 0)], error)
         if not isinstance(error, Exception):
             raise
         # without its traceback, which would keep all that this frame holds
@@ -187,9 +194,45 @@ def exchange(
     return True
 
 
-def _empty(slots: Iterable[Slot]) -> None:
-    filled = [slot for slot in slots if held(slot) is not ABSENT]
-    deque(starmap(operator.call, [writing(slot, ABSENT) for slot in filled]), maxlen=0)
+_ATTEMPTS: Final = 3
+
+
+def _restore(stored: Sequence[tuple[Change, Row]], error: BaseException) -> None:
+    """Put back what was stored before ``error``: in one call, or each for itself where that raises as well."""
+    left = [*reversed(stored)]
+    try:
+        deque(starmap(operator.call, [row for _, row in left]), maxlen=0)
+    except BaseException:  # noqa: BLE001 (the caller raises what stopped the swap; here all has to be tried)
+        for _ in range(_ATTEMPTS):
+            left = [one for one in left if not _is_restored(*one)]
+        if left:
+            names = ", ".join(change.slot.name for change, _ in left)
+            message = f"a store raised {type(error).__name__}: {error}; what was stored before could not be undone"
+            raise Torn(f"{message}: {names}") from error.with_traceback(None)
+
+
+def _is_restored(change: Change, row: Row) -> bool:
+    if held(change.slot) is not change.old:
+        call, *arguments = row
+        try:
+            call(*arguments)
+        except BaseException:  # noqa: BLE001 (as above)
+            return False
+    return True
+
+
+def announce(changes: Iterable[Change]) -> None:
+    """Ask audit hooks for each store of a swap into a function; raises what they raise.
+
+    CPython asks them at the store (``func_set_code`` in ``Objects/funcobject.c``): one that raised in the middle
+    would do so once more when what was stored before is to be restored.
+    """
+    events = [
+        ("object.__setattr__", change.slot.owner, change.slot.name, change.new)
+        for change in changes
+        if change.slot.kind is Kind.ATTRIBUTE
+    ]
+    deque(starmap(sys.audit, events), maxlen=0)
 
 
 # --- what one instant depends on -----------------------------------------------------
