@@ -59,7 +59,7 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     if old is None:
         return Changes(tuple(functions.without_base(new, optimization)), ())
     found: list[Diagnostic] = []
-    imports = list(_imports(old, new))
+    imports = list(_imports(old, new, found))
     removed = list(_unimported(old, new, policy, found))
     reimported = frozenset(edit.binding.name for edit in imports if edit.replaces is not None)
     reimported |= {edit.name for edit in removed if not edit.stays}
@@ -263,13 +263,20 @@ def _class_positions(before: Class, after: Class) -> Iterator[ClassPositionEdit]
 # --- imports ---------------------------------------------------------------------------------
 
 
-def _imports(old: Unit, new: Unit) -> Iterator[ImportEdit]:
+def _imports(old: Unit, new: Unit, found: list[Diagnostic]) -> Iterator[ImportEdit]:
     """Names that top-level import statements bind anew."""
     was = _bound(old)
     now = _bound(new)
     for key, (binding, statement) in now.items():
         before = was.get(key)
-        if before is None or before[0] != binding:
+        if before is not None and before[0] == binding:
+            continue
+        if binding.name in new.own_names:
+            message = (
+                f"`{binding.name}` is imported here and bound by the module itself: which one counts can't be told"
+            )
+            found.append(finding("BCP208", message, new.place(statement)))
+        else:
             yield ImportEdit(binding, before[0] if before else None, statement.lineno)
 
 

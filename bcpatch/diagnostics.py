@@ -168,7 +168,7 @@ RULES = {
         Rule("BCP110", "unresolved name", "define or import the name in the same change"),
         Rule(
             "BCP111",
-            "builtin that reaches around the rules",
+            "name that reaches around the rules",
             "say directly what is meant, or build with --policy linked",
         ),
         Rule(

@@ -83,7 +83,7 @@ def rows_of_calls() -> Iterator[Row]:
         text = f"{formatting.text_keyword}='{{0.'"
         yield called("FORMATTING", path, f"{text} + name{style}", f"{text}{style}")
     for path in sorted(callables.HOLDING):
-        held = f"return name.format({path.removeprefix('builtins.')}"
+        held = f"import {path.rpartition('.')[0]}\nreturn name.format({path}"
         yield Row("HOLDING", path, "BCP106", f"{held}(me))", f"{held}(other))")
     for path in callables.REPLACING:
         copy = f"import {path.partition('.')[0]}\nreturn {path}(other, "
@@ -116,6 +116,10 @@ def rows_of_loading() -> Iterator[Row]:
         what = path if "." in path else f"{path}.anything"
         load = f"import pickle, {what.rpartition('.')[0]}\nreturn pickle.loads({what}"
         yield Row("TURNING", path, "BCP106", f"{load}(b'x'))", f"{load}(other))")
+
+    for name in sorted(callables.INSERTING):
+        load = f"import pickle\nreturn pickle.loads(other.{name}"
+        yield Row("INSERTING", name, "BCP106", f"{load}(b'x'))", f"{load}x(b'x'))")
 
 
 def rows_of_routes() -> Iterator[Row]:

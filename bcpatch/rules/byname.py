@@ -25,7 +25,7 @@ from bcpatch.flow.origins import (
     Unknown,
 )
 from bcpatch.flow.uses import CallUse
-from bcpatch.rules import access, callables, formatting, names, routes
+from bcpatch.rules import access, callables, formatting, holding, names, routes
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import (
     Frame,
@@ -74,6 +74,9 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
             yield from _method(one, where, call, frame)
 
 
+_SAY = "write in Python what is wanted, or build with --policy linked"
+
+
 def goes_by_names(path: str) -> bool:
     """Whether a path leads to something of which every call must be looked at."""
     return named(path, LOOKED_AT) is not None or path.rpartition(".")[2] in callables.BY_NAME_METHODS
@@ -109,11 +112,11 @@ def _function(path: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
         yield report("BCP106", message, call.offset, frame, help=help)
     if named(path, callables.EVALUATING) and (call.unpacked or "eval_str" in call.keywords):
         message = "`eval_str` evaluates texts as code, with the names of a module"
-        yield report("BCP106", message, call.offset, frame)
+        yield report("BCP106", message, call.offset, frame, help=_SAY)
     row = named(path, callables.FORMATTER_METHODS)
     if row:
         message = f"what `{row}` takes by the names in its arguments can't be proved"
-        yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
+        yield report("BCP106", message, call.offset, frame, help=_SAY)
     row = named(path, callables.COPYING)
     if row:
         yield from _copied(row, call, frame)
@@ -128,25 +131,25 @@ def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterato
         yield from _format((one.owner,), call.arguments, certain, call, frame)
     elif one.name == "__replace__":
         yield from _replaced((one.owner,), call, frame)
-    elif one.name in callables.STORING and formatting.hold_receiver(call.arguments, frame):
+    elif one.name in callables.STORING and holding.hold_receiver(call.arguments, frame):
         message = f"the names under which `{one.name}` stores in the receiver can't be proved"
         yield report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
     elif one.name in callables.EVALUATING_METHODS and _is_given(callables.EVALUATING_METHODS[one.name], call, frame):
         message = f"`{one.name}` evaluates a text as code, with the names of a module"
-        yield report("BCP106", message, call.offset, frame)
+        yield report("BCP106", message, call.offset, frame, help=_SAY)
     elif one.name in callables.MADE_METHODS and _is_made_by(callables.MADE_METHODS[one.name], one.owner, where):
         message = f"what `{one.name}` takes by the names in its arguments can't be proved"
-        yield report("BCP106", message, call.offset, frame, help="write in Python what is wanted")
+        yield report("BCP106", message, call.offset, frame, help=_SAY)
     elif one.name in callables.FORMATTERS and len(call.arguments) == 3:
         known = texts(call.arguments[0], frame) or () if one.name == "get_field" else ()
         private = any(formatting.is_private_format(f"{{{text}}}") for text in known)
-        if private or formatting.hold_receiver(call.arguments, frame):
+        if private or holding.hold_receiver(call.arguments, frame):
             yield formatting.unproved(call, frame)
 
 
 def _is_given(keyword: str, call: Called, frame: Frame) -> bool:
     """Whether a call has a keyword, or may have it and the receiver by ``**``."""
-    return keyword in call.keywords or (call.unpacked and formatting.hold_receiver(call.arguments, frame))
+    return keyword in call.keywords or (call.unpacked and holding.hold_receiver(call.arguments, frame))
 
 
 def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
@@ -329,7 +332,7 @@ def _format(
             yield from _fields(one, given, call, frame)
         return
     risky = [one for one in given if not is_plain(one, frame)]
-    if risky and (certain or formatting.hold_receiver(risky, frame)):
+    if risky and (certain or holding.hold_receiver(risky, frame)):
         yield formatting.unproved(call, frame)
 
 
@@ -338,7 +341,7 @@ def _is_put_together(text: Origin, frame: Frame) -> bool:
 
     Not one of several constant ones: those are looked at where they stand.
     """
-    made = (isinstance(one, Called) and _is_made_here(one, where) for one, where in options(text, frame))
+    made = (isinstance(one, Called) and _is_made(one, where) for one, where in options(text, frame))
     return is_text(text, frame) or any(made)
 
 
@@ -351,7 +354,7 @@ def _formatting(what: str, rule: callables.Formatting, call: Called, frame: Fram
         return
     known = texts(text, frame)
     others = [one for one in call.arguments if one != text]
-    if known is None and formatting.hold_receiver(others, frame):
+    if known is None and holding.hold_receiver(others, frame):
         yield formatting.unproved(call, frame)
     elif known is None and _is_put_together(text, frame):
         message = f"what `{what}` takes by the names in a text that is put together can't be proved"
@@ -394,7 +397,7 @@ def _fields(text: str, given: tuple[Origin, ...], call: Called, frame: Frame) ->
 
 def _is_made(origin: Origin, frame: Frame) -> bool:
     """Whether bytes or texts that the function itself holds may be in a value, and not only what comes from outside."""
-    return any(_is_made_here(one, where) for one, where in options(origin, frame))
+    return holding.may_hold(origin, frame, _is_made_here, _parts_of)
 
 
 def _is_made_here(origin: Origin, frame: Frame) -> bool:
@@ -405,22 +408,34 @@ def _is_made_here(origin: Origin, frame: Frame) -> bool:
             )
         case Called(callee=Attribute(owner=Constant(value=int()), name="to_bytes")):
             return True
-        case Called(callee=callee, arguments=(Display(), *_)) if paths(callee, frame) & _OF_NUMBERS:
-            return True
-        case Computed(operands=parts) | Display(items=parts):
-            return any(_is_made(part, frame) for part in parts)
-        case Item(owner=owner) | Attribute(owner=owner):
-            return _is_made(owner, frame)
+        case Called(callee=callee, arguments=given) if paths(callee, frame) & _OF_NUMBERS:
+            return any(isinstance(one, Display) for one in given)
         case Called(callee=Made()):
             return True
-        case Called(callee=callee, arguments=given):
-            turns = any(_turns(path) for path in paths(callee, frame))
-            return _is_made(callee, frame) or (turns and any(_is_made(one, frame) for one in given))
+        case Called(arguments=(Made(constant=constant), *_)) if holding.is_local_class(origin):
+            return any(map(_has_bytes, frame.flow.nested[constant].code.constants))
     return False
 
 
+def _parts_of(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
+    """What the bytes or texts of a value may be made of."""
+    match origin:
+        case Computed(operands=parts):
+            yield from ((part, frame) for part in parts)
+        case Item(owner=owner) | Attribute(owner=owner):
+            yield owner, frame
+        case Called(callee=callee, arguments=given):
+            yield callee, frame
+            inserts = isinstance(callee, Attribute) and callee.name in callables.INSERTING
+            if inserts or any(_turns(path) for path in paths(callee, frame)):
+                put = frame.put_into.get(origin.offset, ())
+                yield from ((one, frame) for one in (*given, *put))
+        case _:
+            yield from holding.inside(origin, frame)
+
+
 #: What makes bytes of numbers, one each.
-_OF_NUMBERS = frozenset({"builtins.bytes", "builtins.bytearray"})
+_OF_NUMBERS = frozenset({"builtins.bytes", "builtins.bytearray", "array.array"})
 
 
 def _has_bytes(constant: model.Constant) -> bool:

@@ -81,10 +81,15 @@ LOADING: Final = (
 #: Callables, and modules of such, whose result is the bytes or texts in their arguments, in another form.
 TURNING: Final = frozenset(
     """
-    builtins.bytearray builtins.bytes builtins.memoryview builtins.str base64 binascii struct zlib
+    builtins.bytearray builtins.bytes builtins.filter builtins.map builtins.memoryview builtins.str
+    ast.literal_eval base64 binascii html quopri struct textwrap urllib.parse zlib
     bz2.decompress codecs.decode codecs.encode gzip.decompress io.BytesIO json.loads lzma.decompress
     """.split()
 )
+
+
+#: Methods of texts and bytes whose result has their arguments in it.
+INSERTING: Final = frozenset({"center", "format", "format_map", "join", "ljust", "replace", "rjust", "translate"})
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -149,9 +154,15 @@ FORMATTING: Final = MappingProxyType(
     }
 )
 
-#: Builtins that give a container, or a way through one, of what they are given.
+#: Callables that give a container, or a way through one, of what they are given, or keep it in another object.
 HOLDING: Final = frozenset(
-    f"builtins.{name}" for name in "dict enumerate frozenset iter list next reversed set sorted tuple zip".split()
+    """
+    builtins.dict builtins.enumerate builtins.frozenset builtins.iter builtins.list builtins.next builtins.reversed
+    builtins.set builtins.sorted builtins.tuple builtins.zip collections.ChainMap collections.Counter
+    collections.OrderedDict collections.UserDict collections.UserList collections.defaultdict collections.deque
+    contextlib.nullcontext functools.partial itertools.chain itertools.cycle itertools.repeat itertools.zip_longest
+    types.MappingProxyType types.MethodType types.SimpleNamespace weakref.proxy weakref.ref
+    """.split()
 )
 
 #: Callables that copy an object, with other values of the attributes that keywords name.

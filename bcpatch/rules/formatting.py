@@ -5,7 +5,7 @@ A text takes attributes of what it formats by the names in it, and so does its `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from bcpatch import formats
@@ -15,7 +15,6 @@ from bcpatch.flow.origins import (
     Attribute,
     Called,
     Display,
-    Free,
     Item,
     Made,
     Origin,
@@ -25,9 +24,11 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse
 from bcpatch.rules import callables, names
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, inner_frames, is_plain, is_text, named, options, paths, receiver, takers, texts
+from bcpatch.rules.holding import hold_receiver
+from bcpatch.rules.reach import Frame, inner_frames, is_plain, is_text, options, paths, takers, texts
 
-_FORMAT: Final = frozenset(callables.FORMAT)
+#: Methods that go by texts of which the function may know nothing: the receiver does not meet them out of sight.
+_GOING: Final = callables.STORING.union(callables.FORMAT)
 #: Instructions that make nothing of what they work on.
 _COMPARISONS: Final = ("COMPARE_OP", "CONTAINS_OP")
 _CALLS: Final = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
@@ -58,34 +59,35 @@ def unproved(call: Called, frame: Frame) -> Diagnostic:
 # --- methods of texts that are handed on --------------------------------------------------------
 
 
-def are_handed_on(frame: Frame) -> bool:
-    """Whether code, or code nested in it, makes more of the ``format`` of an unknown text than to call it."""
-    return _names_format(frame.flow) and _hands_formats_on(frame)
+def handed_on(frame: Frame) -> str:
+    """A method that goes by an unknown text, and of which code, or code nested in it, makes more than to call it."""
+    return _handed_on(frame) if _names_format(frame.flow) else ""
 
 
 def _names_format(flow: Flow) -> bool:
-    """Whether the names in code leave it possible that a format method is in its hands."""
+    """Whether the names in code leave it possible that such a method is in its hands."""
     code = flow.code
     return (
-        not _FORMAT.isdisjoint(code.names)
-        or any(type(one) is str and one in _FORMAT for one in code.constants)
+        not _GOING.isdisjoint(code.names)
+        or any(type(one) is str and one in _GOING for one in code.constants)
         or any(map(_names_format, flow.nested.values()))
     )
 
 
-def _hands_formats_on(frame: Frame) -> bool:
+def _handed_on(frame: Frame) -> str:
     for use in frame.flow.uses:
         match use:
-            case AttributeUse(action="match", name=name) if name in callables.FORMAT:
-                return True
-            case AttributeUse(action="load" | "super", name=name) if name in callables.FORMAT:
+            case AttributeUse(action="match", name=name) if name in _GOING:
+                return name
+            case AttributeUse(action="load" | "super", name=name) if name in _GOING:
                 if _is_unknown(Attribute(use.offset, use.owner, name), frame) and not _is_in_sight(frame, use):
-                    return True
-            case CallUse() if any(
-                text in callables.FORMAT for one in use.call.arguments for text in texts(one, frame) or ()
-            ):
-                return True
-    return any(map(_hands_formats_on, inner_frames(frame)))
+                    return name
+            case CallUse():
+                named = (text for one in use.call.arguments for text in texts(one, frame) or ())
+                found = next((text for text in named if text in _GOING), "")
+                if found:
+                    return found
+    return next(filter(None, map(_handed_on, inner_frames(frame))), "")
 
 
 def _is_in_sight(frame: Frame, use: AttributeUse) -> bool:
@@ -97,8 +99,8 @@ def _is_in_sight(frame: Frame, use: AttributeUse) -> bool:
     )
 
 
-def handed_on(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
-    """A call by which the ``format`` of a text that is not known may come together with the receiver.
+def meeting(use: CallUse, method: str, frame: Frame) -> Iterator[Diagnostic]:
+    """A call by which a method that goes by a text that is not known may come together with the receiver.
 
     Asked of code that makes something else of such a method than to call it.
     """
@@ -108,18 +110,19 @@ def handed_on(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     called = all(isinstance(one, Attribute) or paths(one, where) for one, where in options(call.callee, frame))
     owners = [one.owner for one, _ in options(call.callee, frame) if isinstance(one, Attribute)]
     if not called or any(_may_format(one, frame) for one in (*owners, *call.arguments)):
-        yield unproved(call, frame)
+        message = f"`{method}`, handed on by this function, may get the receiver here: what a text says can't be proved"
+        yield report("BCP106", message, call.offset, frame, help=f"call `{method}` where it is named")
 
 
 def kept_in_class(offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """Such a method that a class body stores, whose names are attributes to everybody."""
     if any(_may_format(one, frame) for one in frame.flow.operands(offset)):
-        message = "the format method of a text that is not known is kept in a class"
+        message = "a method that goes by a text that is not known is kept in a class"
         yield report("BCP106", message, offset, frame, help="call it where it is named")
 
 
 def _may_format(origin: Origin, frame: Frame) -> bool:
-    """Whether a value may be the ``format`` of a text that is not known, or something that was given one."""
+    """Whether a value may be such a method, or something that was given one."""
     return any(_may_format_here(one, where) for one, where in options(origin, frame))
 
 
@@ -141,7 +144,9 @@ def _may_format_here(origin: Origin, frame: Frame) -> bool:
 
 
 def _is_unknown(attribute: Attribute, frame: Frame) -> bool:
-    """Whether an attribute may be the method that formats a text which is not known."""
+    """Whether an attribute may be a method that goes by a text which is not known."""
+    if attribute.name in callables.STORING:
+        return True
     return (
         attribute.name in callables.FORMAT
         and not paths(attribute, frame)
@@ -152,43 +157,4 @@ def _is_unknown(attribute: Attribute, frame: Frame) -> bool:
 
 def _is_named(origin: Origin, frame: Frame) -> bool:
     """Whether a value is a text that names such a method."""
-    return any(text in callables.FORMAT for text in texts(origin, frame) or ())
-
-
-# --- the receiver in them --------------------------------------------------------------------
-
-
-def hold_receiver(given: Sequence[Origin], frame: Frame) -> bool:
-    return any(_holds_receiver(one, frame) for one in given)
-
-
-def _holds_receiver(origin: Origin, frame: Frame) -> bool:
-    """Whether a value may be the receiver, or something built here that holds it: a display, a container of one."""
-    return any(_holds_receiver_here(one, where) for one, where in options(origin, frame))
-
-
-def _holds_receiver_here(origin: Origin, frame: Frame) -> bool:
-    if receiver(origin, frame) is not None:
-        return True
-    match origin:
-        case Display(items=parts):
-            return any(_holds_receiver(part, frame) for part in parts)
-        case Item(owner=owner):
-            return isinstance(owner, Display | Called | Item) and _holds_receiver(owner, frame)
-        case Called(callee=callee, arguments=given):
-            if isinstance(callee, Made):
-                return _yields_receiver(callee, frame)
-            holds = any(named(path, callables.HOLDING) for path in paths(callee, frame))
-            return holds and hold_receiver(given, frame)
-    return False
-
-
-def _yields_receiver(made: Made, frame: Frame) -> bool:
-    """Whether a generator that is written here, such as ``(self for _ in other)``, gives the receiver."""
-    nested = frame.flow.nested[made.constant]
-    held = dict(made.captured)
-    for at in nested.reached("YIELD_VALUE", "LIST_APPEND", "SET_ADD", "MAP_ADD"):
-        for one in nested.operands(nested.graph.offset(at)):
-            if isinstance(one, Free) and one.name in held and _holds_receiver(held[one.name], frame):
-                return True
-    return False
+    return any(text in _GOING for text in texts(origin, frame) or ())

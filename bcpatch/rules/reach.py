@@ -29,12 +29,13 @@ from bcpatch.flow.origins import (
     Free,
     Global,
     Imported,
+    Item,
     Made,
     Origin,
     Parameter,
     Super,
 )
-from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse
+from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse, SubscriptUse
 from bcpatch.flow.values import RESULTS
 from bcpatch.model import Import, Module, Policy, Site
 from bcpatch.rules import names, routes
@@ -180,6 +181,23 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
     def is_at(self, offset: int, name: str) -> bool:
         """Whether the instruction at an offset is the one of that name."""
         return self.flow.graph.name(self.flow.at(offset)) == name
+
+    @cached_property
+    def put_into(self) -> Mapping[int, tuple[Origin, ...]]:
+        """By where a display or a call makes an object: what is put into it, by a method, a subscript, an attribute."""
+        found: dict[int, list[Origin]] = {}
+        for use in self.flow.uses:
+            match use:
+                case CallUse(call=Called(callee=Attribute(owner=owner), arguments=things)):
+                    pass
+                case SubscriptUse(action="store", owner=owner) | AttributeUse(action="store", owner=owner):
+                    things = (self.flow.graph.origin(self.flow.graph.operands(use.at)[0]),)
+                case _:
+                    continue
+            for one in owner.options if isinstance(owner, Either) else (owner,):
+                if isinstance(one, Display | Called):
+                    found.setdefault(one.offset, []).extend(things)
+        return {offset: tuple(things) for offset, things in found.items()}
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:
@@ -347,6 +365,8 @@ def _is_plain(origin: Origin, frame: Frame) -> bool:
     match origin:
         case Constant():
             return True
+        case Display() if origin.offset in frame.put_into:
+            return False
         case Computed(operands=parts) | Display(items=parts):
             return all(is_plain(part, frame) for part in parts)
         case Called(callee=callee):
@@ -370,6 +390,8 @@ def _is_text(origin: Origin, frame: Frame) -> bool:
             return is_text(owner, frame)
         case Called(callee=callee):
             return "builtins.str" in paths(callee, frame) or is_text(callee, frame)
+        case Item(owner=owner):
+            return not isinstance(owner, Display) and is_text(owner, frame)
         case Display():
             return True
     return False

@@ -26,7 +26,7 @@ def check(frame: Frame) -> tuple[Diagnostic, ...]:
     """Every reference of a code object, and of the code nested in it, that the policy does not allow."""
     if frame.scope.policy is Policy.LINKED:
         return ()
-    found = dict.fromkeys(_check(frame, formatting.are_handed_on(frame)))
+    found = dict.fromkeys(_check(frame, formatting.handed_on(frame)))
     if not found:
         return ()
     receivers = {_where(one) for one in found if one.code == "BCP104"}
@@ -39,14 +39,14 @@ def _where(found: Diagnostic) -> tuple[int, int, int, int]:
     return found.line, found.column, found.end_line, found.end_column
 
 
-def _check(frame: Frame, formats: bool) -> Iterator[Diagnostic]:
-    """``formats``: whether methods that format come out of sight."""
+def _check(frame: Frame, handed: str) -> Iterator[Diagnostic]:
+    """``handed``: a method that goes by texts and comes out of sight, if there is one."""
     for use in frame.flow.uses:
         rule = _RULES.get(type(use))
         if rule and rule.concerns(use, frame):
             yield from rule.check(use, frame)
-    if formats:
-        yield from _formats(frame)
+    if handed:
+        yield from _meetings(handed, frame)
     if _MATCH_CLASS in frame.flow.trace.decoded.opcodes:
         yield from _patterns(frame)
     if hints.are_given(frame):
@@ -57,7 +57,7 @@ def _check(frame: Frame, formats: bool) -> Iterator[Diagnostic]:
     if frame.flow.nested:
         yield from _classes(frame)
         for inner in inner_frames(frame):
-            yield from _check(inner, formats)
+            yield from _check(inner, handed)
 
 
 # --- one rule a kind of use --------------------------------------------------------------
@@ -97,7 +97,7 @@ def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
     module = absolute(use.module, use.level, package)
     if module is None:
         message = f"`{'.' * use.level}{use.module}` lies outside of the package `{package}`"
-        yield report("BCP106", message, use.offset, frame)
+        yield report("BCP106", message, use.offset, frame, help="import it by its absolute name")
         return
     yield from access.dotted(module, use.offset, frame)
     package = module.partition(".")[0]
@@ -155,11 +155,11 @@ _RULES: Final = {
 }
 
 
-def _formats(frame: Frame) -> Iterator[Diagnostic]:
-    """Format methods that come out of sight, and may meet the receiver there."""
+def _meetings(method: str, frame: Frame) -> Iterator[Diagnostic]:
+    """Where a method that goes by texts comes out of sight, and may meet the receiver."""
     for use in frame.flow.uses:
         if isinstance(use, CallUse):
-            yield from formatting.handed_on(use, frame)
+            yield from formatting.meeting(use, method, frame)
         elif isinstance(use, GlobalUse) and use.namespace and use.action == "store":
             yield from formatting.kept_in_class(use.offset, frame)
 

@@ -70,9 +70,15 @@ def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
             if _FORMAT_TEXT in lost:
                 lost.remove(_FORMAT_TEXT)
                 yield _handed_on(instruction.offset, frame)
-            for what in sorted(lost):
-                message = f"`{what}` is used as a value: what is done with it elsewhere can't be proved"
-                yield report("BCP106", message, instruction.offset, frame, help=f"use `{what}` where it is named")
+            for what in map(_shown, sorted(lost)):
+                message = f"{what} is used as a value: what is done with it elsewhere can't be proved"
+                yield report("BCP106", message, instruction.offset, frame, help=f"use {what} where it is named")
+
+
+def _shown(what: str) -> str:
+    """What is watched, in a sentence: a name alone, or the first word of several, is a name in the code."""
+    name, _, rest = what.partition(" ")
+    return what if name == "the" else f"`{name}` {rest}".rstrip()
 
 
 def watched(frame: Frame) -> Mapping[int, str]:
