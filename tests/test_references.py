@@ -394,6 +394,12 @@ IMPORTS = [
         "import typing\nif typing.TYPE_CHECKING:\n    from os import sep as X\nelse:\n    X = 3\ndef use(x=«X»): ...\n",
     ),
     Case(
+        "for type checkers, where no other has it",
+        "",
+        "import typing\nif typing.TYPE_CHECKING:\n    from os import PathLike\n"
+        "def use(x):\n    if typing.TYPE_CHECKING:\n        assert isinstance(x, PathLike)\n",
+    ),
+    Case(
         "for type checkers and at run time",
         "",
         "import typing\nif typing.TYPE_CHECKING:\n    from os import sep as X\nelse:\n    from os import name as X\n"
@@ -885,6 +891,9 @@ FORMATS = [
     accepted("an item of what doesn't", "for one in [other]:\n    name.format(one, **dict(a=other))"),
     refused("BCP106", "bytes as text", "return «b'{0._rate}'.decode().format(other)»"),
     refused("BCP106", "a text inside of a text", "return «json.loads('[1]').format(other)»"),
+    accepted("a text from outside with something in it", "return name.replace('-', ' ').format(other)"),
+    refused("BCP106", "a text from outside with a field in it", "return «name.replace('-', '{').format(other)»"),
+    accepted("a text without its indents", "import textwrap\nreturn textwrap.dedent('''\n  {0.rate}''').format(other)"),
     accepted("bytes from outside as text", "return name.decode().format(other), json.loads(name).format(other)"),
 ]
 

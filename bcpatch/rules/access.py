@@ -64,10 +64,11 @@ def name(name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
 
 
 def _is_for_checkers(name: str, frame: Frame) -> bool:
-    """Whether a value is asked for by a name that only ``if TYPE_CHECKING:`` imports."""
-    imports = frame.scope.imports.get(name, ())
-    is_value = frame.scope.role in ("function", "default") and not frame.quoted
-    return is_value and bool(imports) and not any(one.runtime for one in imports)
+    """Whether a value is asked for by a name that only ``if TYPE_CHECKING:`` imports, and the module binds itself."""
+    scope = frame.scope
+    imports = scope.imports.get(name, ())
+    is_value = scope.role in ("function", "default") and not frame.quoted
+    return is_value and bool(imports) and not any(one.runtime for one in imports) and scope.text.binds_itself(name)
 
 
 def is_harmless(name: str, scope: Scope) -> bool:

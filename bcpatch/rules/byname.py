@@ -341,8 +341,19 @@ def _is_put_together(text: Origin, frame: Frame) -> bool:
 
     Not one of several constant ones: those are looked at where they stand.
     """
-    made = (isinstance(one, Called) and _is_made(one, where) for one, where in options(text, frame))
-    return is_text(text, frame) or any(made)
+    made = [(one, where) for one, where in options(text, frame) if isinstance(one, Called)]
+    return is_text(text, frame) or any(holding.may_hold(*one, _is_made_here, _parts_of_format) for one in made)
+
+
+def _parts_of_format(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
+    """What a format text may be made of: a constant that a method puts into it makes a field by a brace only."""
+    inserts = isinstance(origin, Called) and _inserts(origin)
+    for one, where in _parts_of(origin, frame):
+        if not (inserts and isinstance(one, Constant) and isinstance(one.value, str) and not _BRACES & set(one.value)):
+            yield one, where
+
+
+_BRACES = frozenset("{}")
 
 
 def _formatting(what: str, rule: callables.Formatting, call: Called, frame: Frame) -> Iterator[Diagnostic]:
@@ -417,6 +428,11 @@ def _is_made_here(origin: Origin, frame: Frame) -> bool:
     return False
 
 
+def _inserts(call: Called) -> bool:
+    """Whether a call is of a method whose result has the arguments in it."""
+    return isinstance(call.callee, Attribute) and call.callee.name in callables.INSERTING
+
+
 def _parts_of(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
     """What the bytes or texts of a value may be made of."""
     match origin:
@@ -426,8 +442,7 @@ def _parts_of(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
             yield owner, frame
         case Called(callee=callee, arguments=given):
             yield callee, frame
-            inserts = isinstance(callee, Attribute) and callee.name in callables.INSERTING
-            if inserts or any(_turns(path) for path in paths(callee, frame)):
+            if _inserts(origin) or any(_turns(path) for path in paths(callee, frame)):
                 put = frame.put_into.get(origin.offset, ())
                 yield from ((one, frame) for one in (*given, *put))
         case _:

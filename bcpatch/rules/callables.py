@@ -82,7 +82,7 @@ LOADING: Final = (
 TURNING: Final = frozenset(
     """
     builtins.bytearray builtins.bytes builtins.filter builtins.map builtins.memoryview builtins.str
-    ast.literal_eval base64 binascii html quopri struct textwrap urllib.parse zlib
+    ast.literal_eval base64 binascii quopri struct urllib.parse zlib
     bz2.decompress codecs.decode codecs.encode gzip.decompress io.BytesIO json.loads lzma.decompress
     """.split()
 )

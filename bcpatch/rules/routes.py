@@ -70,7 +70,7 @@ WATCHED_NAMES: Final = frozenset(module for module in WATCHED_MODULES if "." not
 
 
 #: Those of them that are meant wherever something has them as an attribute: it has imported them.
-MODULES_EVERYWHERE: Final = frozenset({"builtins", "importlib", "sys"})
+MODULES_EVERYWHERE: Final = frozenset({"importlib", "sys"})
 
 
 def _by_tail(*tables: Iterable[str]) -> dict[str, list[str]]:

@@ -164,6 +164,10 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Names that executing the module binds whatever it finds: no statement around them decides."""
         return self._read.bound.certain
 
+    def binds_itself(self, name: str) -> bool:
+        """Whether the module binds a name by something else than an import statement."""
+        return any(name in _bound_itself(section) for section in self._defining(name))
+
     def bound_in_class(self, qualname: str) -> frozenset[str]:
         """Names that the bodies of the class ``qualname`` bind."""
         known = self._classes.get(qualname)
@@ -326,6 +330,24 @@ def _globals(table: symtable.SymbolTable) -> Iterator[str]:
     for child in table.get_children():
         yield from (symbol.get_name() for symbol in child.get_symbols() if symbol.is_declared_global())
         yield from _globals(child)
+
+
+@lru_cache(maxsize=_DEFINITIONS)
+def _bound_itself(section: str) -> frozenset[str]:
+    """Names that a section binds in the module, but for its import statements."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(section)]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+                found.update(name for one in ast.walk(node) if isinstance(one, ast.Global) for name in one.names)
+                continue
+            case ast.Name(id=name, ctx=ast.Store()) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                found.add(name)
+        waiting.extend(ast.iter_child_nodes(node))
+    return frozenset(found)
 
 
 @lru_cache(maxsize=_DEFINITIONS)
