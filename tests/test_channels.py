@@ -433,7 +433,7 @@ def test_a_folder_that_cannot_be_made_is_said(folder: Path, monkeypatch: pytest.
 
 def test_a_client_finds_a_process_by_its_id() -> None:
     with serving():
-        assert [found.pid for found in client.processes()] == [os.getpid()]
+        assert [found.pid for found in client.processes().processes] == [os.getpid()]
         peer = client.connect(os.getpid())
         assert peer.request(Rollback(7), SECONDS) == Applied(7, 0.5)
         peer.close()
@@ -454,7 +454,7 @@ def test_sockets_of_dead_processes_are_cleared_away(folder: Path) -> None:
     with pytest.raises(ChannelError, match="is gone"):
         client.connect(ended.pid)
     with serving():
-        assert [found.pid for found in client.processes()] == [os.getpid()]
+        assert [found.pid for found in client.processes().processes] == [os.getpid()]
     assert not left.exists()
 
 

@@ -16,9 +16,10 @@ from unittest import mock
 
 import pytest
 from processes import running
-from running import PATIENCE, bcpatch, environment
+from running import PATIENCE, REPOSITORY, bcpatch, environment
 
 from bcpatch import cli, patchfile
+from bcpatch.channels import client
 from bcpatch.cli import commands, output
 from bcpatch.diagnostics import Place, Severity, finding
 
@@ -343,6 +344,8 @@ class TestProcesses:
             (["status", "4194304"], "process 4194304"),
             (["rollback", "4194304"], "process 4194304"),
             (["rollback", "4194304", "--to", "-1"], "-1"),
+            (["rollback", "4194304", "--to", "99999999999999999999"], "is more than 1000000000"),
+            (["apply", "1.patch", "1", "--timeout", "1e300"], "1e300"),
             (["status", "me"], "me"),
         ],
     )
@@ -570,6 +573,63 @@ def test_what_an_apply_leaves_as_it_was_is_said(form, shop, folder, monkeypatch)
         assert "wait.py:5: BCP521 note" in done.stderr
         assert "wait.py:10: BCP614 note" in done.stderr
         assert "thread waiter is inside `serve`" in done.stderr
+
+
+STOPPING = """
+    import os, sys
+    from bcpatch import runtime
+    runtime.loop()
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_that_is_stopped_is_said_to_be_silent_by_ps(folder, monkeypatch, capsys):
+    monkeypatch.setattr(client, "GREETING_SECONDS", 0.2)
+    with running(STOPPING) as process:
+        assert process.hear() == "open"
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            assert cli.run(["ps"]) == 2
+            said = capsys.readouterr()
+            assert (said.out, said.err) == ("", f"error: process {process.pid}: the other side said nothing in time\n")
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+    assert cli.run(["ps"]) == 0
+    assert capsys.readouterr().out.startswith("no process")
+
+
+IMPORTING = """
+    import sys
+    sys.path.insert(0, "deployed")
+    import shop.cart
+    from bcpatch import runtime
+    runtime.loop()
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_an_apply_that_is_interrupted_is_said_to_go_on(shop, folder, monkeypatch, tmp_path):
+    """The process has the patch by then: nobody must think that it was called back."""
+    (shop / "slow.py").write_text("print('slow', flush=True)\nopen('pipe').read()\n")
+    subprocess.run(
+        [sys.executable, "-c", "import shutil; shutil.copytree('shop', 'deployed/shop')"], cwd=shop, check=True
+    )
+    edit(shop, "import math", "import math\nimport slow")
+    os.mkfifo(shop / "pipe")
+    monkeypatch.chdir(shop)
+    clean(bcpatch("build", "shop", "--base", "deployed/shop", "--policy", "linked", "-o", "1.patch", cwd=shop))
+    with running(IMPORTING, environment={"PYTHONPATH": f"{shop}:{REPOSITORY}"}) as process:
+        assert process.hear() == "open"
+        command = [sys.executable, "-m", "bcpatch", "apply", "1.patch", str(process.pid)]
+        with subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True) as asking:
+            assert process.hear() == "slow"
+            asking.send_signal(signal.SIGINT)
+            said = asking.communicate(timeout=PATIENCE)
+        assert (asking.returncode, said[0]) == (130, "")
+        assert said[1].startswith(f"error: interrupted; process {process.pid} may still do what it was asked to")
+        (shop / "pipe").write_text("")
 
 
 def _row(status: str, name: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import pytest
 import worlds
 
 from bcpatch import builder, load
-from bcpatch.diagnostics import Refused, Severity
+from bcpatch.diagnostics import Diagnostic, Refused, Severity
 from bcpatch.exchange import hooks
 from bcpatch.exchange.hooks import Update
 from bcpatch.model import Module, Patch, Policy
@@ -187,3 +188,48 @@ def test_a_rollback_to_nowhere_tells_nobody(world: ModuleType, patch: Patch, his
             load.rollback(history, to)
         assert [found.code for found in refused.value.diagnostics] == ["BCP607"]
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["async def hook(update): vetoed", "def hook(update): yield vetoed", "async def hook(update): yield vetoed"]
+)
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_a_hook_that_nobody_would_run_is_an_error_of_its_phase(
+    phase: str, kind: str, world: ModuleType, patch: Patch, history: History
+) -> None:
+    """Were it taken for done, what it wants to veto would go live."""
+    space: dict[str, Callable[[Update], object]] = {}
+    exec(kind, space)
+    hooks.on_update(lambda update: space["hook"](update) if update.phase == phase else None)
+    if phase == "before":
+        with pytest.raises(Refused, match=r"nobody runs the (coroutine|generator|async_generator)") as refused:
+            load.apply(patch, history)
+        assert [one.code for one in refused.value.diagnostics] == ["BCP602"]
+        assert (world.price(1), history.current) == (1, 0)
+    else:
+        notes = load.apply(patch, history).notes
+        assert [(one.code, "a hook is a plain function" in one.message) for one in notes] == [("BCP612", True)]
+        assert world.price(1) == 2
+
+
+@pytest.mark.parametrize(("phase", "generation"), [("before", 0), ("after", 1)])
+def test_what_a_hook_raises_in_a_thread_of_bcpatch_is_no_users_interrupt(
+    phase: str, generation: int, world: ModuleType, patch: Patch, history: History
+) -> None:
+    def interrupt(update: Update) -> None:
+        if update.phase == phase:
+            raise KeyboardInterrupt
+
+    def apply() -> None:
+        try:
+            told.extend(load.apply(patch, history).notes)
+        except Refused as refused:
+            told.extend(refused.diagnostics)
+
+    told: list[Diagnostic] = []
+    hooks.on_update(interrupt)
+    thread = threading.Thread(target=apply)
+    thread.start()
+    thread.join()
+    assert [one.code for one in told] == ["BCP612" if generation else "BCP602"]
+    assert (world.price(1), history.current) == (1 + generation, generation)

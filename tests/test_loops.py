@@ -299,7 +299,7 @@ def test_a_forked_child_has_a_loop_of_its_own_and_leaves_its_parents_alone(folde
     with running(FORKING, "-W", "error") as process:
         child, address = process.hear().split()
         assert Path(address) == folder / "bcpatch" / f"{child}.sock"
-        started = {found.pid: found.started for found in client.processes()}
+        started = {found.pid: found.started for found in client.processes().processes}
         assert set(started) == {process.pid, int(child)}
         assert started[process.pid] < started[int(child)]
         for pid in (int(child), process.pid):
@@ -308,7 +308,7 @@ def test_a_forked_child_has_a_loop_of_its_own_and_leaves_its_parents_alone(folde
             peer.close()
         process.tell()
         assert process.hear() == "0"
-        assert [found.pid for found in client.processes()] == [process.pid]
+        assert [found.pid for found in client.processes().processes] == [process.pid]
         assert process.end() == (0, "")
     assert not list((folder / "bcpatch").iterdir())
 
@@ -428,7 +428,7 @@ def test_a_daemon_of_two_forks_is_reached_and_its_ancestors_leave_nothing_that_a
     """
     with running(script) as process:
         daemon = int(process.hear())
-        assert {found.pid for found in client.processes()} == {process.pid, daemon}
+        assert {found.pid for found in client.processes().processes} == {process.pid, daemon}
         peer = client.connect(daemon)
         assert peer.hello.pid == daemon
         process.tell()
@@ -478,7 +478,7 @@ def test_processes_of_multiprocessing_are_reached_where_they_call_loop(method: s
         parent.stdin.write("\n")
         parent.stdin.flush()
         assert parent.wait(SECONDS) == 0
-    assert client.processes() == []
+    assert client.processes().processes == []
 
 
 # --- below a supervisor ----------------------------------------------------------------------
@@ -511,7 +511,7 @@ def test_every_worker_of_a_fork_server_reaches_the_supervisor(monkeypatch: pytes
         peers = crowd.wait(4)
         assert {peer.hello.pid for peer in peers} == children | {process.pid}
         assert all(isinstance(answer.reply, LoadedReply) for answer in workers.ask(peers, LoadedRequest(), SECONDS))
-        assert client.processes() == []
+        assert client.processes().processes == []
         process.popen.kill()
 
 

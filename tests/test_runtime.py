@@ -321,7 +321,7 @@ def test_an_application_killed_while_it_is_asked_is_lost_and_not_waited_for(fold
         assert isinstance(answers[-1].exception(SECONDS), client.Lost)
         peer.close()
         process.popen.wait()
-        assert client.processes() == []
+        assert client.processes().processes == []
 
 
 def test_workers_of_a_fork_server_are_all_patched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 from bcpatch.channels.base import ChannelError
 from bcpatch.channels.connection import Connection, Lost
@@ -14,6 +14,10 @@ from bcpatch.channels.unix import sweep
 
 #: Seconds that a process may take to accept a connection and to greet.
 GREETING_SECONDS: Final = 5.0
+
+
+class Gone(ChannelError):
+    """Nobody listens on a socket any more."""
 
 
 def connect(pid: int) -> Peer:
@@ -36,20 +40,27 @@ def connect(pid: int) -> Peer:
     raise ChannelError("; ".join(reasons))
 
 
-def processes() -> list[Hello]:
-    """The greeting of every process of this user that can be reached, by process id.
+class Found(NamedTuple):
+    """The greetings of the processes that can be reached, by process id, and why others that listen can't be."""
 
-    Sockets that dead processes left are removed on the way.
-    """
+    processes: list[Hello]
+    silent: list[str]
+
+
+def processes() -> Found:
+    """Every process of this user that takes patches. Sockets that dead processes left are removed on the way."""
     sweep()
-    found = []
+    found = Found([], [])
     for pid, paths in sorted(sockets().items()):
         for path in paths:
             try:
                 peer = _reach(path, pid)
-            except ChannelError:  # it ends just now, or is stopped: it can't be asked
+            except Gone:  # just now, or something else has its number
                 continue
-            found.append(peer.hello)
+            except ChannelError as error:  # it is stopped, or has no time
+                found.silent.append(str(error))
+                continue
+            found.processes.append(peer.hello)
             peer.close()
     return found
 
@@ -63,7 +74,7 @@ def _reach(path: str, pid: int) -> Peer:
         return Peer(connection, greet(connection, GREETING_SECONDS))
     except ConnectionRefusedError as error:
         sock.close()
-        raise ChannelError(f"process {pid} is gone (it left {path})") from error
+        raise Gone(f"process {pid} is gone (it left {path})") from error
     except (OSError, Lost, ProtocolError) as error:
         sock.close()
         raise ChannelError(f"process {pid}: {error}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
@@ -48,16 +47,22 @@ def _choice(*names: str, of: Sequence[str], **how: Any) -> Argument:
     return _argument(*names, choices=of, metavar="|".join(of), **how)
 
 
+#: The largest number that is read: of a process, a generation or seconds there is none beyond.
+_MOST: Final = 1_000_000_000
+
+
 def _number(kind: Callable[[str], N], least: N, what: str) -> Callable[[str], N]:
-    """Reads a number that is ``least`` or more, and finite."""
+    """Reads a number that is ``least`` or more, and not beyond all measure."""
 
     def read(text: str) -> N:
         try:
             number = kind(text)
         except ValueError:
             number = None
-        if number is None or not least <= number < math.inf:
+        if number is None or not least <= number:
             raise argparse.ArgumentTypeError(f"{text!r} is not {what} ({least} or more)")
+        if number > _MOST:
+            raise argparse.ArgumentTypeError(f"{text} is more than {_MOST}")
         return number
 
     return read

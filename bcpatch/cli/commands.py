@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from bcpatch.cli import project
 from bcpatch.cli.output import Format, Wrong, complain, progress, report, say, status
-from bcpatch.cli.program import DONE, REFUSED, UNCHANGED
+from bcpatch.cli.program import DONE, REFUSED, UNCHANGED, WRONG
 from bcpatch.diagnostics import Diagnostic, Refused, relative
 from bcpatch.model import Patch, Policy
 
@@ -151,14 +151,16 @@ def ps(format: Answer) -> int:
     from bcpatch.channels import client
     from bcpatch.cli import tables
 
-    found = client.processes()
+    found, silent = client.processes()
     if format == "json":
         tables.as_json(found)
     elif found:
         tables.show_processes(found)
-    else:
+    elif not silent:
         say("no process: an application is reachable once it has called bcpatch.runtime.loop()")
-    return DONE
+    for reason in silent:
+        complain(reason)
+    return WRONG if silent else DONE
 
 
 def status_of(pid: int, format: Answer) -> int:

@@ -27,6 +27,9 @@ def ask(pid: int, request: Request) -> Reply:
         peer = client.connect(pid)
         try:
             return peer.request(request, ANSWER_SECONDS + waiting)
+        except KeyboardInterrupt:
+            complain(f"interrupted; process {pid} may still do what it was asked to: see `bcpatch status {pid}`")
+            raise
         finally:
             peer.close()
     except TimeoutError:

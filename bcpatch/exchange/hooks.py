@@ -7,8 +7,9 @@ the application: whatever they raise is told, and none of it half-applies a patc
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType
+from types import AsyncGeneratorType, CodeType, CoroutineType, GeneratorType
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -77,15 +78,24 @@ def _hooks(namespaces: Namespaces) -> Iterator[tuple[str, Callback]]:
         yield f"callback {getattr(callback, '__qualname__', type(callback).__qualname__)}", callback
 
 
+_NOT_RUN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
 def _raised(hook: Callback, update: Update) -> BaseException | None:
-    """What a hook raises, if anything; a KeyboardInterrupt is the user's and passes."""
+    """What a hook raises, if anything; a KeyboardInterrupt of the main thread is the user's and passes."""
     try:
-        hook(update)
-    except KeyboardInterrupt:
-        raise
+        done = hook(update)
+    except KeyboardInterrupt as error:
+        if threading.current_thread() is threading.main_thread():
+            raise
+        return error
     except BaseException as error:  # noqa: BLE001 (SystemExit too: it must not end a thread of ours)
         return error
-    return None
+    if not isinstance(done, _NOT_RUN):
+        return None
+    if not isinstance(done, AsyncGeneratorType):
+        done.close()
+    return TypeError(f"nobody runs the {type(done).__name__} that it returned: a hook is a plain function")
 
 
 def _place(hook: Callback) -> Place:

@@ -60,9 +60,12 @@ def left_behind(history: History, changed: Iterable[Lineage]) -> Iterator[Diagno
         first = some[0]
         holders = list(dict.fromkeys(call.holder for call in some))
         shown = ", ".join(holders[:_NAMED]) + (f" and {len(holders) - _NAMED} more" if len(holders) > _NAMED else "")
-        message = f"{shown} is inside `{first.qualname}`, and stays on its old code until the call returns"
+        are, stay = ("is", "stays on its old code until the call returns")
+        if len(holders) > 1:
+            are, stay = ("are", "stay on its old code until their calls return")
+        message = f"{shown} {are} inside `{first.qualname}`, and {stay}"
         place = Place(history.files.get(first.file, first.file), first.line)
-        yield finding("BCP614", message if len(holders) == 1 else message.replace(" is ", " are ", 1), place, site=site)
+        yield finding("BCP614", message, place, site=site)
 
 
 def _current(running: Mapping[Lineage, FunctionType]) -> set[int]:
