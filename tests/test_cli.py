@@ -589,6 +589,7 @@ def test_a_process_that_is_stopped_is_said_to_be_silent_by_ps(folder, monkeypatc
     with running(STOPPING) as process:
         assert process.hear() == "open"
         os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
         try:
             assert cli.run(["ps"]) == 2
             said = capsys.readouterr()
