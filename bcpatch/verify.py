@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.fingerprint import Digests
 from bcpatch.flow import Flow
+from bcpatch.flow.literals import is_literal
 from bcpatch.model import (
     AdditionEdit,
     AnnotationsEdit,
@@ -146,6 +147,12 @@ def _unit(code: Code, scope: Scope, runs: bool = True) -> Unit:
     return Unit(scope, runs, *structure.check(code, scope.text, scope.site))
 
 
+def _expression(code: Code, scope: Scope, runs: bool) -> Iterator[Unit]:
+    """The code of a default or a value; of a literal there is nothing to ask."""
+    if not is_literal(code):
+        yield _unit(code, scope, runs)
+
+
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.changes:
         if (
@@ -156,7 +163,8 @@ def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
 
 
 def units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[Unit]:
-    """The code that a module's edits bring, one by one, each looked at as it is asked for; the edits are well-formed.
+    """The code that a module's edits bring, but for literals, each looked at as it is asked for; the edits are
+    well-formed.
 
     Whoever lets go of each before the next never holds much: what is known of thousands of functions would be given
     back in one go, and all other threads would stand still meanwhile.
@@ -165,7 +173,7 @@ def units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[Unit]:
     for edit in part.changes:
         when = getattr(edit, "when", None)
         if when is not None:
-            yield _unit(when, Scope(text, policy, imports, None, "default"), runs=False)
+            yield from _expression(when, Scope(text, policy, imports, None, "default"), runs=False)
         match edit:
             case FunctionEdit():
                 scope = Scope(text, policy, imports, edit.site, around=edit.site.qualname.rpartition(".")[0])
@@ -176,14 +184,16 @@ def units(part: ModulePatch, policy: Policy, text: Text) -> Iterator[Unit]:
                 yield _unit(edit.code, Scope(text, policy, imports, None, around=owner), runs=when is None)
             case ValueEdit(owner=owner):
                 scope = Scope(text, policy, imports, None, "default", around=owner)
-                yield _unit(edit.code, scope, runs=when is None)
-                yield _unit(edit.replaces, scope, runs=False)
+                yield from _expression(edit.code, scope, runs=when is None)
+                yield from _expression(edit.replaces, scope, runs=False)
 
 
 def _function(edit: FunctionEdit, scope: Scope) -> Iterator[Unit]:
     yield _unit(edit.code, scope)
-    for default in (*edit.positional, *edit.keywords):
-        yield _unit(default.expression, replace(scope, role="default"), default.changed or default.follows)
+    defaults = (*edit.positional, *edit.keywords)
+    given = replace(scope, role="default") if defaults else scope
+    for default in defaults:
+        yield from _expression(default.expression, given, default.changed or default.follows)
     if edit.annotations.code is not None:
         yield _unit(edit.annotations.code, replace(scope, role="annotation"), edit.annotations.changed)
     if edit.type_parameters is not None:
