@@ -86,7 +86,8 @@ def chosen(edit: SiteEdit, candidates: Sequence[FunctionType], known: Known) -> 
     """The functions of a site among those of its name, or why not; none where all run the new code already."""
     if known.history.lineages.turns_of(edit.site) and not known.has_base():
         message = f"functions named `{edit.site.qualname}` came or went since the text that the patch was built against"
-        return finding("BCP503", message, Place(known.module.file, edit.replaced_line), site=edit.site)
+        said = finding("BCP503", message, Place(known.module.file, edit.replaced_line), site=edit.site)
+        return msgspec.structs.replace(said, help="build the patch against the source that runs now: --base")
     alike = known.alike(edit)
     if len(candidates) == len(alike) == 1 and fingerprint.of(candidates[0].__code__) == edit.replaces:
         if isinstance(edit, PositionEdit) or not edit.rivals:
