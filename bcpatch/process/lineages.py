@@ -120,7 +120,7 @@ class Lineages(msgspec.Struct, eq=False):
 
 
 class Switched(msgspec.Struct, eq=False):
-    """The functions that generations have switched, and what they go back to. Reads each record once."""
+    """The functions that generations have switched, and what they go back to. Reads what it needs of records once."""
 
     lineages: Lineages
     _first: dict[int, Mapping[Lineage, Mapping[int, int]]] = msgspec.field(default_factory=dict)

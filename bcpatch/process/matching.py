@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import chain
 from types import CodeType, FunctionType
 from typing import NamedTuple, TypeAlias
@@ -36,7 +36,7 @@ def by_what_they_replace(wanted: Iterable[Wanted]) -> dict[int, Twins]:
     return found
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, eq=False):
     """What tells the functions of a module apart: the text of a patch, what generations did, what the module holds."""
 
     module: LinkedModule
@@ -44,11 +44,20 @@ class Known(msgspec.Struct, frozen=True):
     history: History
     switched: Switched
     remade: Remade
+    _namesakes: dict[str, _Namesakes] = msgspec.field(default_factory=dict)
+    _has_base: bool | None = None
 
-    def lineage(self, edit: SiteEdit, ordinal: int) -> Lineage:
-        """What a function of the name of an edit's site goes back to."""
-        site = msgspec.structs.replace(edit.site, ordinal=ordinal)
-        return self.history.lineages.of(site, self.history.current)
+    def namesakes(self, qualname: str, functions: Sequence[FunctionType]) -> _Namesakes:
+        """What generations tell of all functions of a name."""
+        if qualname not in self._namesakes:
+            self._namesakes[qualname] = _namesakes(qualname, functions, self)
+        return self._namesakes[qualname]
+
+    def ordinal(self, lineage: Lineage) -> int:
+        """Which function of its name a site is in the text that runs; -1 where that has it no more."""
+        lineages, current = self.history.lineages, self.history.current
+        site = lineages.site(lineage, current)
+        return site.ordinal if lineages.of(site, current) == lineage else -1
 
     def alike(self, edit: SiteEdit) -> set[int]:
         """The ordinals of an edit's site and of those of its name that run the same code, as far as the patch knows."""
@@ -65,7 +74,10 @@ class Known(msgspec.Struct, frozen=True):
 
         Ordinals are of that text then.
         """
-        return self.history.text(self.module.part.module.name) in (None, self.module.part.replaces)
+        if self._has_base is None:
+            part = self.module.part
+            self._has_base = self.history.text(part.module.name) in (None, part.replaces)
+        return self._has_base
 
 
 class _Told(NamedTuple):
@@ -103,29 +115,55 @@ def chosen(edit: SiteEdit, candidates: Sequence[FunctionType], known: Known) -> 
 
 
 def _told(edit: SiteEdit, candidates: Sequence[FunctionType], alike: set[int], known: Known) -> _Told:
-    """The functions of a site as far as generations have switched them; they have switched others for other sites.
+    """The functions of a site as far as generations have switched them, and those of which they tell nothing."""
+    ordinal, several = edit.site.ordinal, len(alike) > 1
+    doubles: Collection[int] = ()
+    if isinstance(edit, FunctionEdit):
+        several, doubles = several or bool(edit.rivals or edit.doubles), edit.doubles
+    lineages = known.history.lineages
+    if not lineages.touched or not (several or lineages.turns_of(edit.site)) or not known.has_base():
+        return _Told((), candidates, sorted(alike), doubles)
+    told = known.namesakes(edit.site.qualname, candidates)
+    others = told.living - {ordinal}
+    kept = (*told.switched.get(ordinal, ()), *told.strangers)
+    return _Told(told.own.get(ordinal, ()), kept, sorted(alike - others), set(doubles) - others)
 
-    What is held elsewhere alone may be left of an earlier load, where the module itself holds some.
+
+class _Namesakes(msgspec.Struct, frozen=True):
+    """The functions of a name, by the ordinals of the base that they go back to.
+
+    ``strangers`` are those that no generation has switched, and ``own`` those that are certainly of an ordinal: the
+    module holds them, and no other ordinal has their code. What is held elsewhere alone may be left of an earlier
+    load, where the module itself holds some. ``living`` are the ordinals of all that are not.
     """
-    rivals, doubles = (edit.rivals, edit.doubles) if isinstance(edit, FunctionEdit) else ((), ())
-    nothing = _Told((), candidates, sorted(alike), doubles)
-    if not known.history.lineages.touched or not (len(alike) > 1 or rivals or doubles):
-        return nothing
-    switched = known.switched.named(edit.site.module, edit.site.qualname)
-    present = {id(one): switched[id(one)] for one in candidates if id(one) in switched}
-    if not present or not known.has_base():
-        return nothing
+
+    strangers: Sequence[FunctionType]
+    switched: Mapping[int, Sequence[FunctionType]]
+    own: Mapping[int, Sequence[FunctionType]]
+    living: Set[int]
+
+
+def _namesakes(qualname: str, functions: Sequence[FunctionType], known: Known) -> _Namesakes:
+    switched = known.switched.named(known.module.part.module.name, qualname)
     lineages: defaultdict[int, set[Lineage]] = defaultdict(set)  # copies run the very code
-    for one in candidates:
-        if id(one) in present:
-            lineages[id(one.__code__)].add(present[id(one)])
-    name, mine = edit.site.qualname, known.lineage(edit, edit.site.ordinal)
-    kept = [one for one in candidates if mine in lineages.get(id(one.__code__), (mine,))]
-    held = [one for one in candidates if known.remade.holds(name, [one])] or candidates
-    own = [one for one in held if lineages.get(id(one.__code__)) == {mine}]
-    living = set(chain.from_iterable(lineages.get(id(one.__code__), ()) for one in held))
-    others = {one for one in {*alike, *doubles} - {edit.site.ordinal} if known.lineage(edit, one) in living}
-    return _Told(own, kept, sorted(alike - others), set(doubles) - others)
+    for one in functions:
+        if id(one) in switched:
+            lineages[_code_id(one)].add(switched[id(one)])
+    ordinals = {one: known.ordinal(one) for one in set(chain.from_iterable(lineages.values()))}
+    held = known.remade.held(qualname)
+    if held.isdisjoint(map(id, functions)):
+        held = set(map(id, functions))
+    of: defaultdict[int, list[FunctionType]] = defaultdict(list)
+    own: defaultdict[int, list[FunctionType]] = defaultdict(list)
+    for one in functions:
+        found = {ordinals[lineage] for lineage in lineages.get(_code_id(one), ())}
+        for ordinal in found:
+            of[ordinal].append(one)
+            if id(one) in held and len(found) == 1:
+                own[ordinal].append(one)
+    strangers = [one for one in functions if _code_id(one) not in lineages]
+    living = {ordinal for ordinal, some in of.items() if not held.isdisjoint(map(id, some))}
+    return _Namesakes(strangers, of, own, living)
 
 
 def _settled(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType] | Diagnostic:
@@ -244,7 +282,8 @@ def _twin(
     the patch knows as many of them as there are, and their lines are those of one text.
     """
     module, history, remade, name = known.module, known.history, known.remade, edit.site.qualname
-    brought = history.codes.get(known.lineage(edit, edit.site.ordinal), ()) if len(alike) == 1 else ()
+    lineage = history.lineages.of(edit.site, history.current)
+    brought = history.codes.get(lineage, ()) if len(alike) == 1 else ()
     had = {_code_id(one) for one in matching if history.records.places.get(_code_id(one)) in brought}
     led = set(map(_code_id, naming.led(module.namespace, name, remade.walk)))
     if not led.isdisjoint(map(_code_id, matching)) and naming.is_bound_last(edit.site, module.part):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import starmap
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -42,11 +42,18 @@ class Remade(msgspec.Struct, eq=False):
     walk: Walk
     aside: Mapping[int, FunctionType]
     _within: ByName | None = None
+    _held: dict[str, Set[int]] = msgspec.field(default_factory=dict)
     _defined: list[Mapping[str, Sequence[CodeType]]] = msgspec.field(default_factory=list)
+
+    def held(self, qualname: str) -> Set[int]:
+        """The ids of the functions of a name that can be reached within the module."""
+        if qualname not in self._held:
+            self._held[qualname] = frozenset(map(id, self._functions(qualname)))
+        return self._held[qualname]
 
     def holds(self, qualname: str, known: Iterable[FunctionType]) -> bool:
         """Whether one of some functions of a name can be reached within the module."""
-        return any(one is other for one in self._functions(qualname) for other in known)
+        return not self.held(qualname).isdisjoint(map(id, known))
 
     def definitions(self, qualname: str) -> int:
         """How many functions of a name the likeliest text defines."""
