@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from bcpatch.model import Module, Turns
+from bcpatch.source import shape
 from bcpatch.source.outline import Source, Unit, outline
 from bcpatch.source.pairing import paired, turns
 
@@ -31,3 +35,24 @@ def unit(text: str) -> Unit:
 )
 def test_turns_are_told_where_they_are_not_kept(old: str, new: str, expected: list[Turns]) -> None:
     assert list(turns(paired(unit(old), unit(new)))) == expected
+
+
+def test_a_statement_is_looked_at_once_however_many_lambdas_it_has() -> None:
+    def looks(count: int) -> int:
+        text = "table = [\n" + "".join(f"    lambda: {number},\n" for number in range(count)) + "]\n"
+        old, new = unit(text), unit(text.replace("0", "-1", 1))
+        calls = 0
+
+        def count_calls(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call" and frame.f_code.co_filename == shape.__file__
+
+        profile = sys.getprofile()
+        sys.setprofile(count_calls)
+        try:
+            paired(old, new)
+        finally:
+            sys.setprofile(profile)
+        return calls
+
+    assert looks(100) < 3 * looks(50)

@@ -45,7 +45,15 @@ class Known(msgspec.Struct, eq=False):
     switched: Switched
     remade: Remade
     _namesakes: dict[str, _Namesakes] = msgspec.field(default_factory=dict)
+    _positions: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
     _has_base: bool | None = None
+
+    def place(self, function: FunctionType) -> tuple[int, int]:
+        """The line and the column at which the code of a function starts."""
+        key = _code_id(function)
+        if key not in self._positions:
+            self._positions[key] = position(function.__code__)
+        return self._positions[key]
 
     def namesakes(self, qualname: str, functions: Sequence[FunctionType]) -> _Namesakes:
         """What generations tell of all functions of a name."""
@@ -174,7 +182,7 @@ def _settled(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType
     if running != {edit.replaces}:
         return _mismatch(known.module, edit, told.own)
     codes = set(map(_code_id, told.own))
-    rest = {position(one.__code__) for one in _matching(told.candidates, edit) if _code_id(one) not in codes}
+    rest = {known.place(one) for one in _matching(told.candidates, edit) if _code_id(one) not in codes}
     if len(rest) >= len(told.alike):
         return _several(edit, told.alike, sorted(rest), "more than the text defines", known)
     return told.own
@@ -197,7 +205,7 @@ def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType]
             # one of several more may be a branch's of its own, and then what is looked for is still somewhere
             several = remade.definitions(edit.site.qualname) > 1 + len(edit.rivals)
             return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
-    if isinstance(edit, PositionEdit) and matching and _is_doubtful(told.alike, matching):
+    if isinstance(edit, PositionEdit) and matching and _is_doubtful(told.alike, matching, known):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
@@ -205,11 +213,11 @@ def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType]
         done = _running(candidates, edit)
         if done and remade.definitions(edit.site.qualname) > 1:  # what others hold may be left of another one of these
             done = [one for one in done if remade.holds(edit.site.qualname, [one])]
-        there = {position(one.__code__) for one in done}
+        there = {known.place(one) for one in done}
         if len(there) > len(told.doubles) and not known.is_claimed(edit, brings):
             return []
         return _mismatch(module, edit, candidates)
-    places = sorted({position(one.__code__) for one in matching})
+    places = sorted({known.place(one) for one in matching})
     if len(places) == 1 and (isinstance(edit, PositionEdit) or not edit.twins):
         return matching
     return _twin(edit, matching, places, told.alike, known)
@@ -264,9 +272,9 @@ def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
     )
 
 
-def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType]) -> bool:
+def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType], known: Known) -> bool:
     """Whether other sites of the name do the same, and not all of them are there: branches that did not run."""
-    return len(alike) > len({position(one.__code__) for one in matching})
+    return len(alike) > len({known.place(one) for one in matching})
 
 
 def _twin(
@@ -297,7 +305,7 @@ def _twin(
         several = f"of {len(texts)} texts" if len(texts) > 1 else "some of them held elsewhere only" if apart else ""
         return _several(edit, alike, places, several, known)
     place = places[alike.index(edit.site.ordinal)]
-    return [one for one in matching if position(one.__code__) == place]
+    return [one for one in matching if known.place(one) == place]
 
 
 def _several(

@@ -43,6 +43,7 @@ class Remade(msgspec.Struct, eq=False):
     aside: Mapping[int, FunctionType]
     _within: ByName | None = None
     _held: dict[str, Set[int]] = msgspec.field(default_factory=dict)
+    _is_off: bool | None = None
     _defined: list[Mapping[str, Sequence[CodeType]]] = msgspec.field(default_factory=list)
 
     def held(self, qualname: str) -> Set[int]:
@@ -64,10 +65,12 @@ class Remade(msgspec.Struct, eq=False):
 
         A process that has the text before on its disk does not follow what only moves.
         """
-        return any(
-            len(written) == len(present) and present != written
-            for present, written in starmap(self._in_order, next(self._definitions(), {}).items())
-        )
+        if self._is_off is None:
+            self._is_off = any(
+                len(written) == len(present) and present != written
+                for present, written in starmap(self._in_order, next(self._definitions(), {}).items())
+            )
+        return self._is_off
 
     def _in_order(self, qualname: str, written: Sequence[CodeType]) -> tuple[list[_Placed], list[_Placed]]:
         """What functions of a name do, and on which lines: those that the module holds and do what the text says."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable, Iterator
+from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -85,9 +87,17 @@ def shape(node: ast.AST) -> str:
 
     The annotation of a variable that a statement assigns does nothing to its value.
     """
-    if isinstance(node, ast.AnnAssign) and node.simple and node.value is not None:
-        return _dump(ast.Assign([node.target], node.value))
-    return _dump(node)
+    found = _shapes.get(node)
+    if found is None:
+        plain = node
+        if isinstance(node, ast.AnnAssign) and node.simple and node.value is not None:
+            plain = ast.Assign([node.target], node.value)
+        found = _shapes[node] = _dump(plain)
+    return found
+
+
+_shapes: Final = WeakKeyDictionary[ast.AST, str]()
+"""Those of nodes that were asked for: all lambdas of one statement ask for its."""
 
 
 def _dump(node: object) -> str:
