@@ -85,6 +85,9 @@ def rows_of_calls() -> Iterator[Row]:
     for path in sorted(callables.HOLDING):
         held = f"import {path.rpartition('.')[0]}\nreturn name.format({path}"
         yield Row("HOLDING", path, "BCP106", f"{held}(me))", f"{held}(other))")
+    for path in sorted(callables.CLASSES):
+        made = f"import {path.rpartition('.')[0]}\nreturn name.format({path}(name, name, name)"
+        yield Row("CLASSES", path, "BCP106", f"{made}(me))", f"{made}(other))")
     for path in callables.REPLACING:
         copy = f"import {path.partition('.')[0]}\nreturn {path}(other, "
         yield Row("REPLACING", path, "BCP105", f"{copy}_rate=1)", f"{copy}rate=1)")

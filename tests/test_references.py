@@ -374,6 +374,8 @@ BODIES = [
         "class L:\n    int = other\n    match name:\n        case «int(low)»: pass",
     ),
     accepted("a builtin type matches itself", "class L:\n    match name:\n        case int(low): pass"),
+    accepted("bases and keywords that are unpacked", "class L(*other, **name): low = 1"),
+    refused("BCP101", "a module's name in such a class", "class L(*other):\n    RATE = 1\n    low = «RATE»"),
     accepted("`__class__` of the class that is made", "class L:\n    def low(self): return __class__"),
     refused(
         "BCP101", "`__class__` in its body", "class L:\n    low = «__class__»\n    def high(self): return __class__"

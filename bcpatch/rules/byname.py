@@ -30,9 +30,7 @@ from bcpatch.rules.access import report
 from bcpatch.rules.reach import (
     Frame,
     absolute,
-    is_plain,
     is_sure,
-    is_text,
     named,
     options,
     paths,
@@ -132,8 +130,7 @@ def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterato
     elif one.name == "__replace__":
         yield from _replaced((one.owner,), call, frame)
     elif one.name in callables.STORING and holding.hold_receiver(call.arguments, frame):
-        message = f"the names under which `{one.name}` stores in the receiver can't be proved"
-        yield report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
+        yield _stored(one.name, call, frame)
     elif one.name in callables.EVALUATING_METHODS and _is_given(callables.EVALUATING_METHODS[one.name], call, frame):
         message = f"`{one.name}` evaluates a text as code, with the names of a module"
         yield report("BCP106", message, call.offset, frame, help=_SAY)
@@ -145,6 +142,11 @@ def _method(one: Attribute, where: Frame, call: Called, frame: Frame) -> Iterato
         private = any(formatting.is_private_format(f"{{{text}}}") for text in known)
         if private or holding.hold_receiver(call.arguments, frame):
             yield formatting.unproved(call, frame)
+
+
+def _stored(method: str, call: Called, frame: Frame) -> Diagnostic:
+    message = f"the names under which `{method}` stores in the receiver can't be proved"
+    return report("BCP106", message, call.offset, frame, help="store in another object, and take from that")
 
 
 def _is_given(keyword: str, call: Called, frame: Frame) -> bool:
@@ -202,6 +204,8 @@ def _by_name(row: str, rule: callables.ByName, call: Called, frame: Frame) -> It
             yield from _parts(parts, owner, call, frame)
             if rule.gives and parts[-1] in callables.BY_NAME_METHODS:
                 yield _reached_by_name(parts[-1], call.offset, frame)
+            if parts[-1] in callables.STORING and holding.hold_receiver(call.arguments, frame):
+                yield _stored(parts[-1], call, frame)
             if parts[-1] in callables.FORMAT and (owner is None or formatting.takes_by_name(owner, frame)):
                 message = f"`{parts[-1]}` of a text is reached by name"
                 yield report("BCP106", message, call.offset, frame, help="write an f-string")
@@ -331,7 +335,7 @@ def _format(
         for one in known:
             yield from _fields(one, given, call, frame)
         return
-    risky = [one for one in given if not is_plain(one, frame)]
+    risky = [one for one in given if not holding.is_plain(one, frame)]
     if risky and (certain or holding.hold_receiver(risky, frame)):
         yield formatting.unproved(call, frame)
 
@@ -342,7 +346,7 @@ def _is_put_together(text: Origin, frame: Frame) -> bool:
     Not one of several constant ones: those are looked at where they stand.
     """
     made = [(one, where) for one, where in options(text, frame) if isinstance(one, Called)]
-    return is_text(text, frame) or any(holding.may_hold(*one, _is_made_here, _parts_of_format) for one in made)
+    return holding.is_text(text, frame) or any(holding.may_hold(*one, _is_made_here, _parts_of_format) for one in made)
 
 
 def _parts_of_format(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
@@ -423,7 +427,7 @@ def _is_made_here(origin: Origin, frame: Frame) -> bool:
             return any(isinstance(one, Display) for one in given)
         case Called(callee=Made()):
             return True
-        case Called(arguments=(Made(constant=constant), *_)) if holding.is_local_class(origin):
+        case Called(callee=Unknown(), arguments=(Made(constant=constant), *_)):
             return any(map(_has_bytes, frame.flow.nested[constant].code.constants))
     return False
 
@@ -443,8 +447,12 @@ def _parts_of(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
         case Called(callee=callee, arguments=given):
             yield callee, frame
             if _inserts(origin) or any(_turns(path) for path in paths(callee, frame)):
-                put = frame.put_into.get(origin.offset, ())
-                yield from ((one, frame) for one in (*given, *put))
+                yield from ((one, frame) for one in given)
+                yield from frame.put_into.get(origin.offset, ())
+        case Display(items=items):
+            yield from ((one, frame) for one in items)
+            put = frame.put_into.get(origin.offset, ())
+            yield from (one for one in put if not isinstance(one[0], Constant) or one[0].value is None)  # keys aside
         case _:
             yield from holding.inside(origin, frame)
 
@@ -459,6 +467,8 @@ def _has_bytes(constant: model.Constant) -> bool:
             return bool(data)
         case model.Tuple(items=items) | model.FrozenSet(items=items):
             return any(isinstance(item, str) or _has_bytes(item) for item in items)
+        case model.Code(constants=items):
+            return any(map(_has_bytes, items))
     return False
 
 

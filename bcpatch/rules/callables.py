@@ -157,11 +157,18 @@ FORMATTING: Final = MappingProxyType(
 #: Callables that give a container, or a way through one, of what they are given, or keep it in another object.
 HOLDING: Final = frozenset(
     """
-    builtins.dict builtins.enumerate builtins.frozenset builtins.iter builtins.list builtins.next builtins.reversed
-    builtins.set builtins.sorted builtins.tuple builtins.zip collections.ChainMap collections.Counter
-    collections.OrderedDict collections.UserDict collections.UserList collections.defaultdict collections.deque
-    contextlib.nullcontext functools.partial itertools.chain itertools.cycle itertools.repeat itertools.zip_longest
-    types.MappingProxyType types.MethodType types.SimpleNamespace weakref.proxy weakref.ref
+    builtins.dict builtins.enumerate builtins.frozenset builtins.iter builtins.list builtins.max builtins.min
+    builtins.next builtins.reversed builtins.set builtins.sorted builtins.tuple builtins.zip collections.ChainMap
+    collections.Counter collections.OrderedDict collections.UserDict collections.UserList collections.defaultdict
+    collections.deque contextlib.nullcontext functools.partial itertools.chain itertools.cycle itertools.repeat
+    itertools.zip_longest types.MappingProxyType types.MethodType types.SimpleNamespace weakref.proxy weakref.ref
+    """.split()
+)
+
+#: Callables that make a class of what they are given.
+CLASSES: Final = frozenset(
+    """
+    builtins.type collections.namedtuple dataclasses.make_dataclass types.new_class typing.NamedTuple
     """.split()
 )
 

@@ -24,8 +24,8 @@ from bcpatch.flow.origins import (
 from bcpatch.flow.uses import AttributeUse, CallUse
 from bcpatch.rules import callables, names
 from bcpatch.rules.access import report
-from bcpatch.rules.holding import hold_receiver
-from bcpatch.rules.reach import Frame, inner_frames, is_plain, is_text, options, paths, takers, texts
+from bcpatch.rules.holding import hold_receiver, is_plain, is_text
+from bcpatch.rules.reach import Frame, inner_frames, options, paths, takers, texts
 
 #: Methods that go by texts of which the function may know nothing: the receiver does not meet them out of sight.
 _GOING: Final = callables.STORING.union(callables.FORMAT)

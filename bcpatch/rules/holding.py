@@ -1,4 +1,4 @@
-"""What may lie in a value that the function makes itself: the receiver, above all.
+"""What may lie in a value that the function makes itself: the receiver above all, or nothing but texts and numbers.
 
 Followed through displays, what is put into them later, closures, local classes and what
 local functions are given. What other objects do with what they get is not known here.
@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bcpatch.flow.origins import Called, Display, Free, Item, Made, Origin, Parameter, Unknown
-from bcpatch.flow.uses import CallUse
-from bcpatch.rules import callables
-from bcpatch.rules.reach import Frame, named, options, paths, receiver
+from bcpatch.flow.origins import (
+    Attribute,
+    Called,
+    Computed,
+    Constant,
+    Display,
+    Free,
+    Item,
+    Made,
+    Origin,
+    Parameter,
+    Unknown,
+)
+from bcpatch.rules import callables, names
+from bcpatch.rules.reach import Frame, is_sure, named, options, paths, receiver
 
 _MANY = 500
 """Origins that are looked into for one value: what has more is taken to hold anything."""
@@ -53,30 +64,48 @@ def inside(origin: Origin, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
     found: Sequence[Origin] = ()
     match origin:
         case Display(items=items):
-            found = (*items, *frame.put_into.get(origin.offset, ()))
-        case Item(owner=Display() | Called() | Item() as owner):
+            found = items
+        case Item(owner=Display() | Called() | Item() | Computed() as owner):
             found = (owner,)
         case Item(owner=Parameter() as owner) if frame.outer is not None:
             found = (owner,)
+        case Computed(operands=operands):
+            found = [one for one in operands if isinstance(one, Display | Called | Computed | Item)]
         case Made(captured=captured):
             found = (*(held for _, held in captured), *_defaults(origin, frame))
         case Parameter():
             yield from given(origin, frame)
         case Called(callee=Made() as made):
             yield from _yielded(made, frame)
+            return
         case Called(callee=callee, arguments=arguments):
-            is_class = any(is_local_class(one) for one, _ in options(callee, frame))
-            if is_class or is_local_class(origin):
-                found = (callee, *arguments, *frame.put_into.get(origin.offset, ()))
-            elif any(named(path, callables.HOLDING) for path in paths(callee, frame)):
-                found = (*arguments, *frame.put_into.get(origin.offset, ()))
-    for one in found:
-        yield one, frame
+            if any(is_local_class(*one) for one in options(callee, frame)) or is_local_class(origin, frame):
+                found = (callee, *arguments)
+            elif any(_is_holding(path) for path in paths(callee, frame)):
+                found = arguments
+            else:
+                return
+    yield from ((one, frame) for one in found)
+    if isinstance(origin, Display | Called):
+        yield from frame.put_into.get(origin.offset, ())
 
 
-def is_local_class(origin: Origin) -> bool:
-    """Whether a value is a class that a function makes."""
-    return isinstance(origin, Called) and isinstance(origin.callee, Unknown) and isinstance(origin.arguments[0], Made)
+def _is_holding(path: str) -> bool:
+    return named(path, callables.HOLDING) is not None or named(path.rpartition(".")[0], callables.HOLDING) is not None
+
+
+def is_local_class(origin: Origin, frame: Frame) -> bool:
+    """Whether a value may be a class that a function makes: by a statement, decorated, or by a call."""
+    if not isinstance(origin, Called) or not origin.arguments:
+        return False
+    first = origin.arguments[0]
+    if isinstance(origin.callee, Unknown) and isinstance(first, Display):  # class Cart(*bases):
+        first = next(iter(first.items), first)
+    if isinstance(origin.callee, Unknown) and isinstance(first, Made):
+        return True
+    if any(named(path, callables.CLASSES) for path in paths(origin.callee, frame)):
+        return len(origin.arguments) > 1
+    return len(origin.arguments) == 1 and is_local_class(origin.arguments[0], frame)
 
 
 def _yielded(made: Made, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
@@ -100,28 +129,66 @@ def given(parameter: Parameter, frame: Frame) -> Iterator[tuple[Origin, Frame]]:
     outer = frame.outer
     if outer is None:
         return
-    for use in outer.flow.uses:
-        if isinstance(use, CallUse):
-            call = use.call
-            if _is_made_of(call.callee, frame, outer):
-                positional = call.arguments[: len(call.arguments) - len(call.keywords)]
-                by_name = dict(zip(call.keywords, call.arguments[len(positional) :], strict=True))
-                if parameter.name in by_name:
-                    yield by_name[parameter.name], outer
-                elif call.unpacked or not parameter.index < frame.flow.code.argcount:
-                    yield from ((one, outer) for one in call.arguments)
-                elif parameter.index < len(positional):
-                    yield positional[parameter.index], outer
-            elif any(_is_made_of(one, frame, outer) for one in call.arguments):
-                yield from ((one, outer) for one in call.arguments if not _is_made_of(one, frame, outer))
     for made in outer.flow.made:
         if outer.flow.nested.get(made.constant) is frame.flow:
             yield from ((one, outer) for one in (made.defaults, made.keyword_defaults) if one is not None)
+            for call, is_callee, where in outer.local_calls.get(made.constant, ()):
+                found = _argument(parameter, call, frame) if is_callee else call.arguments
+                yield from ((one, where) for one in found)
 
 
-def _is_made_of(origin: Origin, frame: Frame, outer: Frame) -> bool:
-    """Whether a value may be the function that a frame is of."""
-    return any(
-        isinstance(one, Made) and where is outer and outer.flow.nested.get(one.constant) is frame.flow
-        for one, where in options(origin, outer)
-    )
+def _argument(parameter: Parameter, call: Called, frame: Frame) -> Sequence[Origin]:
+    """The arguments of a call that a parameter may get."""
+    positional = len(call.arguments) - len(call.keywords)
+    if parameter.name in call.keywords:
+        return (call.arguments[positional + call.keywords.index(parameter.name)],)
+    if call.unpacked or parameter.index >= frame.flow.code.argcount:
+        return call.arguments
+    return call.arguments[parameter.index : min(parameter.index + 1, positional)]
+
+
+# --- texts and numbers -----------------------------------------------------------------------
+
+
+def is_plain(origin: Origin, frame: Frame) -> bool:
+    """Whether a value is surely a number, a text or the like, on which nothing private hangs."""
+    return all(_is_plain(one, where) for one, where in options(origin, frame))
+
+
+def _is_plain(origin: Origin, frame: Frame) -> bool:
+    match origin:
+        case Constant():
+            return True
+        case Display() if origin.offset in frame.put_into:
+            return False
+        case Computed(operands=parts) | Display(items=parts):
+            return all(is_plain(part, frame) for part in parts)
+        case Called(callee=callee):
+            found = paths(callee, frame)
+            return bool(found) and all(named(path, _PLAIN_RESULTS) for path in found) and is_sure(callee, frame)
+    return False
+
+
+def is_text(origin: Origin, frame: Frame) -> bool:
+    """Whether a value may be a text that the function puts together."""
+    return any(_is_text(one, where) for one, where in options(origin, frame))
+
+
+def _is_text(origin: Origin, frame: Frame) -> bool:
+    match origin:
+        case Constant(value=value):
+            return isinstance(value, str)
+        case Computed(operands=parts):
+            return any(is_text(part, frame) for part in parts)
+        case Attribute(owner=owner):
+            return is_text(owner, frame)
+        case Called(callee=callee):
+            return "builtins.str" in paths(callee, frame) or is_text(callee, frame)
+        case Item(owner=owner):
+            return not isinstance(owner, Display) and is_text(owner, frame)
+        case Display():
+            return True
+    return False
+
+
+_PLAIN_RESULTS = frozenset(f"builtins.{name}" for name in names.PLAIN_RESULTS)

@@ -22,7 +22,6 @@ from bcpatch.flow.origins import (
     ENTRY,
     Attribute,
     Called,
-    Computed,
     Constant,
     Display,
     Either,
@@ -162,13 +161,11 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
         """
         if self.outer is None:
             return False
-        calls = (use.call for use in self.outer.flow.uses if isinstance(use, CallUse))
-        for call in calls:
+        for call in (use.call for use in self.outer.flow.uses if isinstance(use, CallUse)):
             match call.arguments:
-                case (Made(constant=constant), *more) if self.outer.flow.nested.get(constant) is self.flow:
-                    if len(more) > 1 or call.unpacked:
-                        return False
-        return True
+                case (Made(constant=constant), _) if self.outer.flow.nested.get(constant) is self.flow:
+                    return not call.unpacked
+        return False
 
     @property
     def is_in_local_class(self) -> bool:
@@ -183,21 +180,35 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
         return self.flow.graph.name(self.flow.at(offset)) == name
 
     @cached_property
-    def put_into(self) -> Mapping[int, tuple[Origin, ...]]:
-        """By where a display or a call makes an object: what is put into it, by a method, a subscript, an attribute."""
-        found: dict[int, list[Origin]] = {}
-        for use in self.flow.uses:
-            match use:
-                case CallUse(call=Called(callee=Attribute(owner=owner), arguments=things)):
-                    pass
-                case SubscriptUse(action="store", owner=owner) | AttributeUse(action="store", owner=owner):
-                    things = (self.flow.graph.origin(self.flow.graph.operands(use.at)[0]),)
-                case _:
-                    continue
-            for one in owner.options if isinstance(owner, Either) else (owner,):
-                if isinstance(one, Display | Called):
-                    found.setdefault(one.offset, []).extend(things)
+    def put_into(self) -> Mapping[int, tuple[tuple[Origin, Frame], ...]]:
+        """What calls and stores, here and in nested code, put into an object; by where a display or a call makes it."""
+        found: dict[int, list[tuple[Origin, Frame]]] = {}
+        for where in (self, *inner_frames(self)):
+            for use in where.flow.uses:
+                match use:
+                    case CallUse(call=Called(callee=callee, arguments=things)):
+                        owners = (callee.owner, *things[:1]) if isinstance(callee, Attribute) else things[:1]
+                    case SubscriptUse(action="store", owner=owner) | AttributeUse(action="store", owner=owner):
+                        owners = (owner,)
+                        things = (where.flow.graph.origin(where.flow.graph.operands(use.at)[0]),)
+                    case _:
+                        continue
+                for one, home in (option for owner in owners for option in options(_container(owner), where)):
+                    if home is self and isinstance(one, Display | Called):
+                        found.setdefault(one.offset, []).extend((thing, where) for thing in things)
         return {offset: tuple(things) for offset, things in found.items()}
+
+    @cached_property
+    def local_calls(self) -> Mapping[int, tuple[tuple[Called, bool, Frame], ...]]:
+        """By the constant of a local function: each call that is of it (True) or gets it, here and in nested code."""
+        found: dict[int, list[tuple[Called, bool, Frame]]] = {}
+        for where in (self, *inner_frames(self)):
+            for call in (use.call for use in where.flow.uses if isinstance(use, CallUse)):
+                for number, party in enumerate((call.callee, *call.arguments)):
+                    for one, home in options(party, where):
+                        if isinstance(one, Made) and home is self:
+                            found.setdefault(one.constant, []).append((call, not number, where))
+        return {constant: tuple(calls) for constant, calls in found.items()}
 
     @cached_property
     def given_to_super(self) -> frozenset[int]:
@@ -217,6 +228,13 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
                     callee, self
                 ) and is_sure(callee, self):
                     yield use.at, klass
+
+
+def _container(origin: Origin) -> Origin:
+    """What holds a value that is put into an item of it."""
+    while isinstance(origin, Item) and isinstance(origin.owner, Display | Called | Item):
+        origin = origin.owner
+    return origin
 
 
 def _stored(flow: Flow) -> Iterator[tuple[str, int]]:
@@ -354,50 +372,6 @@ def texts(origin: Origin, frame: Frame) -> tuple[str, ...] | None:
             return None
         found.append(one.value)
     return tuple(found)
-
-
-def is_plain(origin: Origin, frame: Frame) -> bool:
-    """Whether a value is surely a number, a text or the like, on which nothing private hangs."""
-    return all(_is_plain(one, where) for one, where in options(origin, frame))
-
-
-def _is_plain(origin: Origin, frame: Frame) -> bool:
-    match origin:
-        case Constant():
-            return True
-        case Display() if origin.offset in frame.put_into:
-            return False
-        case Computed(operands=parts) | Display(items=parts):
-            return all(is_plain(part, frame) for part in parts)
-        case Called(callee=callee):
-            found = paths(callee, frame)
-            return bool(found) and all(named(path, _PLAIN_RESULTS) for path in found) and is_sure(callee, frame)
-    return False
-
-
-def is_text(origin: Origin, frame: Frame) -> bool:
-    """Whether a value may be a text that the function puts together."""
-    return any(_is_text(one, where) for one, where in options(origin, frame))
-
-
-def _is_text(origin: Origin, frame: Frame) -> bool:
-    match origin:
-        case Constant(value=value):
-            return isinstance(value, str)
-        case Computed(operands=parts):
-            return any(is_text(part, frame) for part in parts)
-        case Attribute(owner=owner):
-            return is_text(owner, frame)
-        case Called(callee=callee):
-            return "builtins.str" in paths(callee, frame) or is_text(callee, frame)
-        case Item(owner=owner):
-            return not isinstance(owner, Display) and is_text(owner, frame)
-        case Display():
-            return True
-    return False
-
-
-_PLAIN_RESULTS = frozenset(f"builtins.{name}" for name in names.PLAIN_RESULTS)
 
 
 # --- what is done with a value ------------------------------------------------------------

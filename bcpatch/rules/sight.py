@@ -31,7 +31,7 @@ from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
 from bcpatch.rules import byname, callables, formatting, names, routes
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, follows, is_sure, named, options, paths
+from bcpatch.rules.reach import Frame, follows, is_sure, named, options, paths, takers
 
 _WATCHED: Final = byname.LOOKED_AT | routes.WATCHED_MODULES
 
@@ -220,6 +220,8 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
         return _modules(_kept_in_cell(instruction.argument, frame), frame)
     if instruction.name.startswith("LOAD_FROM_DICT_OR_"):
         return frozenset({"__classdict__"})
+    if instruction.name in ("BUILD_TUPLE", "BUILD_LIST") and position == 0 and _makes_class(at, frame):
+        return frozenset({"the body of a class"})
     if instruction.name == "SET_FUNCTION_ATTRIBUTE" and position == 1:
         return frozenset({"the body of a class"})
     return frozenset()
@@ -252,6 +254,27 @@ def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozens
 def _builds_class(first: int, second: int, frame: Frame) -> bool:
     makers = (one // RESULTS for one in (first, second) if one < frame.flow.trace.values.entry)
     return any(frame.flow.graph.name(maker) == "LOAD_BUILD_CLASS" for maker in makers)
+
+
+def _makes_class(at: int, frame: Frame) -> bool:
+    """Whether arguments that are put together, as in ``class Cart(*bases):``, only go to what makes a class."""
+    graph, waiting = frame.flow.graph, [at]
+    while waiting:
+        at = waiting.pop()
+        for taker in takers(frame, at):
+            name, work = graph.name(taker), graph.operands(taker)
+            if name in ("LIST_TO_TUPLE", "CALL_INTRINSIC_1"):
+                waiting.append(taker)
+            elif name in ("LIST_EXTEND", "DICT_MERGE"):
+                if graph.maker(work[-1]) == at:
+                    return False
+            elif name != "CALL_FUNCTION_EX":
+                return False
+            else:
+                first, second = (min(graph.values.members(value)) for value in work[:2])
+                if not _builds_class(first, second, frame):
+                    return False
+    return True
 
 
 def _kept_in_cell(slot: int, frame: Frame) -> frozenset[str]:
