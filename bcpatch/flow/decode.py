@@ -97,6 +97,10 @@ class Decoded:
         """The offset behind an instruction and its cache."""
         return self.offsets[at + 1] if at + 1 < len(self.offsets) else self.size
 
+    def broken(self, rule: str, message: str, at: int) -> Broken:
+        """What is wrong at an instruction."""
+        return Broken(rule, message, self.offsets[at])
+
     def names(self, start: int, end: int) -> list[str]:
         return [_NAMES[number] for number in self.opcodes[start:end]]
 

@@ -15,51 +15,12 @@ from typing import Final
 
 from bcpatch import pythons
 from bcpatch.flow.blocks import Block, blocks
-from bcpatch.flow.decode import Broken, Decoded, Handler, pattern, places
+from bcpatch.flow.decode import Decoded, Handler, pattern, places
 from bcpatch.flow.effects import Effect, effect
-from bcpatch.flow.opcodes import (
-    BORROWED,
-    CELL,
-    EXCEPTION,
-    FACTS,
-    INDEX,
-    ITERATED,
-    LASTI,
-    NUMBERS,
-    UNBOUND,
-    Row,
-)
-from bcpatch.flow.steps import (
-    BUDGET,
-    CHANGING,
-    MOVE_BORROW,
-    MOVE_BORROW_TWO,
-    MOVE_CELL,
-    MOVE_CHANGE,
-    MOVE_COPY,
-    MOVE_COPY_CELLS,
-    MOVE_DELETE,
-    MOVE_END_SEND,
-    MOVE_GATHER,
-    MOVE_LAST_LOAD,
-    MOVE_LOAD_CHECKED,
-    MOVE_LOAD_TWO,
-    MOVE_MAKE_CELL,
-    MOVE_PASS,
-    MOVE_PLAIN,
-    MOVE_POP,
-    MOVE_PUSH,
-    MOVE_PUSH_EXCEPTION,
-    MOVE_STAY,
-    MOVE_STORE,
-    MOVE_STORE_LOAD,
-    MOVE_STORE_TWO,
-    MOVE_SWAP,
-    MOVE_TAKE,
-    PASSING,
-    Steps,
-)
-from bcpatch.flow.values import RESULTS, Slots, Values, Work, constant_kind
+from bcpatch.flow.moves import Moves
+from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, LASTI, NUMBERS, Row
+from bcpatch.flow.steps import BUDGET, CHANGING, Steps
+from bcpatch.flow.values import RESULTS, Slots, Values, constant_kind
 from bcpatch.model import Code
 
 #: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
@@ -102,14 +63,6 @@ def _start(block: Block) -> int:
     return block.start
 
 
-def _given(at: int, count: int) -> tuple[int, ...]:
-    """The values that the instruction at ``at`` makes; results beyond the third are not told apart."""
-    first = RESULTS * at
-    if count < 3:
-        return (first, first + 1)[:count]
-    return (first, first + 1, *(first + 2,) * (count - 2))
-
-
 class Trace:
     """Follows one code object's instructions and records, for each, the values that it works on.
 
@@ -126,7 +79,8 @@ class Trace:
         self._check_width()
         self.blocks, self.block_at, self._targets = blocks(decoded, table)
         self.values = Values(steps.results, len(slots.names), len(table))
-        self.operands: list[Work | None] = [None] * len(decoded)
+        self._moves = Moves(decoded, steps, slots, self.values)
+        self.operands = self._moves.operands
         #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
         #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
         self._depths = list(accumulate(map(sub, steps.gives, steps.removes), initial=0))
@@ -137,7 +91,6 @@ class Trace:
         #: By instruction that ends the code: what is left on the stack, where anything is.
         self.left: dict[int, int] = {}
         self.spent = 0
-        self._covered = False
         #: By number of a handler: a state before an instruction that it covers and that raises nothing itself. It is
         #: followed where nothing else leads to the handler. It adds nothing to what else does: in between, slots that
         #: a comprehension has for itself may hold what no handler of the compiler's own code is ready for.
@@ -164,9 +117,9 @@ class Trace:
             at = next(at for at, gives in enumerate(steps.gives) if gives > self.code.stacksize + 1)
             wide = self.decoded[at]
             message = f"{wide.name} {wide.argument} needs more than the stack of {self.code.stacksize}"
-            raise Broken("BCP305", message, wide.offset)
+            raise self.decoded.broken("BCP305", message, at)
         if sum(steps.wanted) + sum(steps.gives) > BUDGET:
-            raise self._fault("BCP310", "the code is too wide to follow", 0)
+            raise self.decoded.broken("BCP310", "the code is too wide to follow", 0)
 
     def _set_kinds(self) -> None:
         kinds, arguments = self.values.kinds, self.decoded.arguments
@@ -177,9 +130,6 @@ class Trace:
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
         for slot in range(self.slots.first_free, len(self.slots.names)):
             kinds[self.values.first_slot + slot] = CELL
-
-    def _fault(self, rule: str, message: str, number: int) -> Broken:
-        return Broken(rule, message, self.decoded.offsets[number])
 
     # --- following -----------------------------------------------------------------
 
@@ -212,15 +162,15 @@ class Trace:
         stack, local = self.entered[number]
         self.spent += len(stack) + len(local) + end - start
         if self.spent > BUDGET:
-            raise self._fault("BCP310", "the code is too tangled to follow", start)
+            raise self.decoded.broken("BCP310", "the code is too tangled to follow", start)
         stack, local = stack.copy(), local.copy()
-        self._covered = False
+        self._moves.changed = True
         if self.table:
             self._raises_before(number, stack, local)
         if self.operands[start] is None:  # the first time; it never has another depth
             self._check_depth(start, end, len(stack))
         if handler is None:
-            self._run(start, end, stack, local)
+            self._moves.run(start, end, stack, local)
         else:
             self._run_covered(block, stack, local)
         return self._leave(number, end - 1, stack, local)
@@ -229,11 +179,11 @@ class Trace:
         """Join what flows into the block at instruction ``start``: lists that nobody changes any more."""
         number = self.block_at.get(start)
         if number is None:
-            raise self._fault("BCP309", "control falls off the end of the code", source)
+            raise self.decoded.broken("BCP309", "control falls off the end of the code", source)
         known = self.entered.get(number)
         if known is None:
             if len(stack) > self.code.stacksize:
-                raise self._fault("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
+                raise self.decoded.broken("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
             if len(stack) > self.max_depth:
                 self.max_depth = len(stack)
             self.entered[number] = (stack, local)
@@ -241,7 +191,7 @@ class Trace:
             return
         else:
             if len(known[0]) != len(stack):
-                raise self._fault(
+                raise self.decoded.broken(
                     "BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start
                 )
             joined = self._join(known[0], stack), self._join(known[1], local)
@@ -279,12 +229,12 @@ class Trace:
             if self.decoded.opcodes[at] in _BELOW and self._looks_at_exception_alone(block.handler):
                 return
             name = self.decoded[at].name
-            raise self._fault("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
+            raise self.decoded.broken("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
         if not raises:
-            if not self._covered and block.handler_number not in self._passing:
+            if self._moves.changed and block.handler_number not in self._passing:
                 self._passing[block.handler_number] = (block, stack[:floor], local.copy(), at)
-        elif not self._covered:
-            self._covered = True
+        elif self._moves.changed:
+            self._moves.changed = False
             self._unwind(block, stack, local, at)
 
     def _looks_at_exception_alone(self, handler: Handler) -> bool:
@@ -303,7 +253,7 @@ class Trace:
         if number and before.handler and before.handler is not block.handler:
             if self.decoded.opcodes[block.start] in _CALLING:
                 self._raises(before, block.start, stack, local)
-                self._covered = False
+                self._moves.changed = True
 
     def _run_covered(self, block: Block, stack: list[int], local: list[int]) -> None:
         """What the instructions of a block do whose exceptions a handler may take up.
@@ -321,19 +271,19 @@ class Trace:
                 self._passing[number] = (block, stack[: handler.depth], local.copy(), at)
             raising = _RAISING.search(opcodes, at, end)
             if raising is None:
-                self._run(at, end, stack, local)
+                self._moves.run(at, end, stack, local)
                 return
-            self._run(at, raising.start(), stack, local)
+            self._moves.run(at, raising.start(), stack, local)
             self._unwind(block, stack, local, raising.start())
             changing = _CHANGING.search(opcodes, raising.start(), end)
             at = changing.end() if changing else end
-            self._run(raising.start(), at, stack, local)
+            self._moves.run(raising.start(), at, stack, local)
 
     def _run_close(self, block: Block, stack: list[int], local: list[int]) -> None:
         """The same where an instruction may leave the handler fewer values than it expects."""
         for at in range(block.start, block.end):
             self._raises(block, at, stack, local)
-            self._run(at, at + 1, stack, local)
+            self._moves.run(at, at + 1, stack, local)
 
     def _check_depth(self, start: int, end: int, depth: int) -> None:
         """How deep the stack is from instruction to instruction, which depends on nothing but them."""
@@ -348,51 +298,10 @@ class Trace:
                     message = (
                         f"{self.decoded[at].name} needs {self.steps.wanted[at]} values, {base + depths[at]} are there"
                     )
-                    raise self._fault("BCP303", message, at)
+                    raise self.decoded.broken("BCP303", message, at)
                 if base + depths[at + 1] > self.code.stacksize:
                     message = f"{base + depths[at + 1]} values on a stack of {self.code.stacksize}"
-                    raise self._fault("BCP305", message, at)
-
-    def _run(self, start: int, end: int, stack: list[int], local: list[int]) -> None:
-        """What the instructions ``start`` to before ``end`` do to a stack that is deep enough for them."""
-        operands, kinds, arguments, wanted = self.operands, self.values.kinds, self.decoded.arguments, self.steps.wanted
-        for at, move in enumerate(self.steps.move[start:end], start):
-            if move == MOVE_PUSH:
-                operands[at] = ()
-                stack.append(RESULTS * at)
-            elif move <= MOVE_LAST_LOAD:
-                slot = arguments[at]
-                value = local[slot]
-                if move == MOVE_LOAD_CHECKED and kinds[value] & UNBOUND:
-                    value = local[slot] = self.values.bound(value, RESULTS * at)
-                operands[at] = (value,)
-                stack.append(self.values.borrowed(value, slot) if move == MOVE_BORROW else value)
-            elif move == MOVE_POP:
-                operands[at] = (stack.pop(),)
-            elif move == MOVE_GATHER:
-                operands[at] = tuple(stack[-wanted[at] :])
-                stack[-wanted[at] :] = (RESULTS * at,)
-            elif move == MOVE_STAY:
-                operands[at] = ()
-            elif move == MOVE_CHANGE:
-                operands[at] = (stack[-1],)
-                stack[-1] = RESULTS * at
-            elif move == MOVE_LOAD_TWO:
-                pair = arguments[at]
-                both = operands[at] = (local[pair >> 4], local[pair & 15])
-                stack += both
-            else:
-                work = operands[at] = tuple(stack[-wanted[at] :]) if wanted[at] else ()
-                del stack[len(stack) - self.steps.removes[at] :]
-                if move == MOVE_PLAIN:
-                    gives = self.steps.gives[at]
-                    if gives:
-                        stack += _given(at, gives)
-                elif move == MOVE_STORE and not stack:
-                    local[arguments[at]] = work[0]
-                    self._covered = False
-                else:
-                    self._move(move, at, stack, local, work)
+                    raise self.decoded.broken("BCP305", message, at)
 
     def _leave(self, number: int, at: int, stack: list[int], local: list[int]) -> int | None:
         """To the blocks after the one whose last instruction is ``at``. The next one, if its turn is now and no other
@@ -436,76 +345,3 @@ class Trace:
         before = [*stack[: len(stack) - len(facts.gives)], *work[len(work) - facts.removes :]]
         del before[len(before) - facts.jump_removes :]
         return before + [RESULTS * at + 2] * len(facts.jump_gives)
-
-    # --- moves ---------------------------------------------------------------------
-
-    def _move(self, move: int, at: int, stack: list[int], local: list[int], work: Work) -> None:
-        argument, made = self.decoded.arguments[at], RESULTS * at
-        if move == MOVE_STORE:
-            self._store(at, stack, local, argument, work[0])
-        elif move == MOVE_PASS:
-            self._pass(at, stack, work[-1])
-        elif move == MOVE_CELL:
-            self.operands[at] = (*work, local[argument])
-            stack += _given(at, self.steps.gives[at])
-        elif move == MOVE_COPY:
-            stack.append(work[0])
-        elif move == MOVE_SWAP:
-            self._swap(at, stack, work)
-        elif move == MOVE_END_SEND:
-            stack.append(work[-1])
-        elif move == MOVE_PUSH_EXCEPTION:
-            stack += (made, work[0])
-        else:
-            self._move_locals(move, at, stack, local, work)
-
-    def _move_locals(self, move: int, at: int, stack: list[int], local: list[int], work: Work) -> None:
-        argument = self.decoded.arguments[at]
-        first, second = argument >> 4, argument & 15
-        if move == MOVE_STORE_LOAD:
-            self._store(at, stack, local, first, work[0])
-            self.operands[at] = (work[0], local[second])
-            stack.append(local[second])
-        elif move == MOVE_STORE_TWO:
-            self._store(at, stack, local, first, work[1])
-            self._store(at, stack, local, second, work[0])
-        elif move == MOVE_BORROW_TWO:
-            self.operands[at] = (local[first], local[second])
-            borrowed = self.values.borrowed
-            stack += (borrowed(local[first], first), borrowed(local[second], second))
-        elif move == MOVE_TAKE:
-            value = local[argument]
-            self.operands[at] = (value,)
-            self._store(at, stack, local, argument, self.values.unbound)
-            stack.append(value)
-        elif move == MOVE_DELETE:
-            self.operands[at] = (local[argument],)
-            self._store(at, stack, local, argument, self.values.unbound)
-        elif move == MOVE_MAKE_CELL:
-            self.operands[at] = (local[argument],)
-            self._store(at, stack, local, argument, RESULTS * at)
-        else:
-            assert move == MOVE_COPY_CELLS
-            for slot in range(self.slots.first_free, len(self.slots.names)):
-                self._store(at, stack, local, slot, self.values.first_slot + slot)
-
-    def _store(self, at: int, stack: list[int], local: list[int], slot: int, value: int) -> None:
-        if pythons.BORROWS and any(slot in self.values.parts(lent)[1] for lent in stack if lent >= self.values.single):
-            name = self.slots.names[slot]
-            raise self._fault("BCP315", f"{name!r} changes while a reference borrowed from it is on the stack", at)
-        local[slot] = value
-        self._covered = False
-
-    def _pass(self, at: int, stack: list[int], operand: int) -> None:
-        given = list(_given(at, self.steps.gives[at]))
-        if self.values.kinds[operand] & BORROWED:
-            result = PASSING[self.decoded.opcodes[at]]
-            given[result] = self.values.lent(given[result], operand)
-        stack += given
-
-    def _swap(self, at: int, stack: list[int], work: Work) -> None:
-        deep, top = work[0], work[-1]
-        kinds = self.values.kinds
-        stack[-1] = RESULTS * at if kinds[deep] & (ITERATED | INDEX) else deep
-        stack[-len(work)] = RESULTS * at if kinds[top] & (ITERATED | INDEX) else top
-        self._covered = False

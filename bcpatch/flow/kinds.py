@@ -79,6 +79,7 @@ class Kinds:
 
     def __init__(self, trace: Trace, nested: Mapping[int, tuple[int, ...]]) -> None:
         self.trace = trace
+        self.decoded = trace.decoded
         self.code = trace.code
         self.values = trace.values
         self.nested = nested
@@ -93,12 +94,10 @@ class Kinds:
         if given:
             self.values.rekind(given)
         kinds: dict[int, int] = {}
-        for at in places(_NARROWED_OR_CALLED if self.nested else _NARROWED_PLACES, self.trace.decoded.opcodes):
+        for at in places(_NARROWED_OR_CALLED if self.nested else _NARROWED_PLACES, self.decoded.opcodes):
             work = self.trace.operands[at]
             if work is not None:
-                yield from self._narrow(
-                    at, self.trace.decoded.opcodes[at], self.trace.decoded.arguments[at], work, kinds
-                )
+                yield from self._narrow(at, self.decoded.opcodes[at], self.decoded.arguments[at], work, kinds)
         if kinds:
             self.values.rekind(kinds)
 
@@ -113,7 +112,7 @@ class Kinds:
             kinds[RESULTS * at] = ITERATOR
         elif opcode in _DEREF and self.trace.slots.names[argument] == ".type_params":
             kinds[RESULTS * at] = TUPLE
-        elif opcode in _CLASS_LOADS and self._conditional_annotations(self.trace.decoded[at]):
+        elif opcode in _CLASS_LOADS and self._conditional_annotations(self.decoded[at]):
             kinds[RESULTS * at] = SET
 
     def _parameters(self) -> dict[int, int]:
@@ -132,7 +131,7 @@ class Kinds:
         """Whether a value goes to FOR_ITER as it is."""
         return not pythons.ITERATES_ANYTHING and any(
             work is not None and opcode == _FOR_ITER and value in self.values.members(work[0])
-            for opcode, work in zip(self.trace.decoded.opcodes, self.trace.operands, strict=True)
+            for opcode, work in zip(self.decoded.opcodes, self.trace.operands, strict=True)
         )
 
     def _makes_generator(self, callee: int, kinds: dict[int, int]) -> bool:
@@ -159,15 +158,8 @@ class Kinds:
     def _lists(self, value: int) -> Iterator[int]:
         for member in self.values.members(value):
             at = member // RESULTS
-            if (
-                member < self.values.entry
-                and self.trace.decoded[at].name == "BUILD_LIST"
-                and not self.trace.steps.wanted[at]
-            ):
+            if member < self.values.entry and self.decoded[at].name == "BUILD_LIST" and not self.trace.steps.wanted[at]:
                 yield member
-
-    def _broken(self, rule: str, message: str, at: int) -> Broken:
-        return Broken(rule, message, self.trace.decoded.offsets[at])
 
     def single(self, value: int) -> tuple[int, int] | None:
         """(instruction, result) that made a value; None where it is not one instruction's."""
@@ -178,22 +170,22 @@ class Kinds:
     def made_by(self, value: int) -> str | None:
         """The name of the only instruction that a value may come from."""
         made = self.single(value)
-        return self.trace.decoded[made[0]].name if made else None
+        return self.decoded[made[0]].name if made else None
 
     def constant(self, value: int) -> int | None:
         """The index of the constant that a value is."""
         made = self.single(value)
-        return self.trace.decoded[made[0]].argument if made and self.made_by(value) == "LOAD_CONST" else None
+        return self.decoded[made[0]].argument if made and self.made_by(value) == "LOAD_CONST" else None
 
     def constant_or_number(self, value: int) -> Constant:
         """The constant that a value is, however it was loaded; ``...`` where it is none."""
         made, by = self.single(value), self.made_by(value)
         if made and by == "LOAD_CONST":
-            return self.code.constants[self.trace.decoded[made[0]].argument]
+            return self.code.constants[self.decoded[made[0]].argument]
         if made and by == "LOAD_SMALL_INT":
-            return self.trace.decoded[made[0]].argument
+            return self.decoded[made[0]].argument
         if made and by == "LOAD_COMMON_CONSTANT":
-            common = pythons.common_constant(self.trace.decoded[made[0]].argument)
+            common = pythons.common_constant(self.decoded[made[0]].argument)
             return common if common is None or isinstance(common, int | str) else Dots()
         return Dots()
 
@@ -201,12 +193,12 @@ class Kinds:
         index = self.constant(work[-1])
         code = self.code.constants[index] if index is not None else None
         if index is None or not isinstance(code, Code):
-            yield self._broken("BCP306", "MAKE_FUNCTION takes a code constant, loaded just for it", at)
+            yield self.decoded.broken("BCP306", "MAKE_FUNCTION takes a code constant, loaded just for it", at)
             return
         closure = work[-2] if flags & _CLOSURE else None
         yield from self._complete(at, index, code, closure, kinds)
         if flags & _ANNOTATIONS and not self._is_even(work[-3 if flags & _CLOSURE else -2]):
-            yield self._broken("BCP306", "MAKE_FUNCTION takes annotations as a tuple of names and values", at)
+            yield self.decoded.broken("BCP306", "MAKE_FUNCTION takes annotations as a tuple of names and values", at)
 
     def _complete(
         self, at: int, index: int, code: Code, closure: int | None, kinds: dict[int, int]
@@ -214,7 +206,9 @@ class Kinds:
         """The kind of the function made at ``at``, once its cells are given or known to be none."""
         self.made[RESULTS * at] = (index, closure)
         if closure is not None and not self._is_closure(closure, code):
-            yield self._broken("BCP306", f"the closure of {code.qualname!r} must be {len(code.freevars)} cells", at)
+            yield self.decoded.broken(
+                "BCP306", f"the closure of {code.qualname!r} must be {len(code.freevars)} cells", at
+            )
         if closure is None and code.freevars:
             kinds[RESULTS * at] = UNCLOSED
         else:
@@ -225,7 +219,7 @@ class Kinds:
         made = self.single(function)
         known = self.made.get(RESULTS * made[0]) if made else None
         if made is None or known is None:
-            yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes a function that was just made", at)
+            yield self.decoded.broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes a function that was just made", at)
             return
         code = self.code.constants[known[0]]
         assert isinstance(code, Code)
@@ -236,9 +230,11 @@ class Kinds:
             kinds[RESULTS * at] = kinds[RESULTS * made[0]]
         wanted = {1: TUPLE | TEXTS, 2: DICT, 4: TUPLE | TEXTS}.get(flag)
         if wanted is not None and self.values.kinds[value] & ~(wanted | BORROWED):
-            yield self._broken("BCP306", f"SET_FUNCTION_ATTRIBUTE {flag} takes {words(wanted)}", at)
+            yield self.decoded.broken("BCP306", f"SET_FUNCTION_ATTRIBUTE {flag} takes {words(wanted)}", at)
         if flag == _ANNOTATIONS and not self._is_even(value):
-            yield self._broken("BCP306", "SET_FUNCTION_ATTRIBUTE takes annotations as a tuple of names and values", at)
+            yield self.decoded.broken(
+                "BCP306", "SET_FUNCTION_ATTRIBUTE takes annotations as a tuple of names and values", at
+            )
 
     def tuple_items(self, value: int) -> Work | None:
         made = self.single(value)
@@ -264,7 +260,7 @@ class Kinds:
         member = next(iter(members))
         slots = self.trace.slots
         if len(members) == 1 and member < self.values.entry:
-            return slots.names[self.trace.decoded[member // RESULTS].argument]
+            return slots.names[self.decoded[member // RESULTS].argument]
         first = self.values.first_slot
         return (
             slots.names[member - first] if len(members) == 1 and first <= member < self.values.first_handler else None
@@ -289,16 +285,16 @@ class Kinds:
                     if kinds[value] & forbidden:
                         yield self._wrong(at, kinds[value] & forbidden)
         for at, left in self.trace.left.items():
-            if self.trace.decoded.opcodes[at] in _RETURNS:
-                yield self._broken("BCP304", f"{left} values are left on the stack at the end", at)
+            if self.decoded.opcodes[at] in _RETURNS:
+                yield self.decoded.broken("BCP304", f"{left} values are left on the stack at the end", at)
         special = _SPECIAL_PLACES if self.nested or self.trace.slots.has_cells else _SPECIAL_WITHOUT_CELLS
-        for at in places(special, self.trace.decoded.opcodes):
+        for at in places(special, self.decoded.opcodes):
             work = operands[at]
             if work is not None:
-                for look in _SPECIAL[self.trace.decoded.opcodes[at]]:
+                for look in _SPECIAL[self.decoded.opcodes[at]]:
                     fault = look(self, at, work)
                     if fault:
-                        yield self._broken(fault[0], fault[1], at)
+                        yield self.decoded.broken(fault[0], fault[1], at)
 
     def _all_fit(self) -> bool:
         """Whether no operand is of a wrong kind, as far as that is plain: each has its forbidden kinds beside it."""
@@ -310,12 +306,12 @@ class Kinds:
         return not any(map(and_, kinds, chain.from_iterable(forbids)))
 
     def _wrong(self, at: int, extra: int) -> Broken:
-        name = self.trace.decoded[at].name
-        if extra == UNBOUND and "bound" in FACTS[self.trace.decoded.opcodes[at]].row.reads:
-            return self._broken("BCP316", f"{name} of a local variable that may be unbound", at)
+        name = self.decoded[at].name
+        if extra == UNBOUND and "bound" in FACTS[self.decoded.opcodes[at]].row.reads:
+            return self.decoded.broken("BCP316", f"{name} of a local variable that may be unbound", at)
         if extra == BORROWED:
-            return self._broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
-        return self._broken("BCP306", f"{name} can't take {words(extra)}", at)
+            return self.decoded.broken("BCP315", f"{name} keeps a reference that is borrowed from a local variable", at)
+        return self.decoded.broken("BCP306", f"{name} can't take {words(extra)}", at)
 
 
 # --- what single instructions ask ------------------------------------------------------
@@ -327,13 +323,13 @@ Look = Callable[[Kinds, int, Work], Fault | None]
 def _is_cell(kinds: Kinds, at: int, work: Work) -> Fault | None:
     kind = kinds.values.kinds[work[-1]]
     if kind & ~BORROWED != CELL:
-        slot = kinds.trace.slots.names[kinds.trace.decoded[at].argument]
-        return "BCP306", f"{kinds.trace.decoded[at].name} needs a cell in {slot!r}, which may hold {words(kind)}"
+        slot = kinds.trace.slots.names[kinds.decoded[at].argument]
+        return "BCP306", f"{kinds.decoded[at].name} needs a cell in {slot!r}, which may hold {words(kind)}"
     return None
 
 
 def _stored(kinds: Kinds, at: int, work: Work) -> Fault | None:
-    instruction = kinds.trace.decoded[at]
+    instruction = kinds.decoded[at]
     first, second = instruction.argument >> 4, instruction.argument & 15
     targets = {
         "STORE_FAST": [(instruction.argument, work[0])],
@@ -354,7 +350,7 @@ def _stored(kinds: Kinds, at: int, work: Work) -> Fault | None:
 
 
 def _cleared(kinds: Kinds, at: int, work: Work) -> Fault | None:
-    slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
+    slots, slot = kinds.trace.slots, kinds.decoded[at].argument
     return (
         ("BCP306", f"the cell of the free variable {slots.names[slot]!r} is taken away")
         if slot >= slots.first_free
@@ -364,12 +360,12 @@ def _cleared(kinds: Kinds, at: int, work: Work) -> Fault | None:
 
 def _namespace(kinds: Kinds, at: int, work: Work) -> Fault | None:
     if kinds.code.flags & OPTIMIZED:
-        return "BCP312", f"{kinds.trace.decoded[at].name} in a function: it has no local namespace"
+        return "BCP312", f"{kinds.decoded[at].name} in a function: it has no local namespace"
     return None
 
 
 def _compilers_own(kinds: Kinds, at: int, work: Work) -> Fault | None:
-    slots, slot = kinds.trace.slots, kinds.trace.decoded[at].argument
+    slots, slot = kinds.trace.slots, kinds.decoded[at].argument
     if slots.names[slot] == ".type_params" and (
         slot >= slots.first_free or kinds.values.kinds[work[0]] & ~(TUPLE | BORROWED)
     ):
@@ -396,7 +392,7 @@ def _keywords(kinds: Kinds, at: int, work: Work) -> Fault | None:
     for member in kinds.values.members(work[-1]):
         index = kinds.constant(member)
         constant = kinds.code.constants[index] if index is not None else None
-        if not isinstance(constant, Tuple) or len(constant.items) > kinds.trace.decoded[at].argument:
+        if not isinstance(constant, Tuple) or len(constant.items) > kinds.decoded[at].argument:
             return "BCP306", "the names of keyword arguments must be a constant, no longer than the arguments"
     return None
 
@@ -417,7 +413,7 @@ def _import(kinds: Kinds, at: int, work: Work) -> Fault | None:
 
 
 def _wrap(kinds: Kinds, at: int, work: Work) -> Fault | None:
-    instruction = kinds.trace.decoded[at]
+    instruction = kinds.decoded[at]
     wraps = instruction.name == "ASYNC_GEN_WRAP" or INTRINSICS_1[instruction.argument][0] == "INTRINSIC_ASYNC_GEN_WRAP"
     if wraps and not kinds.code.flags & ASYNC_GENERATOR:
         return "BCP312", "a value is wrapped for an asynchronous generator, which the flags do not promise"
@@ -425,7 +421,7 @@ def _wrap(kinds: Kinds, at: int, work: Work) -> Fault | None:
 
 
 def _type_alias(kinds: Kinds, at: int, work: Work) -> Fault | None:
-    if INTRINSICS_1[kinds.trace.decoded[at].argument][0] != "INTRINSIC_TYPEALIAS":
+    if INTRINSICS_1[kinds.decoded[at].argument][0] != "INTRINSIC_TYPEALIAS":
         return None
     items = kinds.tuple_items(work[0]) or ()
     of = [kinds.values.kinds[item] for item in items]
@@ -454,7 +450,7 @@ def _paired(kinds: Kinds, at: int, work: Work) -> Fault | None:
         return None
     if kinds.values.kinds[work[0]] & ~BORROWED in (AWAITABLE, ITERATOR) and kinds.values.kinds[work[1]] == NULL:
         return None
-    return "BCP306", f"{kinds.trace.decoded[at].name} needs what one GET_ITER left"
+    return "BCP306", f"{kinds.decoded[at].name} needs what one GET_ITER left"
 
 
 def _collected(kinds: Kinds, at: int, work: Work) -> Fault | None:

@@ -41,7 +41,7 @@ def check(trace: Trace) -> Iterator[Broken]:
             for follower in rest:
                 if state[follower] == 1:
                     start = trace.blocks[follower].start
-                    yield Broken("BCP317", "a loop that nothing can interrupt", trace.decoded.offsets[start])
+                    yield trace.decoded.broken("BCP317", "a loop that nothing can interrupt", start)
                     return
                 if not state[follower]:
                     state[follower] = 1
