@@ -187,6 +187,30 @@ def test_live_equals_fresh(name: str, on_disk: bool, tmp_path: Path) -> None:
         assert repr(eval(expression, {"world": live})) == wanted
 
 
+@pytest.mark.parametrize(
+    "added",
+    [
+        "def more(): return re.escape('a')",
+        "class More:\n    def more(self): return re.escape('a')",
+        "MORE = functools.partial(lambda one: re.escape(one))\ndef more(): return MORE",
+        "MORE = {'a': re.escape}\ndef more(): return [re.escape(one) for one in 'ab']",
+        "import os.path as path\ndef more(): return path.join('a', 'b')",
+        "try:\n    import json\nexcept ImportError:\n    json = None\ndef more(): return json.dumps(1)",
+        "class More(Shop):\n    def more(self): return super().more(functools.reduce(max, self))",
+    ],
+)
+def test_what_is_added_is_compiled_as_in_its_module(added: str, tmp_path: Path) -> None:
+    """It calls what the module imports by other instructions than other attributes; the next patch compares them."""
+    history, more = History(), f"{SHOP}{added}\n"
+    (tmp_path / "new").mkdir()
+    with worlds.world(more, tmp_path / "new") as fresh:
+        wanted = worlds.described(fresh, lines=False)
+    with worlds.world(SHOP, tmp_path) as live:
+        apply(SHOP, more, history)
+        assert worlds.described(live, lines=False) == wanted
+        apply(more, more.replace("return ", "return 'x', "), history)
+
+
 ASKED = "def __getattr__(name):\n  return name\n"
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from bcpatch import fingerprint, pythons
 from bcpatch.model import Code
-from bcpatch.source.outline import Class, Function, Unit, nested
+from bcpatch.source.outline import Class, Function, Unit, importing, nested
 
 _FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 
@@ -207,12 +207,17 @@ def _compiled(
 
 
 def _nested_in(unit: Unit, body: list[ast.stmt], chain: tuple[ast.ClassDef, ...], optimization: int) -> CodeType:
-    """A module that has some statements in some classes, and nothing else."""
+    """A module that has some statements in some classes, and nothing else.
+
+    The compiler must know what the whole one imports: methods of it are called by other instructions.
+    """
+    used = {node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    known = sorted(used & unit.imported)
     for around in reversed(chain):
         parameters = _type_parameters(getattr(around, "type_params", ()))
         body = [ast.copy_location(ast.ClassDef(around.name, [], [], body, [], **parameters), body[0])]
     code: CodeType = compile(
-        ast.Module(body, []),
+        ast.Module([*body, importing(known)] if known else body, []),
         unit.source.path,
         "exec",
         flags=unit.code.co_flags & _FUTURE_ANNOTATIONS,

@@ -12,7 +12,7 @@ import re
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from types import CodeType
@@ -92,7 +92,7 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
 
     ``text`` is that of the whole module, ``own_text`` that of the part. ``unplaced`` is the code of
     lambdas that no place in the source could be found for. ``merged`` are lambdas that share the code of another
-    one of their line, and its site with it.
+    one of their line, and its site with it. ``around`` are the names that the module imports around the part.
     """
 
     source: Source
@@ -104,6 +104,14 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
     functions: tuple[Function, ...]
     unplaced: tuple[CodeType, ...]
     merged: tuple[Function, ...]
+    around: frozenset[str] = frozenset()
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """Names that import statements of the module bind, wherever these stand in its own code."""
+        return self.around.union(
+            {one.name for one in shape.imports(self.tree, self.source.module, frozenset())} - {"*"}
+        )
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -205,11 +213,17 @@ def part(
         known = [_import(name) for name in sorted(around.imported)]
         whole = ast.Module([*tree.body, *known], [])
         code = compile(whole, source.path, "exec", around.flags, dont_inherit=True, optimize=around.optimization)
-    return Unit(source, tree, code, text, own_text, *_definitions(tree, code, source.module.name, ordinals))
+    made = _definitions(tree, code, source.module.name, ordinals)
+    return Unit(source, tree, code, text, own_text, *made, around=around.imported)
 
 
 def _import(name: str) -> ast.Import:
     return ast.Import([ast.alias(name, lineno=1, col_offset=0)], lineno=1, col_offset=0)
+
+
+def importing(names: Iterable[str]) -> ast.If:
+    """A statement that imports some names, never runs and leaves no code behind: it tells the compiler of them."""
+    return ast.If(ast.Constant(0, lineno=1, col_offset=0), [*map(_import, names)], [], lineno=1, col_offset=0)
 
 
 @contextmanager
