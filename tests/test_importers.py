@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import pytest
-from samples import source
+from samples import patch_of, source
 
-from bcpatch import builder, load
+from bcpatch import builder, load, patchfile
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module
 from bcpatch.process import importers, sources, texts
@@ -203,3 +206,23 @@ def test_a_text_that_was_written_just_now_is_not_relied_on(
     assert sources.state_of(made) is None
     monkeypatch.setattr(sources, "_SETTLED", 0)
     assert sources.state_of(made) is not None
+
+
+def test_a_type_of_c_that_has_no_namespace_yet(tmp_path: Path) -> None:
+    """CPython 3.11 fills `_socket.socket` when it is first used; `socket` does, but `_socket` may come alone."""
+    old, new = "class Shop:\n  rate = 1\n", "class Shop:\n  rate = 2\n"
+    (tmp_path / "cart.py").write_text(old)
+    (tmp_path / "cart.patch").write_bytes(patchfile.encode(patch_of(old, new, "linked", Module("cart", "cart.py"))))
+    script = """
+        import _socket, cart
+        from bcpatch import load
+        from bcpatch.process.history import History
+        load.apply("cart.patch", History())
+        print(cart.Shop.rate)
+    """
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(script)],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "2\n", done.stderr

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from itertools import chain, compress, repeat, starmap
-from types import FunctionType, GetSetDescriptorType, ModuleType
+from types import FunctionType, GetSetDescriptorType, MappingProxyType, ModuleType
 from typing import Any, Final, TypeGuard
 
 from bcpatch import pythons
@@ -23,6 +23,7 @@ CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
 _mro_of = vars(type)["__mro__"].__get__
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def namespace_of(module: ModuleType) -> dict[str, Any]:
@@ -32,9 +33,12 @@ def namespace_of(module: ModuleType) -> dict[str, Any]:
 
 
 def class_namespace(cls: type) -> Mapping[str, Any]:
-    """A class's own dictionary, read-only, whatever its metaclass says."""
-    namespace: Mapping[str, Any] = _namespace_of_class(cls)
-    return namespace
+    """A class's own dictionary, read-only, whatever its metaclass says.
+
+    A type of a C module that nobody has used yet may have none (CPython 3.11: ``_socket.socket``).
+    """
+    namespace: Mapping[str, Any] | None = _namespace_of_class(cls)
+    return _NOTHING if namespace is None else namespace
 
 
 def instance_namespace(one: object) -> dict[str, Any]:
