@@ -91,7 +91,7 @@ def replayed(
 
 
 def test_a_history_is_replayed(clone: Path, tmp_path: Path) -> None:
-    status, found = replayed(clone, tmp_path)
+    status, found = replayed(clone, tmp_path, "--", "-p", "no:doctest")  # pytest gets what stands behind
     assert {key: verdict["outcome"] for key, verdict in found.items()} == {
         ("body", "linked"): "right",
         ("decorator", "linked"): "refused",

@@ -29,7 +29,8 @@ from judge import OUTCOMES, Judged, Setting, judge
 
 
 def main() -> int:
-    options = _options()
+    given, arguments = _divided(sys.argv[1:])
+    options = _options(given)
     roots = {str(PurePosixPath(package).parent) for package in options.package}
     if len(roots) > 1:
         raise SystemExit("the packages must stand in one folder")
@@ -44,7 +45,7 @@ def main() -> int:
         tool,
         tuple(options.policy or ["linked"]),
         options.seconds,
-        tuple(options.arguments),
+        arguments,
         options.everything,
     )
     chosen = [*itertools.islice(_chosen(setting, options.span), options.limit)]
@@ -58,13 +59,21 @@ def main() -> int:
     return 1 if outcomes & {"wrong", "crash", "refused, changed"} else 0
 
 
-def _options() -> argparse.Namespace:
+def _divided(given: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What stands before ``--``, and what pytest gets (argparse takes no list behind options)."""
+    end = given.index("--") if "--" in given else len(given)
+    return given[:end], tuple(given[end + 1 :])
+
+
+def _options(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="replay",
+        usage="%(prog)s CLONE REV..REV --package PATH [OPTION...] [-- ARGUMENTS OF PYTEST]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("repository", help="a git clone")
     parser.add_argument("span", metavar="REV..REV", help="which commits")
-    parser.add_argument("arguments", nargs="*", help="more arguments for pytest, after --")
     parser.add_argument("--package", action="append", required=True, help="a package's path in the clone; repeatable")
     parser.add_argument("--python", default=sys.executable, help="the interpreter, with all that the tests need")
     parser.add_argument("--tests", action="append", help="where the tests are (default: tests); repeatable")
@@ -76,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument("--seconds", type=float, default=180, help="how long one process may take")
     parser.add_argument("--json", metavar="OUT", help="write everything to a file, failures of tests included")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def _chosen(setting: Setting, span: str) -> itertools.chain[history.Commit]:
