@@ -325,7 +325,7 @@ def _exists(needed: Link) -> bool:
     if needed.name in names or f"{needed.module}.{needed.name}" in sys.modules:
         return True
     # a module that makes its names when asked (PEP 562) is asked when the patch is prepared, not here
-    return "__getattr__" in names or type(module) is not ModuleType
+    return "__getattr__" in names or type(module) is not ModuleType or hasattr(ModuleType, needed.name)
 
 
 def _own_objects(module: LinkedModule) -> Iterator[Diagnostic]:

@@ -18,7 +18,7 @@ import pytest
 import worlds
 from samples import source
 
-from bcpatch import builder, load
+from bcpatch import builder, load, pythons
 from bcpatch.builder import Outcome
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Module, PositionEdit, Positions
@@ -209,6 +209,45 @@ def test_what_is_added_is_compiled_as_in_its_module(added: str, tmp_path: Path) 
         apply(SHOP, more, history)
         assert worlds.described(live, lines=False) == wanted
         apply(more, more.replace("return ", "return 'x', "), history)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(): return 1\nif __name__ == '__main__':\n  class Made:\n    pass\n",
+        "try:\n  from json import JSONDecoder as Made\nexcept ImportError:\n  class Made:\n    pass\n",
+        "class Made:\n  pass\ndel Made\n",
+        "class Made:\n  pass\nMade = None\n",
+    ],
+)
+def test_a_class_that_is_not_there_does_not_move(text: str, tmp_path: Path) -> None:
+    with worlds.world(text, tmp_path) as live:
+        (tmp_path / "world.py").write_text(f"\n{text}def more(): pass\n")
+        before = {name: getattr(value, "__firstlineno__", 0) for name, value in vars(live).items()}
+        apply(text, f"\n{text}def more(): pass\n", History())
+        assert {name: getattr(value, "__firstlineno__", 0) for name, value in vars(live).items()} == {
+            **before,
+            "more": 0,
+        }
+
+
+@pytest.mark.skipif(not pythons.CLASS_BODY_POSITIONS, reason="classes say where they stand from CPython 3.13 on")
+def test_a_class_that_has_another_name_moves(tmp_path: Path) -> None:
+    text = "class Queue:\n  class Inner: pass\n_Made = Queue\nfrom queue import SimpleQueue as Queue\n"
+    with worlds.world(text, tmp_path) as live:
+        (tmp_path / "world.py").write_text(f"\n\n{text}")
+        apply(text, f"\n\n{text}", History())
+        assert vars(live._Made)["__firstlineno__"] == 3
+
+
+def test_documentation_that_something_made_of_what_was_written_stays_and_is_told(tmp_path: Path) -> None:
+    text = "def d(cls):\n  cls.__doc__ += '!'\n  return cls\n@d\nclass A:\n  'old'\n"
+    outcome = compared(text, text.replace("old", "new"))
+    assert outcome.patch is not None
+    with worlds.world(text, tmp_path) as live:
+        done = load.apply(outcome.patch, History())
+        assert [one.code for one in done.notes] == ["BCP521"]
+        assert live.A.__doc__ == "old!"
 
 
 ASKED = "def __getattr__(name):\n  return name\n"

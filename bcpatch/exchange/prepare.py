@@ -445,9 +445,23 @@ def _slot(owner: object, name: str) -> Slot:
 
 
 def _docstring(module: LinkedModule, edit: DocstringEdit, ready: Prepared) -> None:
-    slot = _slot(_owner(module, edit.qualname), "__doc__")
-    if held(slot) == edit.replaces:
+    owner = _owner(module, edit.qualname)
+    slot = _slot(owner, "__doc__")
+    there = held(slot)
+    if there == edit.replaces or (edit.replaces is None and _is_made_up(owner, there)):
         codes.change(ready, slot, edit.text)
+    elif there != edit.text:
+        message = (
+            f"the documentation of `{edit.qualname or module.object.__name__}` is not the one that was written there"
+        )
+        ready.notes.append(finding("BCP521", f"{message}: what made it has not seen the new one", module.place()))
+
+
+def _is_made_up(owner: object, documentation: object) -> bool:
+    """Whether a class got its documentation for want of one, as data classes and named tuples do."""
+    if type(documentation).__module__ == "dataclasses":  # it is made when it is asked for (CPython 3.15)
+        return True
+    return is_class(owner) and isinstance(documentation, str) and documentation.startswith(f"{owner.__name__}(")
 
 
 def _annotations_of_owner(
@@ -465,7 +479,10 @@ def _annotations_of_owner(
 
 
 def _class_positions(module: LinkedModule, edit: ClassPositionEdit, ready: Prepared) -> None:
-    owner = _owner(module, edit.qualname)
+    """Note where a class stands now; where it has not been made there is nothing to note."""
+    owner = bring.made_as(module, edit.qualname)
+    if owner is None:
+        return
     codes.change(ready, _slot(owner, "__firstlineno__"), edit.first_line)
     slot = _slot(owner, "__static_attributes__")
     if held(slot) != edit.static_attributes:

@@ -23,7 +23,7 @@ from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, Valu
 from bcpatch.process import classes, importers, stars, texts
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule
-from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of, qualname_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 
 Run = Callable[..., Any]
@@ -129,6 +129,8 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
         if not edit.owner:
             if isinstance(edit, AdditionEdit) and not edit.extends:
                 yield from _bound_by_others(module, edit, history)
+            elif isinstance(edit, RemovalEdit):
+                yield from stars.hidden(module.part.imports, module.object, edit.name)
             continue
         owner = owner_of(module, edit.owner)
         line = 0 if isinstance(edit, RemovalEdit) else edit.line
@@ -155,6 +157,18 @@ def owner_of(module: LinkedModule, qualname: str) -> type | None:
         if not is_class(found):
             return None
     return found if is_class(found) else None
+
+
+def made_as(module: LinkedModule, qualname: str) -> type | None:
+    """A class that a module has made, under whatever name it has it now; None where there is none, or several.
+
+    Its own name may be another class's by now (``from _fast import Queue``), and it in a branch that did not run.
+    """
+    there = [owner_of(module, qualname), *namespace_of(module.object).values()]
+    name = module.object.__name__
+    made = {id(one): one for one in there if is_class(one) and class_namespace(one).get("__module__") == name}
+    found = [one for one in made.values() if qualname_of(one) == qualname]
+    return found[0] if len(found) == 1 else None
 
 
 def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History) -> Iterator[Diagnostic]:

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from bcpatch.process.objects import class_namespace, is_function
+from bcpatch.process.objects import class_namespace, is_class, is_function
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _QUIET_INITIALIZERS: Final = frozenset({"builtins", "typing", "typing_extensions", "abc", "collections.abc"})
+#: What types of generic aliases are of, which stand for the class that they are made from (PEP 560).
+_ALIASES: Final = frozenset({"types", "typing", "typing_extensions", "collections.abc"})
 #: Packages that leave plain methods alone when a class is made, but for those that their code names.
 _QUIET_FOR_METHODS: Final = frozenset(
     {"enum", "django", "marshmallow", "pydantic", "sqlalchemy", "typing", "typing_extensions"}
@@ -57,9 +59,12 @@ def with_subclasses(owner: type) -> list[type]:
 
 
 def reader_of_values(owner: type) -> str | None:
-    """What looks at a class's attributes when the class is made: a metaclass, or a base."""
+    """What looks at a class's attributes when the class is made: a metaclass, a base, or what stands for one."""
     if type(owner) not in (type, ABCMeta):
         return f"its metaclass `{type(owner).__qualname__}`"
+    for one in class_namespace(owner).get("__orig_bases__", ()):  # types.resolve_bases
+        if not is_class(one) and type(one).__module__ not in _ALIASES:
+            return f"`{getattr(one, '__qualname__', type(one).__qualname__)}`, which stands for its base"
     for base in owner.__mro__[1:]:
         if "__init_subclass__" in class_namespace(base) and base.__module__ not in _QUIET_INITIALIZERS:
             return f"`{base.__qualname__}.__init_subclass__`"

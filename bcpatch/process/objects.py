@@ -23,6 +23,7 @@ CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
 _mro_of = vars(type)["__mro__"].__get__
+_qualname_of = vars(type)["__qualname__"].__get__
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -39,6 +40,12 @@ def class_namespace(cls: type) -> Mapping[str, Any]:
     """
     namespace: Mapping[str, Any] | None = _namespace_of_class(cls)
     return _NOTHING if namespace is None else namespace
+
+
+def qualname_of(cls: type) -> str:
+    """A class's own qualified name, whatever its metaclass says."""
+    name: str = _qualname_of(cls)
+    return name
 
 
 def instance_namespace(one: object) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.model import Import
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot
 from bcpatch.process.texts import Texts, bound
@@ -37,6 +39,16 @@ def given(module: ModuleType, pending: Mapping[str, object] = MappingProxyType({
         return frozenset(name for name in listed if isinstance(name, str))
     names: Iterable[object] = (*space, *pending)
     return frozenset(name for name in names if isinstance(name, str) and not name.startswith("_"))
+
+
+def hidden(imports: Iterable[Import], module: ModuleType, name: str) -> Iterator[Diagnostic]:
+    """Why a module's name can't go: a module that it takes all names of has another one (BCP520)."""
+    for one in imports:
+        origin = sys.modules.get(one.module) if one.name == "*" else None
+        if is_module(origin) and name in given(origin):
+            values = namespace_of(origin)
+            if values.get(name, ABSENT) is not namespace_of(module).get(name):
+                yield _refusal(module, f"`{name}` of `{module.__name__}` hides what `{one.module}` has, and is gone")
 
 
 def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:

@@ -421,8 +421,9 @@ def _follow_readers(at: _Place, found: Found) -> None:
 
 
 def _remove(name: str, some: Sequence[Binding], at: _Place, found: Found) -> None:
-    if at.is_branch and (at.before is not None or shape.has_stand_in(name, at.new.tree)):
-        message = f"`{name}` is gone from one branch: what stands for it then is not known"
+    elsewhere = at.before is None and name in at.new.stored_globals
+    if elsewhere or (at.is_branch and (at.before is not None or shape.has_stand_in(name, at.new.tree))):
+        message = f"`{name}` is gone from {'here' if elsewhere else 'one branch'}: what stands for it then is not known"
         found.diagnostics.append(finding("BCP202", message, at.old.place(some[-1].statement)))
         return
     if at.before is not None and at.before.node.decorator_list and not all(one.is_function for one in some):
