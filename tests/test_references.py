@@ -649,9 +649,7 @@ BY_NAME = [
         "BCP106", "a copy with other values, as a value", "return «functools.partial(dataclasses.replace, _rate=1)»"
     ),
     refused("BCP106", "options stored in the receiver, unpacked", "return «other.parse_args(name, *[me])»"),
-    refused("BCP113", "a wrapper takes the receiver's attributes", "return «functools.wraps(me)»(other)"),
-    refused("BCP113", "a wrapper is given them", "return «functools.update_wrapper(other, wrapped=me)»"),
-    accepted("a wrapper without them", "return functools.wraps(me, updated=())(other), functools.wraps(other)(me)"),
+    accepted("a wrapper of what may be the receiver", "return functools.wraps(me)(other)"),
     refused("BCP106", "evaluated with names of the receiver's class", "return «name.evaluate(**{'owner': type(me)})»"),
     accepted("evaluated with others", "return name.evaluate(**other)"),
     refused("BCP106", "in a partial", "return «functools.partial(getattr, me)»"),

@@ -34,7 +34,6 @@ from bcpatch.rules.reach import (
     named,
     options,
     paths,
-    receiver,
     texts,
 )
 
@@ -282,10 +281,6 @@ def _anchor(call: Called, frame: Frame) -> str | None:
 def _copied(what: str, call: Called, frame: Frame) -> Iterator[Diagnostic]:
     """Arguments that name what is copied from one object to another, where they are given."""
     positional = len(call.arguments) - len(call.keywords)
-    copied = _argument(callables.COPYING[what] - 1, "wrapped", call)
-    updated = _argument(callables.COPYING[what] + 1, "updated", call)
-    if copied is not None and updated is None and receiver(copied, frame) is not None:
-        yield from access.attribute(copied, "__dict__", call.offset, frame)
     wanted = list(call.arguments[callables.COPYING[what] : positional])
     given = zip(call.keywords, call.arguments[positional:], strict=True)
     wanted += [argument for keyword, argument in given if keyword in callables.COPIED]

@@ -24,7 +24,7 @@ from bcpatch.flow.origins import (
 from bcpatch.rules import callables, names
 from bcpatch.rules.reach import Frame, is_sure, named, options, paths, receiver
 
-_MANY = 500
+_MANY = 200
 """Origins that are looked into for one value: what has more is taken to hold anything."""
 
 
