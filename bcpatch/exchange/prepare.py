@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping
 from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
@@ -19,6 +18,7 @@ from bcpatch.diagnostics import NOWHERE, Place, Refused, finding
 from bcpatch.exchange import codes, lines, wrappers
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.replace import namespace_slot, replacement
+from bcpatch.exchange.sequence import imported_first
 from bcpatch.link import Plan
 from bcpatch.model import (
     AdditionEdit,
@@ -31,7 +31,6 @@ from bcpatch.model import (
     Import,
     ImportEdit,
     Link,
-    ModulePatch,
     PositionEdit,
     RemovalEdit,
     Site,
@@ -68,7 +67,7 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     for module in plan.modules:
         if any(isinstance(edit, around) for edit in module.part.changes):
             brought.gave.append((module.object, stars.given(module.object)))
-    for module in _imported_first(plan.modules, plan.pending):
+    for module in imported_first(plan.modules, plan.pending):
         for edit in module.part.changes:
             if isinstance(edit, ImportEdit):
                 _import(module, edit, brought)
@@ -92,32 +91,6 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
         else:
             moved.append((site, site.edit))
     codes.refresh(moved, history, ready)
-
-
-def _imported_first(modules: Sequence[LinkedModule], pending: Sequence[ModulePatch]) -> list[LinkedModule]:
-    """Modules in an order in which each comes after those that it imports, as far as there is one.
-
-    Those that are ``pending`` are no part of it, but what they import comes first as well.
-    """
-    if len(modules) < 2:
-        return list(modules)
-    parts = [*(module.part for module in modules), *pending]
-    entered: set[str] = set()
-    names = chain.from_iterable(_after_imports(module.part.module.name, parts, entered) for module in modules)
-    return [module for name in names for module in modules if module.part.module.name == name]
-
-
-def _after_imports(name: str, parts: Sequence[ModulePatch], entered: set[str]) -> Iterator[str]:
-    """The name of a module, and before it those of all that it imports, except what was ``entered`` already."""
-    if name in entered:
-        return
-    entered.add(name)
-    for part in parts:
-        if part.module.name == name:
-            for one in part.imports:
-                yield from _after_imports(one.submodule or one.module, parts, entered)
-                yield from _after_imports(f"{one.module}.{one.attribute}", parts, entered)
-    yield name
 
 
 def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:

@@ -142,13 +142,20 @@ class _Case:
             steps.append(["back", [], [], [*self._compared(module, fresh, version, unstable, now)]])
         return {"outcome": steps[0][0], "steps": steps}
 
+    def _is_state(self, path: str) -> bool:
+        """Whether something stays as it is: what it was told of, and what another module's import made of a call."""
+        if self.stays and ("/state/" in path or path.endswith("/doc")):
+            return True
+        own = path.startswith((f"/{self.job['module']}:", f"/{self.job['client']}:", "/calls"))
+        return not own and not any(part in path for part in ("/code", "/members", "/closure"))
+
     def _compared(
         self, module: ModuleType, fresh: list[dict[str, Any]], version: int, unstable: frozenset[str], last: int
     ) -> Iterator[str]:
         wanted = fresh[version]
         live = self._seen(module, version, wanted["names"])
         for path, said in _changed(live, wanted):
-            if path not in unstable and not (self.stays and ("/state/" in path or path.endswith("/doc"))):
+            if path not in unstable and not self._is_state(path):
                 yield said
         for name, names in live["names"].items():
             known = {one for each in fresh[: last + 1] for one in each["names"].get(name, ())}
