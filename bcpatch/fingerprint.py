@@ -267,13 +267,6 @@ def is_class_body(flags: int, name: str) -> bool:
     return not flags & OPTIMIZED and name != "<module>"
 
 
-def is_docstring_first(code: Code) -> bool:
-    """Whether the first constant of a function's code becomes its ``__doc__``."""
-    if pythons.DOCSTRING_FLAG is not None and not code.flags & pythons.DOCSTRING_FLAG:
-        return False
-    return bool(code.constants) and isinstance(code.constants[0], (str, Text))
-
-
 # --- class bodies of CPython 3.13+ ---------------------------------------------------
 
 _CACHE = dis.opmap["CACHE"]

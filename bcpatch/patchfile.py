@@ -249,11 +249,6 @@ def _module(said: ModuleHeader, body: _Body, place: Place) -> ModulePatch:
     return ModulePatch(*told, body.imports, said.links, edits, body.source, body.back, body.turns)
 
 
-def decode_header(data: bytes, name: str = "") -> Header:
-    """The header in the bytes of a whole patch file. Raises PatchFileError as `decode` does."""
-    return _open(data, Place(name))[0]
-
-
 def digest(patch: Patch) -> str:
     """What names a patch: the digest at the end of its file, as hexadecimal digits."""
     return digest_of(encode(patch))

@@ -64,9 +64,9 @@ def test_it_need_not_tell_what_it_links_to(patch: Patch) -> None:
     assert patchfile.decode(patchfile.encode(draft)) == draft
 
 
-def test_the_header_answers_without_the_bodies(patch: Patch, data: bytes) -> None:
-    head = patchfile.decode_header(data)
-    assert head == patchfile.header(patch)
+def test_the_header_stands_before_the_bodies_and_answers_alone(patch: Patch, data: bytes) -> None:
+    head = patchfile.header(patch)
+    assert data[patchfile._PREFIX.size :].startswith(msgspec.msgpack.encode(head))
     (module,) = head.modules
     kinds = {edit.kind for edit in module.edits}
     assert {"function", "import", "docstring"} <= kinds
@@ -112,8 +112,7 @@ def test_sizes_are_not_believed(data: bytes) -> None:
 
 def test_deep_nesting_is_an_error(patch: Patch, data: bytes) -> None:
     head = data[: -patchfile._DIGEST_SIZE]
-    header = patchfile.decode_header(data)
-    size = patchfile._PREFIX.size + len(msgspec.msgpack.encode(header))
+    size = patchfile._PREFIX.size + len(msgspec.msgpack.encode(patchfile.header(patch)))
     assert refusal(resealed(data, head[:size] + b"\x91" * 1_000_000)) == "BCP408"
 
 

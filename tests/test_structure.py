@@ -498,11 +498,11 @@ def test_a_diagnostic_has_the_place_of_the_instruction() -> None:
     assert [(one.code, one.file, one.line, one.text) for one in diagnostics] == [("BCP307", "m.py", 3, "third")]
 
 
-def test_a_fault_in_nested_code_is_found_by_its_path() -> None:
-    broken = msgspec.structs.replace(INNER, stacksize=0)
+def test_a_fault_in_nested_code_is_told_of_that_code() -> None:
+    broken = msgspec.structs.replace(INNER, qualname="inner.broken", stacksize=0)
     outer = assemble(END, constants=(None, 1, msgspec.structs.replace(INNER, constants=(broken,))))
     (fault,) = faults(outer)
-    assert (fault.rule, fault.code_path) == ("BCP305", (2, 0))
+    assert (fault.rule, fault.qualname) == ("BCP305", "inner.broken")
 
 
 def test_code_nested_without_end_is_refused() -> None:

@@ -31,12 +31,11 @@ DEEPEST: Final = 60
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One structural fault. ``code_path`` are constant indices from the outermost code to the faulty one."""
+    """One structural fault, in the code that ``qualname`` names."""
 
     rule: str
     message: str
     offset: int
-    code_path: tuple[int, ...]
     qualname: str
     position: Position | None
 
@@ -143,22 +142,20 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     return (None, broken) if broken else (Trace(code, decoded, found, table, local), [])
 
 
-def _analyze(code: Code, path: tuple[int, ...], faults: list[Fault]) -> Flow | None:
+def _analyze(code: Code, depth: int, faults: list[Fault]) -> Flow | None:
     """The flow of ``code``; None, and at least one more fault, where it has none."""
     before = len(faults)
 
     def fault(broken: Broken) -> None:
-        faults.append(
-            Fault(broken.rule, broken.message, broken.offset, path, code.qualname, _place(code, broken.offset))
-        )
+        faults.append(Fault(broken.rule, broken.message, broken.offset, code.qualname, _place(code, broken.offset)))
 
-    if len(path) > DEEPEST:
+    if depth > DEEPEST:
         fault(Broken("BCP310", f"code nested more than {DEEPEST} deep", 0))
         return None
     nested = {}
     for index, constant in enumerate(code.constants):
         if isinstance(constant, Code):
-            inner = _analyze(constant, (*path, index), faults)
+            inner = _analyze(constant, depth + 1, faults)
             if inner:
                 nested[index] = inner
     trace: Trace | None = None
@@ -186,10 +183,10 @@ def analyze(code: Code) -> Flow:
     in single fields and instructions, else the first on a path.
     """
     faults: list[Fault] = []
-    flow = _analyze(code, (), faults)
+    flow = _analyze(code, 0, faults)
     if flow and flow.demands:
         faults.append(
-            Fault("BCP306", "only the code around it may call this with what it needs", 0, (), code.qualname, None)
+            Fault("BCP306", "only the code around it may call this with what it needs", 0, code.qualname, None)
         )
     if flow is None or faults:
         raise Malformed(tuple(faults))

@@ -36,7 +36,6 @@ _PROPERTY_PARTS = frozenset({"setter", "getter", "deleter"})
 _READ_BY_TYPE = frozenset({"__eq__", "__hash__", "__new__", "__init_subclass__", "__class_getitem__"})
 #: Methods that a class is asked for when its subclasses or the owners of its instances are made.
 _CALLED_ONCE = frozenset({"__init_subclass__", "__set_name__", "__prepare__", "__mro_entries__"})
-_ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 
 
 class Found(msgspec.Struct):
