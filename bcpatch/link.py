@@ -80,31 +80,13 @@ def link(
     heap for what can't be found otherwise.
     Raises `Refused` with all that stands in the way.
     """
-    found: list[Diagnostic] = []
-    modules: list[LinkedModule] = []
-    pending: list[ModulePatch] = []
-    versions: list[Version] = []
-    for part in patch.modules:
-        linked, said = _linked(part, history, refresh_positions)
-        found += said
-        version = _version(part, patch.policy, linked)
-        versions.append(version)
-        unfit = [*_half_imported(linked), *_run_apart(linked)]
-        if unfit:
-            found += unfit
-        elif not linked:
-            pending.append(part)
-            found += _later(part, version, history)
-        elif part.is_new:
-            found += _there_already(linked, history)
-        else:
-            modules += linked
-    found += _names(patch, modules)
-    for module in modules:
+    parts = _parts(patch, history, refresh_positions)
+    found = [*parts.said, *_names(patch, parts.linked)]
+    for module in parts.linked:
         found += _program(module)
         found += _made_before(module)
         found += obstacles(module, history)
-    located = locate(modules, history, heap=scan == "heap", positions=refresh_positions)
+    located = locate(parts.linked, history, heap=scan == "heap", positions=refresh_positions)
     found += located.found
     if errors(found):
         raise Refused(found)
@@ -112,13 +94,13 @@ def link(
         patch=patch,
         digest=digest or patchfile.digest(patch),
         serial=history.serial,
-        modules=tuple(modules),
+        modules=tuple(parts.linked),
         sites=located.sites,
         still=located.still,
         satisfied=located.satisfied,
         notes=tuple(found),
-        versions=tuple(versions),
-        pending=tuple(pending),
+        versions=tuple(parts.versions),
+        pending=tuple(parts.pending),
         imports=tuple(map(_known_import, patch.modules)),
     )
 
@@ -191,6 +173,37 @@ def _methods(edit: Edit) -> tuple[str, tuple[str, ...], int]:
 
 
 # --- modules that are not there, or not yet -------------------------------------------------
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    """What becomes of the parts of a patch: those whose modules are loaded, those that wait for their import, the text
+    that each brings, and what is to be said of them.
+    """
+
+    linked: list[LinkedModule] = msgspec.field(default_factory=list)
+    pending: list[ModulePatch] = msgspec.field(default_factory=list)
+    versions: list[Version] = msgspec.field(default_factory=list)
+    said: list[Diagnostic] = msgspec.field(default_factory=list)
+
+
+def _parts(patch: Patch, history: History, refresh_positions: bool) -> _Parts:
+    found = _Parts()
+    for part in patch.modules:
+        linked, said = _linked(part, history, refresh_positions)
+        found.said.extend(said)
+        version = _version(part, patch.policy, linked)
+        found.versions.append(version)
+        unfit = [*_half_imported(linked), *_run_apart(linked)]
+        if unfit:
+            found.said.extend(unfit)
+        elif not linked:
+            found.pending.append(part)
+            found.said.extend(_later(part, version, history))
+        elif part.is_new:
+            found.said.extend(_there_already(linked, history))
+        else:
+            found.linked.extend(linked)
+    return found
 
 
 def _known_import(part: ModulePatch) -> Change:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from bcpatch import fingerprint, pythons
-from bcpatch.diagnostics import Place, finding
+from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Code, FunctionEdit, Site
 from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
@@ -65,19 +65,41 @@ def accounted(
     """The sites with their live closures, once all references to their code are explained."""
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
     accounts = _balanced(list(olds.values()), walk, aside, own)
-    found = [
-        finding(
-            "BCP506",
-            f"{one.unexplained} of {one.references} references to {old.code().co_qualname} have no known holder"
-            " (a function out of sight, or a generator in a running loop)",
-            Place(old.site.module.file, old.code().co_firstlineno),
-            site=old.site.edit.site,
-        )
-        for old, one in zip(olds.values(), accounts, strict=True)
-        if one.unexplained
-    ]
-    copies: defaultdict[int, list[FunctionType]] = defaultdict(list)
-    closures: defaultdict[int, list[LinkedClosure]] = defaultdict(list)
+    others = _others(sites, olds, walk, aside)
+    still = tuple(
+        Still(old.store, old.place, old.pair.old, one.functions + one.constants + one.others - own[key])
+        for (key, old), one in zip(olds.items(), accounts, strict=True)
+    )
+    found = (*_unexplained(olds.values(), accounts), *others.found)
+    return Located(_completed(sites, others, _caches(sites, walk)), satisfied, found, still)
+
+
+def _unexplained(olds: Iterable[OldCode], accounts: Iterable[Account]) -> Iterator[Diagnostic]:
+    for old, one in zip(olds, accounts, strict=True):
+        if one.unexplained:
+            code = old.code()
+            message = (
+                f"{one.unexplained} of {one.references} references to {code.co_qualname} have no known holder"
+                " (a function out of sight, or a generator in a running loop)"
+            )
+            place = Place(old.site.module.file, code.co_firstlineno)
+            yield finding("BCP506", message, place, site=old.site.edit.site)
+
+
+class _Others(msgspec.Struct, frozen=True):
+    """Functions beside those of the sites that run code which gives way, by the ids of the sites: copies of one, and
+    closures of code nested in it. ``found`` are those that can't go on with the new code.
+    """
+
+    copies: defaultdict[int, list[FunctionType]]
+    closures: defaultdict[int, list[LinkedClosure]]
+    found: list[Diagnostic]
+
+
+def _others(
+    sites: Iterable[LinkedSite], olds: Mapping[int, OldCode], walk: Walk, aside: Mapping[int, FunctionType]
+) -> _Others:
+    others = _Others(defaultdict(list), defaultdict(list), [])
     switched = {id(function) for site in sites for function in site.functions}
     for function in chain(walk.functions, _still_alive(walk)):
         old = olds.get(id(function.__code__))
@@ -85,34 +107,30 @@ def accounted(
             continue
         reason = _obstacle(function, old) if old.pair.old else None
         if reason is not None:
-            found.append(finding("BCP508", reason, _place(function), site=old.site.edit.site))
+            others.found.append(finding("BCP508", reason, _place(function), site=old.site.edit.site))
         elif not old.pair.old:
-            copies[id(old.site)].append(function)
+            others.copies[id(old.site)].append(function)
         elif old.pair.new is not None:
-            closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
-    caches = _caches(sites, walk)
-    more = copies.keys() | closures.keys() | caches.keys()
-    linked = tuple(
+            others.closures[id(old.site)].append(LinkedClosure(function, old.pair.new))
+    return others
+
+
+def _completed(
+    sites: Sequence[LinkedSite], others: _Others, caches: Mapping[int, list[Cache]]
+) -> tuple[LinkedSite, ...]:
+    """The sites with all that runs their code."""
+    more = others.copies.keys() | others.closures.keys() | caches.keys()
+    return tuple(
         msgspec.structs.replace(
             site,
-            functions=(*site.functions, *copies[id(site)]),
-            closures=tuple(closures[id(site)]),
-            caches=tuple(caches[id(site)]),
+            functions=(*site.functions, *others.copies.get(id(site), ())),
+            closures=tuple(others.closures.get(id(site), ())),
+            caches=tuple(caches.get(id(site), ())),
         )
         if id(site) in more
         else site
         for site in sites
     )
-    still = tuple(
-        Still(
-            old.store,
-            old.place,
-            old.pair.old,
-            one.functions + one.constants + one.others - own[key],
-        )
-        for (key, old), one in zip(olds.items(), accounts, strict=True)
-    )
-    return Located(linked, satisfied, tuple(found), still)
 
 
 def _still_alive(walk: Walk) -> Iterable[FunctionType]:
