@@ -13,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import CodeType
 
+from msgspec.structs import replace
+
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Refused, finding
 from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.instant import Swap, certainty, made, make
+from bcpatch.exchange.late import caught_up
 from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
@@ -49,10 +52,15 @@ def apply(
     process has changed since the plan was made.
     """
     try:
-        return _apply(plan, history, consistency, timeout, require_instant)
+        generation = _apply(plan, history, consistency, timeout, require_instant)
     except Refused as refused:
         # the frames below hold the code that would have given way: nobody shall hold them by a traceback
         raise refused.with_traceback(None) from refused.__cause__
+    late = caught_up(plan.sites, history)
+    if late:
+        generation = replace(generation, notes=(*generation.notes, *late))
+        history.records.note(generation.notes)
+    return generation
 
 
 def _apply(plan: Plan, history: History, consistency: str, timeout: float | None, require_instant: bool) -> Generation:

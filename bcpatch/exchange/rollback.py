@@ -13,12 +13,12 @@ from itertools import chain, repeat
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from bcpatch import fingerprint
-from bcpatch.diagnostics import Diagnostic, Place, Refused, Severity, finding
+from bcpatch.diagnostics import Diagnostic, Place, Refused, as_warning, finding
 from bcpatch.exchange import instant, lines
+from bcpatch.exchange.late import caught_up
 from bcpatch.exchange.prepare import closure_changes
 from bcpatch.exchange.renew import HURRY, ways
 from bcpatch.exchange.replace import sole_objects, twins_in
@@ -45,12 +45,15 @@ def rollback(history: History, to: int | None = None, *, require_instant: bool =
     longer what bcpatch had set, and what `apply` refuses of a swap.
     """
     try:
-        return _rollback(history, to, require_instant)
+        generation, switched = _rollback(history, to, require_instant)
     except Refused as refused:
         raise refused.with_traceback(None) from refused.__cause__
+    late = (one for one in caught_up(switched, history) if one not in generation.notes)
+    return replace(generation, notes=(*generation.notes, *late))
 
 
-def _rollback(history: History, to: int | None, require_instant: bool) -> Generation:
+def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[Generation, list[LinkedSite]]:
+    """The generation that the process is in then, and the sites whose code has changed."""
     if to is None:
         to = _before(history)
     _known(history, to)
@@ -99,7 +102,8 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> Genera
             break
     arrivals.settle(history)
     generation = history.records[to].generation
-    return replace(generation, certain=certain, notes=(*generation.notes, *map(_warning, located.found)))
+    notes = (*generation.notes, *map(as_warning, located.found))  # a closure must not bar the way back
+    return replace(generation, certain=certain, notes=notes), switched
 
 
 class _Patched(NamedTuple):
@@ -128,11 +132,6 @@ def _planned(history: History, to: int) -> _Planned:
     patched = _patched(history, way.records)
     changes = _between(history, way, patched)
     return _Planned(changes, patched, tuple(lines.back_and_forth(history, way)), tuple(_imports(way)))
-
-
-def _warning(found: Diagnostic) -> Diagnostic:
-    """What would refuse a patch is told of a rollback: the way back must not be barred by a closure."""
-    return msgspec.structs.replace(found, severity=Severity.WARNING)
 
 
 def _patched(history: History, records: Sequence[Record]) -> _Patched:

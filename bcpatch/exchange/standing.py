@@ -68,6 +68,11 @@ def left_behind(history: History, changed: Iterable[Lineage]) -> Iterator[Diagno
         yield finding("BCP614", message, place, site=site)
 
 
+def running(history: History, lineage: Lineage) -> FunctionType:
+    """The function that stands for a patched site now."""
+    return _Past(history).function(lineage)
+
+
 def _current(running: Mapping[Lineage, FunctionType]) -> set[int]:
     """The ids of the code that sites have now, nested code too."""
     return {id(code) for one in running.values() for code in (one.__code__, *_inside(one.__code__))}
