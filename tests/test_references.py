@@ -929,6 +929,11 @@ ANNOTATIONS = [
         "def f(a: int, b: list[Price], *c: 'Price', d: Optional['Price'] = None) -> None: ...\n",
     ),
     header("", "a type that only type checkers import", "def f(a: 'Line') -> 'list[Line]': ...\n"),
+    header(
+        "",
+        "a type of typeshed's",
+        "if TYPE_CHECKING:\n    from _typeshed import SupportsRead\ndef f(a: 'SupportsRead[str]'): ...\n",
+    ),
     header("BCP107", "taken", "def f(a: «Item»): ...\n"),
     header("BCP107", "returned", "def f(a) -> «Item»: ...\n"),
     header("BCP107", "within a type", "def f(a: list[«Item»]): ...\n"),

@@ -387,6 +387,7 @@ PUBLIC_NAMES: Final = MappingProxyType(
         "ssl._create_unverified_context": "library reference, http.client.HTTPSConnection",
         "__future__._Feature": "library reference, __future__",
         "_thread": "library reference, _thread: low-level threading API",
+        "_typeshed": "typeshed, stdlib/_typeshed: types for annotations, known to type checkers only",
     }
 )
 
