@@ -7,6 +7,7 @@ of a whole module each. What is ``accepted`` in ``limits.txt`` are limits that d
 
 from __future__ import annotations
 
+import random
 import re
 import sys
 import textwrap
@@ -14,8 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from test_references import patched
 
 import bcpatch
+from bcpatch import flow
+from bcpatch.model import FunctionEdit, Policy
+from bcpatch.rules import needs, references
+from bcpatch.rules.reach import Frame, Scope, importing
+from bcpatch.rules.sourcetext import Text
+from benchmarks.checks import mutation
 
 CART = """\
 import asyncio, builtins, collections, contextlib, copy, dataclasses, functools, importlib, inspect, json, logging
@@ -119,3 +127,23 @@ def refusal(change: Change, shop: Path) -> str:
 def test_a_hostile_body_is_refused_and_its_innocent_twin_is_not(case: Case, shop: Path) -> None:
     assert refusal(case.innocent, shop) == ""
     assert (refusal(case.hostile, shop) or "accepted") in case.outcomes
+
+
+def test_damaged_bodies_are_judged_like_others() -> None:
+    """Whatever bytecode has no fault, the rules for references come to an end with it."""
+    choose = random.Random(5)
+    judged = 0
+    for name in choose.sample(sorted(CASES), 40):
+        (part,) = patched(CASES[name].hostile.new).modules
+        text = Text(part.module, part.source)
+        for edit in (one for one in part.edits if isinstance(one, FunctionEdit)):
+            scope = Scope(text, Policy.STRICT, importing(part.imports), edit.site, around="Cart")
+            for _ in range(20):
+                try:
+                    frame = Frame(flow.analyze(mutation.mutate(edit.code, choose)), scope)
+                except flow.Malformed:
+                    continue
+                references.check(frame)
+                list(needs.links(frame))
+                judged += 1
+    assert judged > 100
