@@ -70,15 +70,20 @@ def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
             if _FORMAT_TEXT in lost:
                 lost.remove(_FORMAT_TEXT)
                 yield _handed_on(instruction.offset, frame)
-            for what in map(_shown, sorted(lost)):
-                message = f"{what} is used as a value: what is done with it elsewhere can't be proved"
-                yield report("BCP106", message, instruction.offset, frame, help=f"use {what} where it is named")
+            for what in sorted(lost):
+                yield _out_of_sight(what, instruction.offset, frame)
 
 
-def _shown(what: str) -> str:
-    """What is watched, in a sentence: a name alone, or the first word of several, is a name in the code."""
+def _out_of_sight(what: str, offset: int, frame: Frame) -> Diagnostic:
     name, _, rest = what.partition(" ")
-    return what if name == "the" else f"`{name}` {rest}".rstrip()
+    shown = what if name == "the" else f"`{name}` {rest}".rstrip()  # a name of the code, or what it is of
+    help = f"use {shown} where it is named"
+    if what in frame.scope.text.packages:
+        shown, help = f"{shown}, which has this module as an attribute,", f"use the attributes of {shown} here"
+    elif what in routes.WATCHED_MODULES:
+        shown, help = f"{shown}, which has functions that go by names,", f"use the attributes of {shown} here"
+    message = f"{shown} is used as a value: what is done with it elsewhere can't be proved"
+    return report("BCP106", message, offset, frame, help=help)
 
 
 def watched(frame: Frame) -> Mapping[int, str]:
