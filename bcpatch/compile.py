@@ -77,7 +77,7 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     ]
     changed = frozenset(edit.site.qualname for edit in edits if isinstance(edit, FunctionEdit))
     found.extend(premature(new, beyond, changed))
-    found.extend(stale(new, beyond, at.anew.nodes))
+    found.extend(stale(new, beyond, (*imports, *removed), at.anew.nodes))
     for function, parameters in at.anew.defaults:
         what = beyond.names(), beyond.attributes(), changed
         found.extend(readers.premature_header(new, function, parameters, *what))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -120,10 +120,22 @@ def additions(old: Unit, new: Unit, reimported: frozenset[str], optimization: in
     return found
 
 
-def stale(new: Unit, found: Found, anew: set[int]) -> Iterator[Diagnostic]:
+def stale(new: Unit, found: Found, imports: Iterable[ImportEdit | RemovalEdit], anew: set[int]) -> Iterator[Diagnostic]:
     """Statements that used the old value of a name. ``anew`` are the nodes, by id, that are evaluated again."""
     hiding = {name for owner, name in found.hiding if not owner}
-    return readers.stale(new, found.names() | hiding, found.attributes(), found.hiding, found.handles, anew)
+    owners = _first_lines((*found.edits, *imports))
+    return readers.stale(new, found.names() | hiding, found.attributes(), found.hiding, owners, found.handles, anew)
+
+
+def _first_lines(edits: Iterable[Edit]) -> dict[str, int]:
+    """The classes, and "" for the module, whose names change, with the first line that makes one; 0 for a removal."""
+    lines: dict[str, int] = {}
+    for edit in edits:
+        if isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, ImportEdit)):
+            owner = "" if isinstance(edit, ImportEdit) else edit.owner
+            line = 0 if isinstance(edit, RemovalEdit) else edit.line
+            lines[owner] = min(lines.get(owner, line), line)
+    return lines
 
 
 def premature(new: Unit, found: Found, changed: frozenset[str]) -> Iterator[Diagnostic]:

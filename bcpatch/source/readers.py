@@ -6,10 +6,10 @@ Both are found in the new source alone, by name.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from bcpatch.diagnostics import Diagnostic, finding
-from bcpatch.source import importtime, shape
+from bcpatch.source import importtime, shape, whole
 from bcpatch.source.evaluated import binds, bound_below, evaluated, reads
 from bcpatch.source.header import defaults, is_lazy, keeps_text
 from bcpatch.source.outline import Function, Unit
@@ -23,27 +23,46 @@ def stale(
     names: set[str],
     attributes: set[str],
     added: set[tuple[str, str]],
+    owners: Mapping[str, int],
     handles: Callable[[ast.stmt], bool],
     anew: set[int],
 ) -> Iterator[Diagnostic]:
     """Statements that used an old value of a name when they were executed, and are not executed again.
 
     ``names`` are those of the module, ``attributes`` those of its classes, ``added`` class attributes that
-    come to hide others, with their class. ``handles`` tells of statements that change themselves, ``anew`` are
-    the nodes, by id, of expressions that are evaluated again: defaults and annotations.
+    come to hide others, with their class. ``owners`` are the classes, and "" for the module, whose names are others
+    than before, with the first line that makes one of these. ``handles`` tells of statements that change themselves,
+    ``anew`` are the nodes, by id, of expressions that are evaluated again: defaults and annotations.
     """
-    if not (names or attributes or added):
+    if not (names or attributes or added or owners):
         return
+    foreign = _foreign(new, owners)
     for statement, owner in _statements(new.tree.body, "", handles):
         nodes = [node for node in _own(statement, new) if id(node) not in anew]
         read = _name(nodes, names) or _attribute(nodes, attributes) or _hidden(nodes, owner, added)
+        above = {one for one, line in owners.items() if line < statement.lineno}
+        looked = whole.looks(nodes, owner, above, foreign) if above else None
         if read is None and not isinstance(statement, ast.ClassDef):
             for function in importtime.run_by(new, statement):
                 inside = list(ast.walk(function.node))
                 read = read or _name(inside, names) or _attribute(inside, attributes)
+                looked = whole.looks_of_called(inside, nodes, above) if looked is None and above else looked
+        if read is None and looked is not None:
+            of = f"the class `{looked}`" if looked else "the module"
+            message = (
+                f"line {statement.lineno} read all names of {of} when the module was imported: they are others now"
+            )
+            yield finding("BCP210", message, new.place(statement))
         if read is not None:
             message = f"line {statement.lineno} used the old value of `{read}` when the module was imported"
             yield finding("BCP210", message, new.place(statement))
+
+
+def _foreign(unit: Unit, owners: Collection[str]) -> frozenset[str]:
+    """Names of things that have nothing of the owners: other modules', functions, and classes that derive from none."""
+    functions = {one.name for one in unit.functions if not one.chain}
+    plain = {one.qualname for one in unit.classes if len(one.chain) == 1 and not one.node.bases}
+    return unit.imported | functions | (plain - set(owners))
 
 
 def _statements(
