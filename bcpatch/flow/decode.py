@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, NUMBERS
+from bcpatch.flow.opcodes import EXTENDED_ARG, FACTS, numbers
 from bcpatch.model import Code
 
 
@@ -122,7 +122,7 @@ def pattern(opcodes: Iterable[int]) -> re.Pattern[bytes]:
 @cache
 def named(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """The same for opcodes by their names, of which a version may lack some."""
-    return pattern(NUMBERS[name] for name in names if name in NUMBERS)
+    return pattern(numbers(*names))
 
 
 _start: Final[Callable[[re.Match[bytes]], int]] = methodcaller("start")

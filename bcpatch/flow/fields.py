@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from bcpatch import pythons
 from bcpatch.flow.decode import Broken, Decoded, pattern, places
 from bcpatch.flow.effects import INTRINSICS_1, INTRINSICS_2
-from bcpatch.flow.opcodes import FACTS, NUMBERS
+from bcpatch.flow.opcodes import FACTS, NUMBERS, numbers
 from bcpatch.flow.values import Slots
 from bcpatch.model import Code, FrozenSet, Slice, Text, Tuple
 
@@ -293,9 +293,7 @@ _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
 _SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
 _PAIR: Final = bytes((NUMBERS["PRECALL"], NUMBERS["CALL"])) if "PRECALL" in NUMBERS else b""
-_WATCHED: Final = pattern(
-    _SOURCED | {NUMBERS[name] for name in (*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP) if name in NUMBERS}
-)
+_WATCHED: Final = pattern(_SOURCED | numbers(*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP))
 
 
 def neighbours(code: Code, decoded: Decoded) -> Iterator[Broken]:

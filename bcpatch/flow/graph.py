@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from bcpatch import pythons
 from bcpatch.flow.decode import pattern, places
 from bcpatch.flow.interpret import Trace
-from bcpatch.flow.opcodes import FACTS, NULL, NUMBERS
+from bcpatch.flow.opcodes import FACTS, NULL, NUMBERS, numbers
 from bcpatch.flow.origins import (
     ENTRY,
     WEIGHT,
@@ -54,20 +54,16 @@ _GATHERING: Final = {
 CLOSURE: Final = 8
 
 
-def _numbers(*names: str) -> frozenset[int]:
-    return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
-
-
 #: Instructions that load a value by its name; those among them that take it out of another one.
-_ATTRIBUTES: Final = _numbers("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-_NAMING: Final = _ATTRIBUTES | _numbers("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_SUPER_ATTR")
+_ATTRIBUTES: Final = numbers("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+_NAMING: Final = _ATTRIBUTES | numbers("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_SUPER_ATTR")
 
 #: Origins that are made of no others.
 _LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
 
 
 #: Instructions that give something to a container, a cell or a function.
-_GIVING: Final = pattern(_numbers(*_GATHERING, "STORE_DEREF", "MAKE_CELL", "SET_FUNCTION_ATTRIBUTE"))
+_GIVING: Final = pattern(numbers(*_GATHERING, "STORE_DEREF", "MAKE_CELL", "SET_FUNCTION_ATTRIBUTE"))
 
 
 def text_of(constant: Constant) -> None | bool | int | float | str:

@@ -18,27 +18,23 @@ from bcpatch.flow.blocks import Block, blocks
 from bcpatch.flow.decode import Decoded, Handler, pattern, places
 from bcpatch.flow.effects import Effect, effect
 from bcpatch.flow.moves import Moves
-from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, LASTI, NUMBERS, Row
+from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, LASTI, NUMBERS, Row, numbers
 from bcpatch.flow.steps import BUDGET, CHANGING, Steps
 from bcpatch.flow.values import RESULTS, Slots, Values, constant_kind
 from bcpatch.model import Code
 
 #: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
 #: or monitors the code: their operands are there then.
-_CALM: Final = frozenset(
-    NUMBERS[name]
-    for name in (
-        "PUSH_EXC_INFO", "POP_EXCEPT", "POP_TOP", "POP_ITER", "END_FOR", "END_SEND", "PUSH_NULL", "COPY", "SWAP",
-        "STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "LOAD_FAST_AND_CLEAR", "MAKE_CELL",
-        "LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST", "LOAD_CONST",
-        "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "NOP", "NOT_TAKEN", "JUMP_FORWARD", "RETURN_VALUE", "RETURN_CONST",
-    )
-    if name in NUMBERS
+_CALM: Final = numbers(
+    "PUSH_EXC_INFO", "POP_EXCEPT", "POP_TOP", "POP_ITER", "END_FOR", "END_SEND", "PUSH_NULL", "COPY", "SWAP",
+    "STORE_FAST", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST", "LOAD_FAST_AND_CLEAR", "MAKE_CELL",
+    "LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_LOAD_FAST", "LOAD_CONST",
+    "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "NOP", "NOT_TAKEN", "JUMP_FORWARD", "RETURN_VALUE", "RETURN_CONST",
 )  # fmt: skip
 #: Instructions whose exceptions may be looked up at the code unit before them.
-_CALLING: Final = frozenset(NUMBERS[name] for name in pythons.RAISING_BEFORE if name in NUMBERS)
+_CALLING: Final = numbers(*pythons.RAISING_BEFORE)
 #: Instructions that the compiler itself puts where fewer values are than their handler expects.
-_BELOW: Final = frozenset(NUMBERS[name] for name in pythons.BELOW_HANDLER if name in NUMBERS)
+_BELOW: Final = numbers(*pythons.BELOW_HANDLER)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
 _CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
 _RAISING: Final = pattern(FACTS.keys() - _CALM)

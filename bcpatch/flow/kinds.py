@@ -39,6 +39,7 @@ from bcpatch.flow.opcodes import (
     UNBOUND,
     UNCLOSED,
     VALUE,
+    numbers,
 )
 from bcpatch.flow.values import RESULTS, Work
 from bcpatch.model import Code, Constant, Dots, Tuple
@@ -52,20 +53,16 @@ def words(kind: int) -> str:
     return " or ".join(name for bit, name in KIND_NAMES.items() if kind & bit) or "nothing"
 
 
-def _numbers(*names: str) -> frozenset[int]:
-    return frozenset(NUMBERS[name] for name in names if name in NUMBERS)
-
-
 _MAKE: Final = NUMBERS["MAKE_FUNCTION"]
 _ATTRIBUTE: Final = NUMBERS.get("SET_FUNCTION_ATTRIBUTE", -1)
 _FOR_ITER: Final = NUMBERS["FOR_ITER"]
-_RETURNS: Final = _numbers("RETURN_VALUE", "RETURN_CONST")
+_RETURNS: Final = numbers("RETURN_VALUE", "RETURN_CONST")
 _CALL: Final = NUMBERS["CALL"]
-_DEREF: Final = _numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
-_CLASS_LOADS: Final = _numbers("LOAD_NAME", "LOAD_DEREF")
+_DEREF: Final = numbers("LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF")
+_CLASS_LOADS: Final = numbers("LOAD_NAME", "LOAD_DEREF")
 #: Parameters that only the compiler can name, and what it fills them with.
 _PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
-_PREPARES_STAR: Final = _numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
+_PREPARES_STAR: Final = numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
 _NARROWED: Final = {_MAKE, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1})
 _NARROWED_PLACES: Final = pattern(_NARROWED)
 #: The same for code that makes functions, which it may call.

@@ -436,3 +436,8 @@ FACTS: Final = _facts()
 EXTENDED_ARG: Final = _opcode.opmap["EXTENDED_ARG"]
 #: By name, for the few rules that speak of one instruction.
 NUMBERS: Final = {facts.row.name: number for number, facts in FACTS.items()}
+
+
+def numbers(*names: str) -> frozenset[int]:
+    """Those of some opcodes that the running version has."""
+    return frozenset(NUMBERS[name] for name in names if name in NUMBERS)

@@ -8,7 +8,7 @@ are bounded trees: what grows beyond `WIDTH` alternatives or `WEIGHT` parts beco
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -150,5 +150,3 @@ Origin: TypeAlias = (
     | Super
     | Either
 )
-
-Action: TypeAlias = Literal["load", "store", "delete"]

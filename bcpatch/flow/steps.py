@@ -12,7 +12,7 @@ from bcpatch import pythons
 from bcpatch.flow.decode import Decoded
 from bcpatch.flow.effects import effect
 from bcpatch.flow.fields import indices
-from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, NUMBERS, OBJECT, SPENT
+from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, NUMBERS, OBJECT, SPENT, numbers
 from bcpatch.flow.values import PRESENT, RESULTS, Slots
 from bcpatch.model import Code
 
@@ -56,9 +56,7 @@ _READS: Final = {
     MOVE_STORE_LOAD: 1, MOVE_DELETE: 1, MOVE_MAKE_CELL: 1, MOVE_CELL: 1,
 }  # fmt: skip
 
-_TWIN: Final = frozenset(
-    NUMBERS[name] for name in ("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH") if name in NUMBERS
-)
+_TWIN: Final = numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2", "CHECK_EG_MATCH")
 #: Moves that make a value beside those on the stack: a cell, or what is left of a separated pair.
 _MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import AdditionEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
-from bcpatch.source import branches, given, header, readers, shape
+from bcpatch.source import branches, given, header, importtime, readers, shape
 from bcpatch.source.evaluated import binds
 from bcpatch.source.outline import Class, Unit
 from bcpatch.source.values import Binding, binders, bindings, is_evaluable, is_shared, is_value, known_names, mangled
@@ -251,12 +251,8 @@ def _imports_of_arm(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place
             (found.changed if old else found.hiding).add(("", binding.name))
     for body in (was, now):
         found.handled.update(
-            id(one) for one in body if isinstance(one, (ast.Import, ast.ImportFrom)) and not _star(one)
+            id(one) for one in body if isinstance(one, (ast.Import, ast.ImportFrom)) and not shape.is_star(one)
         )
-
-
-def _star(statement: ast.Import | ast.ImportFrom) -> bool:
-    return any(alias.name == "*" for alias in statement.names)
 
 
 def _whole(statement: ast.stmt, at: _Place, found: Found) -> None:
@@ -290,7 +286,7 @@ def _is_one_function(some: Sequence[Binding]) -> bool:
 def _is_property(some: Sequence[Binding]) -> bool:
     """Whether each of some definitions makes its name from the one before it, if there is one."""
     return all(_is_pure(one.statement) for one in some) and all(
-        any(_last_name(mark) in _PROPERTY_PARTS for mark in getattr(one.statement, "decorator_list", ()))
+        any(importtime.last_name(mark) in _PROPERTY_PARTS for mark in getattr(one.statement, "decorator_list", ()))
         for one in some[1:]
     )
 
@@ -491,13 +487,4 @@ def _is_pure(statement: ast.stmt) -> bool:
 
 def _impure(statement: ast.stmt) -> Iterator[ast.expr]:
     """The decorators of a function that are not known to leave nothing behind but what they return."""
-    return (one for one in getattr(statement, "decorator_list", ()) if _last_name(one) not in _PURE)
-
-
-def _last_name(node: ast.expr) -> str | None:
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-        case ast.Call(func=func):
-            return _last_name(func)
-    return None
+    return (one for one in getattr(statement, "decorator_list", ()) if importtime.last_name(one) not in _PURE)

@@ -35,7 +35,7 @@ def is_simple(statement: ast.stmt) -> bool:
         case ast.If() | ast.Try():
             return all(is_simple(one) for _, block in arms(statement) for one in block)
         case ast.Import() | ast.ImportFrom():
-            return not any(alias.name == "*" for alias in statement.names)
+            return not shape.is_star(statement)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return not statement.decorator_list
         case ast.Assign(targets=targets):

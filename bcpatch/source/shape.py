@@ -56,7 +56,7 @@ def body(node: ast.Module | ast.ClassDef) -> Body:
     program: list[Statement] = []
     for statement in rest:
         match statement:
-            case ast.Import() | ast.ImportFrom() if isinstance(node, ast.Module) and not _is_star(statement):
+            case ast.Import() | ast.ImportFrom() if isinstance(node, ast.Module) and not is_star(statement):
                 imports.append(statement)
                 continue
             case ast.FunctionDef() | ast.AsyncFunctionDef() if not statement.decorator_list:
@@ -78,7 +78,8 @@ def body(node: ast.Module | ast.ClassDef) -> Body:
     return Body(docstring, annotations, tuple(statements), tuple(imports), tuple(program))
 
 
-def _is_star(statement: ast.Import | ast.ImportFrom) -> bool:
+def is_star(statement: ast.Import | ast.ImportFrom) -> bool:
+    """Whether an import statement binds all names of a module."""
     return any(alias.name == "*" for alias in statement.names)
 
 
