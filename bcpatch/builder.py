@@ -51,13 +51,8 @@ def build(
     reason against the patch.
     """
     paths = [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else [os.fspath(one) for one in path]
-    news: list[Source] = []
-    olds: list[Source] = []
-    for one in paths:
-        sources = files.collect(one, module)
-        news.extend(sources)
-        olds.extend(files.base_of(one, None if base is None else os.fspath(base), sources))
-    outcome = compare(tuple(olds), tuple(news), policy=policy, parent=parent, optimization=optimization)
+    old, new = files.versions(paths, None if base is None else os.fspath(base), module)
+    outcome = compare(old, new, policy=policy, parent=parent, optimization=optimization)
     if outcome.patch is None:
         raise Refused(outcome.diagnostics)
     return outcome.patch

@@ -25,6 +25,22 @@ _FOREIGN = frozenset({"__pycache__", "node_modules", "site-packages"})
 _PROJECT = (".git", "pyproject.toml", "setup.py")
 
 
+def versions(
+    paths: Sequence[str], base: str | None, module: str | None = None
+) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    """The sources that a process runs and those that are there now, of some files and folders.
+
+    ``base`` and ``module`` are those of `base_of` and `collect`. Raises Refused (BCP003, BCP004, BCP005).
+    """
+    old: list[Source] = []
+    new: list[Source] = []
+    for path in paths:
+        sources = collect(path, module)
+        new += sources
+        old += base_of(path, base, sources)
+    return tuple(old), tuple(new)
+
+
 # --- the disk ------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ from bcpatch.model import Patch, Policy
 if TYPE_CHECKING:
     from bcpatch.builder import Outcome
     from bcpatch.channels.protocol import Consistency, Scan
-    from bcpatch.source.outline import Source
 
 Answer: TypeAlias = Literal["text", "json"]
 
@@ -93,13 +92,7 @@ def _compared(
     if module is not None and len(paths) > 1:
         raise Wrong("--module names one module: give one PATH with it")
     chosen = project.policy(paths, policy)
-    old: list[Source] = []
-    new: list[Source] = []
-    for path in paths:
-        sources = files.collect(path, module)
-        new += sources
-        old += files.base_of(path, base, sources)
-    return builder.compare(old, new, policy=chosen, parent=parent)
+    return builder.compare(*files.versions(paths, base, module), policy=chosen, parent=parent)
 
 
 def show(patch: str, disassembled: bool, format: Answer) -> int:
