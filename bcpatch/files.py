@@ -202,8 +202,9 @@ def _from_git(path: str, base: str | None, sources: tuple[Source, ...]) -> tuple
 
 
 def _commit(path: str, revision: str) -> tuple[str, str] | str:
-    """The repository that a path lies in, and a commit of it; in words, which of them there isn't."""
-    folder = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
+    """The repository that a path leads into, and a commit of it; in words, which of them there isn't."""
+    real = os.path.realpath(path)
+    folder = real if os.path.isdir(real) else os.path.dirname(real)
     try:
         top = git.run(folder, "rev-parse", "--show-toplevel")
     except git.Failed:

@@ -70,6 +70,22 @@ def test_a_base_may_be_a_commit(tmp_path: Path) -> None:
     assert builder.build(str(tmp_path / "shop" / "cart.py"), base="git:HEAD~1") == head
 
 
+def test_the_base_of_a_link_is_in_the_repository_that_it_leads_to(tmp_path: Path) -> None:
+    write(tmp_path, {"one/app.py": OLD, "two/other.py": OLD})
+    (tmp_path / "two" / "app.py").symlink_to("../one/app.py")
+    git(tmp_path / "two", "init", "-q")
+    git(tmp_path / "two", "add", ".")
+    git(tmp_path / "two", "commit", "-qm", "two")
+    link = tmp_path / "two" / "app.py"
+    assert refused(link, base="git:HEAD") == "BCP005"
+    git(tmp_path / "one", "init", "-q")
+    git(tmp_path / "one", "add", ".")
+    git(tmp_path / "one", "commit", "-qm", "one")
+    write(tmp_path, {"one/app.py": NEW})
+    (module,) = builder.build(str(link)).modules
+    assert module.replaces == source(OLD).digest
+
+
 def test_a_module_that_no_statement_can_import_changes_as_others_do(tmp_path: Path) -> None:
     """`importlib.import_module` can, so that it is left out would not be seen."""
     write(tmp_path, {"shop/__init__.py": "", "shop/unicode15-1.py": OLD})
