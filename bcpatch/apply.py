@@ -120,6 +120,7 @@ def _swap(
             still=still if consistency == "quiescent" else (),
             verified=way.verified,
             imports=_imports(plan, ready),
+            names=plan.names,
         )
         if not way.renewals:
             make(wanted, timeout)
@@ -167,5 +168,6 @@ def _own_references(plan: Plan, ready: Prepared, still: Sequence[Still]) -> Iter
         map(operator.attrgetter("function"), chain(closures, caches, ready.targets)),
         ready.sole,
         ready.codes.values(),
+        plan.names.values,
     )
     return chain(map(id, referred), held_by(chain(ready.changes, ready.loose)))

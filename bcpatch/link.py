@@ -8,10 +8,10 @@ everything that stands in the way at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -35,9 +35,11 @@ from bcpatch.model import (
 )
 from bcpatch.process import arrivals, branches, sources
 from bcpatch.process.bring import obstacles
+from bcpatch.process.guards import NO_NAMES, Names
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite, Still
 from bcpatch.process.locate import locate
+from bcpatch.process.naming import leading
 from bcpatch.process.objects import functions_of, is_class, is_function, is_module, namespace_of
 from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
@@ -50,7 +52,8 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     of the history that it was linked against, ``still`` tells when nobody is inside the code that
     gives way, that of sites that are alone aside. ``notes`` refuse nothing. ``versions`` are the source
     texts that the patch has, ``pending`` those parts of it whose modules are not imported; ``imports`` tells
-    what ``sys.modules`` had for each module, which it must have still when the patch goes live.
+    what ``sys.modules`` had for each module, and ``names`` what led to its functions: both must have that still when
+    the patch goes live.
     """
 
     patch: Patch
@@ -64,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     versions: tuple[Version, ...] = ()
     pending: tuple[ModulePatch, ...] = ()
     imports: tuple[Change, ...] = ()
+    names: Names = NO_NAMES
 
 
 def link(
@@ -102,7 +106,13 @@ def link(
         versions=tuple(parts.versions),
         pending=tuple(parts.pending),
         imports=tuple(map(_known_import, patch.modules)),
+        names=leading(_named(located.sites)),
     )
+
+
+def _named(sites: Iterable[LinkedSite]) -> Iterator[tuple[dict[str, Any], Site]]:
+    """The namespaces and names of sites whose code changes."""
+    return ((one.module.namespace, one.edit.site) for one in sites if isinstance(one.edit, FunctionEdit))
 
 
 def loaded(module: Module) -> list[ModuleType]:

@@ -233,3 +233,48 @@ def test_what_a_hook_raises_in_a_thread_of_bcpatch_is_no_users_interrupt(
     thread.join()
     assert [one.code for one in told] == ["BCP612" if generation else "BCP602"]
     assert (world.price(1), history.current) == (1 + generation, generation)
+
+
+REPLACED = (
+    BEFORE
+    + """
+class Cart:
+    class Item:
+        def price(self):
+            return 1
+"""
+)
+REPLACED_NEW = REPLACED.replace("return 1", "return 2").replace("return of", "return of + 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("module.price = lambda of: 0", "world.price"),
+        ("del module.price", "world.price"),
+        ("module.price.__code__ = (lambda of: 0).__code__", "the code of world:price"),
+        ("module.Cart = type('Cart', (module.Cart,), {'__module__': 'world'})", "world.Cart"),
+        ("module.Cart.Item = type('Item', (), {})", "world.Cart.Item"),
+        ("module.Cart.Item.price = lambda self: 0", "world.Cart.Item.price"),
+        ("del module.Cart.Item.price", "world.Cart.Item.price"),
+    ],
+)
+def test_what_is_put_in_a_functions_place_meanwhile_is_not_passed_by(
+    change: str, words: str, world: ModuleType, history: History, tmp_path: Path
+) -> None:
+    """The old function would get the new code, and nobody would call it."""
+    del world
+    with worlds.world(REPLACED, tmp_path) as module:
+
+        def meanwhile(update: Update) -> None:
+            if update.phase == "before":
+                exec(change, {"module": module})
+                before.append(worlds.portrait(module))
+
+        before: list[object] = []
+        hooks.on_update(meanwhile)
+        with pytest.raises(Refused) as refused:
+            load.apply(worlds.patch(worlds.module_patch(REPLACED, REPLACED_NEW)), history)
+        (found,) = refused.value.diagnostics
+        assert (found.code, f"something else has set {words}" in found.message) == ("BCP608", True)
+        assert (before, history.current) == ([worlds.portrait(module)], 0)

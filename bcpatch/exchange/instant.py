@@ -55,7 +55,8 @@ class Swap(msgspec.Struct, frozen=True, eq=False):
     Each of ``sole`` must be held by one object, references in ``own`` aside. No thread may
     be inside a function of ``caches``: it would store an old result after the cache was cleared.
     No call at all may be inside the code of ``still``. Attributes must have ``verified`` values.
-    ``imports`` are keys of ``sys.modules`` that must have what they had, while nobody is importing them.
+    ``imports`` are keys of ``sys.modules`` that must have what they had, while nobody is importing them; ``names``
+    lead to what is changed, and must do so still.
     """
 
     changes: tuple[Change, ...]
@@ -67,6 +68,7 @@ class Swap(msgspec.Struct, frozen=True, eq=False):
     still: tuple[Still, ...] = ()
     verified: swap.Values = swap.NO_VALUES
     imports: tuple[Change, ...] = ()
+    names: guards.Names = guards.NO_NAMES
 
 
 def make(wanted: Swap, patience: float | None = None) -> None:
@@ -97,6 +99,7 @@ def made(wanted: Swap, patience: float | None = None) -> bool:
         conditions = [
             guards.unchanged(wanted.changes),
             guards.same_attributes(wanted.verified),
+            guards.same_names(wanted.names),
             guards.unchanged(wanted.imports),
             guards.not_being_imported([one.slot.name for one in wanted.imports]),
         ]
@@ -141,7 +144,8 @@ def _set_since(wanted: Swap) -> list[str]:
     differing = map(operator.not_, guards.same_attributes(wanted.verified))
     attributes = zip(wanted.verified.owners, wanted.verified.names, strict=True)
     slots += [Slot(Kind.ATTRIBUTE, *one) for one in compress(attributes, differing)]
-    return list(map(_words, slots))
+    names = compress(wanted.names.words, map(operator.not_, guards.same_names(wanted.names)))
+    return list(dict.fromkeys((*map(_words, slots), *names)))
 
 
 def _in_stores(changes: Iterable[Change]) -> Iterator[int]:

@@ -245,6 +245,9 @@ def _function(
         if one.follows
     }
     replaced = fingerprint.of(site.functions[0].__code__)
+    if edit.replaces and replaced not in (edit.replaces, edit.brings):
+        message = f"something else has set the code of {edit.site} since the patch was linked"
+        raise Refused([finding("BCP608", message, Place(site.module.file), site=edit.site)])
     for function in site.functions:
         codes.keep(site.lineage, function.__code__, history, ready)
         values = {

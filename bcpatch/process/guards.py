@@ -9,13 +9,13 @@ from __future__ import annotations
 import operator
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain, repeat, starmap, takewhile
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from bcpatch import pythons
-from bcpatch.process.swap import Change, Values, reading
+from bcpatch.process.swap import ABSENT, Change, Values, reading
 
 Guard: TypeAlias = Iterator[bool]
 
@@ -29,6 +29,24 @@ def unchanged(changes: Sequence[Change]) -> Guard:
 def same_attributes(known: Values) -> Guard:
     """Whether attributes still have the very objects that they had, without a reference more to their owners."""
     return map(operator.is_, map(getattr, known.owners, known.names), known.values)
+
+
+class Names(NamedTuple):
+    """What names of modules and classes were bound to: how each is looked up, its name, in words too, and its value."""
+
+    lookups: Sequence[Callable[..., object]]
+    names: Sequence[str]
+    words: Sequence[str]
+    values: Sequence[object]
+
+
+NO_NAMES: Final = Names((), (), (), ())
+
+
+def same_names(known: Names) -> Guard:
+    """Whether names are still bound to the very objects that they were bound to."""
+    values = map(operator.call, known.lookups, known.names, repeat(ABSENT))
+    return map(operator.is_, values, known.values)
 
 
 def not_being_imported(names: Sequence[str]) -> Guard:

@@ -7,7 +7,7 @@ the name anew, by a reload or by hand, and then the old function is still somewh
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from types import FunctionType
 from typing import Any, Final
@@ -16,8 +16,10 @@ from bcpatch import splices
 from bcpatch.model import ModulePatch, Site
 from bcpatch.process import guards
 from bcpatch.process.accounting import Walk
+from bcpatch.process.guards import NO_NAMES, Names
 from bcpatch.process.history import Own
 from bcpatch.process.objects import class_namespace, functions_in, is_class
+from bcpatch.process.swap import ABSENT
 
 _BEHIND: Final = 500
 """Objects that are looked at behind a name, which may hold a wrapper of the function."""
@@ -51,6 +53,26 @@ def bound(namespace: Mapping[str, Any], qualname: str) -> Sequence[object]:
         space, private = class_namespace(value), one
     name = _mangled(name, private)
     return (space[name],) if name in space else ()
+
+
+def leading(named: Iterable[tuple[dict[str, Any], Site]]) -> Names:
+    """What the names that lead to some sites are bound to; each site comes with the namespace of its module."""
+    found: list[tuple[Callable[..., object], str, str, object]] = []
+    known: dict[tuple[int, str], object] = {}
+    for namespace, site in named:
+        lookup: Callable[..., object] = namespace.get
+        owner, private = id(namespace), ""
+        words = site.module
+        for part in site.qualname.partition(".<")[0].split("."):
+            name, words = _mangled(part, private), f"{words}.{part}"
+            value = known.get((owner, name))
+            if value is None:
+                value = known[owner, name] = lookup(name, ABSENT)
+                found.append((lookup, name, words, value))
+            if not is_class(value):
+                break
+            lookup, owner, private = class_namespace(value).get, id(value), part
+    return Names._make(zip(*found, strict=True)) if found else NO_NAMES
 
 
 def _mangled(name: str, private: str) -> str:
