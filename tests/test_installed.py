@@ -80,7 +80,7 @@ def judged(folder: Path, new: str, applied: str, probes: list[str]) -> dict[str,
     (folder / "root" / "client.py").write_text("import shop\nfrom shop import closed, RATES as rates\n")
     patch = folder / "shop.patch"
     patch.write_bytes(patchfile.encode(patch_of(SHOP, applied, "linked", Module("shop", "shop.py"))))
-    case = {"texts": [SHOP, new], "patches": [str(patch)], "probes": [[], probes]}
+    case = {"texts": [SHOP, new], "patches": [str(patch)], "probes": [[], probes], "warned": False}
     where = {"folder": str(folder / "root"), "file": str(folder / "root" / "shop.py")}
     job = folder / "job.json"
     job.write_text(json.dumps({"module": "shop", "client": "client", **where, "cases": [case]}))

@@ -68,13 +68,16 @@ def header(unit: Unit, function: Function, optimization: int) -> Header:
         tuple((name, _default(unit, function, name, value, optimization)) for name, value in positional),
         tuple((name, _default(unit, function, name, value, optimization)) for name, value in keywords),
         annotations,
-        is_lazy(unit),
+        pythons.LAZY_ANNOTATIONS,
         generic,
     )
 
 
 def is_lazy(unit: Unit) -> bool:
-    """Whether the unit's annotations are computed on demand (PEP 649) rather than at the definition."""
+    """Whether annotations of the unit's variables are computed on demand (PEP 649) rather than at the definition.
+
+    Those of functions are wherever any are, also where they are kept as text.
+    """
     return pythons.LAZY_ANNOTATIONS and not keeps_text(unit)
 
 
@@ -93,7 +96,7 @@ def variable_annotations(
     for argument in arguments.kwonlyargs:
         ast.copy_location(argument, annotations[argument.arg])
     chain = () if owner is None else owner.chain
-    found = _annotated(unit, arguments, None, chain, _CARRIER, optimization)
+    found = _annotated(unit, arguments, None, chain, _CARRIER, optimization, lazy=is_lazy(unit))
     around = "".join(f"{one.name}." for one in chain)
     return found and _requalified(found, f"{around}{_CARRIER}.", around)
 
@@ -129,7 +132,8 @@ def _annotations(
     if node.returns is None and not annotated:
         return None
     parameters = getattr(node, "type_params", [])
-    return _annotated(unit, bare, node.returns, function.chain, function.name, optimization, parameters)
+    lazy = pythons.LAZY_ANNOTATIONS
+    return _annotated(unit, bare, node.returns, function.chain, function.name, optimization, parameters, lazy=lazy)
 
 
 def _type_parameters_of(
@@ -166,6 +170,8 @@ def _annotated(
     name: str,
     optimization: int,
     parameters: Sequence[ast.AST] = (),
+    *,
+    lazy: bool,
 ) -> Code | None:
     """The annotations of a function with these arguments: its ``__annotate__``, or code that returns the dict."""
     at = next((node for node in ast.walk(arguments) if isinstance(node, ast.arg)), None) or returns
@@ -173,7 +179,7 @@ def _annotated(
         return None
     bare = _definition(name, arguments, [ast.copy_location(ast.Pass(), at)], at, parameters)
     bare.returns = returns
-    if is_lazy(unit):
+    if lazy:
         return _compiled(unit, bare, chain, optimization, pick="__annotate__")
     reference = ast.Attribute(ast.Name(name, ast.Load()), "__annotations__", ast.Load())
     returning = ast.fix_missing_locations(ast.copy_location(ast.Return(reference), at))

@@ -33,7 +33,7 @@ from random import Random
 from typing import Any
 
 from bcpatch import builder, patchfile
-from bcpatch.diagnostics import errors
+from bcpatch.diagnostics import Severity, errors
 from bcpatch.model import Module
 from bcpatch.source.outline import Source
 from benchmarks.checks import retouch
@@ -125,7 +125,7 @@ def _module(name: str, root: str, path: str, edits: int, seed: int, total: _Tota
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         rows = [row for _ in range(edits) if (row := _row(name, path, text, rng, folder, total)) is not None]
-        cases = [{key: row[key] for key in ("texts", "patches", "probes")} for row in rows]
+        cases = [{key: row[key] for key in ("texts", "patches", "probes", "warned")} for row in rows]
         _lay_out(Path(root), path, folder / "root")
         (folder / "root" / f"{CLIENT}.py").write_text(_client(name, text, rng))
         where = {"folder": str(folder / "root"), "file": str(folder / "root" / path)}
@@ -177,6 +177,7 @@ def _row(name: str, path: str, text: str, rng: Random, folder: Path, total: _Tot
     texts = [text]
     patches: list[str | None] = []
     every: tuple[str, ...] = ()
+    warned = False  # that what import-time code made of something is state, and stays
     probes: list[list[str]] = [[]]
     for step in range(rng.choice((1, 2))):
         done = retouch.edited(texts[-1], rng)
@@ -196,6 +197,7 @@ def _row(name: str, path: str, text: str, rng: Random, folder: Path, total: _Tot
             break
         texts.append(new)
         every += kinds
+        warned |= any(one.severity is Severity.WARNING for one in outcome.diagnostics)
         there = {one for one, _ in _qualnames(ast.parse(new))}
         probes.append(sorted(there & {*probes[-1], *_probes(kinds, texts[-2], new)}))
         if outcome.patch.modules:
@@ -207,7 +209,7 @@ def _row(name: str, path: str, text: str, rng: Random, folder: Path, total: _Tot
             break
     if len(texts) == 1:
         return None
-    return {"texts": texts, "patches": patches, "probes": probes, "kinds": every}
+    return {"texts": texts, "patches": patches, "probes": probes, "kinds": every, "warned": warned}
 
 
 def _probes(kinds: tuple[str, ...], old: str, new: str) -> Iterator[str]:

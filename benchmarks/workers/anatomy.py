@@ -26,8 +26,8 @@ _PASSED = frozenset(
     __annotations_cache__ __conditional_annotations__ __dict__ __weakref__ __module__ __doc__ __qualname__ _abc_impl
     """.split()
 )
-#: Class methods that nobody has marked as such: what ``type`` makes of them has no attributes, and says the same.
-_IMPLICIT = ("__class_getitem__", "__init_subclass__")
+#: Class and static methods that nobody has marked as such: what ``type`` makes of them has no attributes.
+_IMPLICIT = ("__class_getitem__", "__init_subclass__", "__new__")
 _LISTS = (list, tuple, collections.deque)
 _SETS = (set, frozenset)
 _MAPPINGS = (dict, types.MappingProxyType)
