@@ -38,6 +38,10 @@ GENERATOR_HOLDS_CODE: Final = sys.version_info < (3, 12)
 #: specialised (3.13+, gh-117045). A new function object is as fast as one never patched.
 ASSIGNED_CODE_IS_SLOWER: Final = sys.version_info >= (3, 13)
 
+#: ``dataclass(slots=True)`` makes a copy of a class, and leaves ``__class__`` and ``super()`` of its methods at the
+#: original (until 3.14, ``_add_slots`` in ``Lib/dataclasses.py``).
+SLOTS_LEAVE_SUPER_BEHIND: Final = sys.version_info < (3, 14)
+
 #: Whether the process runs with the GIL; builds of 3.13+ can do without.
 is_gil_enabled: Final = getattr(sys, "_is_gil_enabled", lambda: True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import worlds
 
-from bcpatch import apply
+from bcpatch import apply, pythons
 from bcpatch.diagnostics import Refused
 from bcpatch.exchange import instant
 from bcpatch.process import swap
@@ -70,6 +71,54 @@ class Child(Base):
     def make(cls):
         return cls()
 """
+COPIED = """
+from dataclasses import dataclass
+
+class Base:
+    def tell(self):
+        return "base"
+
+@dataclass(slots=True)
+class Copy(Base):
+    x: int = 1
+    def tell(self):
+        return "child"
+
+@dataclass
+class Own(Base):
+    __slots__ = ()
+    def tell(self):
+        return "child"
+"""
+
+
+@pytest.mark.parametrize("name", ["Copy", "Own"])
+def test_a_first_super_in_a_class_that_was_copied_is_what_a_fresh_process_has(name: str, tmp_path: Path) -> None:
+    """The copy of ``dataclass(slots=True)`` has a ``super()`` that raises, until CPython 3.14: never one that works."""
+    history = History()
+    head, mark, body = COPIED.partition(f"class {name}(Base)")
+    new = head + mark + body.replace('return "child"', "return __class__, super().tell()", 1)
+    (tmp_path / "fresh").mkdir()
+    with worlds.world(new, tmp_path / "fresh", "fresh") as fresh, worlds.world(COPIED, tmp_path) as module:
+        gc.collect()  # the class that was copied holds the old methods
+        if name == "Copy" and pythons.SLOTS_LEAVE_SUPER_BEHIND:
+            with pytest.raises(Refused, match="has copied here"):
+                worlds.applied(COPIED, new, history)
+            assert vars(module)[name]().tell() == "child"
+            return
+        worlds.applied(COPIED, new, history)
+
+        def told(one: ModuleType) -> object:
+            cls = vars(one)[name]
+            try:
+                found, said = cls().tell()
+            except TypeError:
+                return "TypeError"
+            return found is cls, said
+
+        assert told(module) == told(fresh)
+
+
 SUPER = BASE.replace('return "child"', 'return "child of " + super().tell()')
 
 

@@ -184,7 +184,11 @@ def _held_back(wanted: Swap) -> Iterator[Diagnostic]:
         for call in calls:
             yield finding("BCP601", f"{call.holder} is inside {call.qualname}", Place(call.file, call.line))
         if not calls:
-            yield finding("BCP601", "no call is left inside, but new functions were made of the code meanwhile")
+            message = (
+                "no call is seen inside, but the code has other holders than when it was linked: generators that have"
+                " ended or are out of sight (`gc.freeze`), or functions that were made or given up since"
+            )
+            yield finding("BCP601", message)
 
 
 def _words(slot: Slot) -> str:

@@ -208,13 +208,21 @@ def _cells(
     function: FunctionType, code: CodeType, slot: Slot, known: Mapping[str, CellType]
 ) -> tuple[CellType, ...] | str:
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    if slot.kind is Kind.CLASS:
-        cells.setdefault("__class__", CellType(slot.owner))
+    if slot.kind is Kind.CLASS and "__class__" in code.co_freevars and "__class__" not in cells:
+        if pythons.SLOTS_LEAVE_SUPER_BEHIND and _is_copy(slot.owner):
+            return "the class that `super()` means, which `dataclass(slots=True)` has copied here,"
+        cells["__class__"] = CellType(slot.owner)
     cells = {**known, **cells}
     missing = [name for name in code.co_freevars if name not in cells]
     if missing:
         return ", ".join(missing)
     return tuple(cells[name] for name in code.co_freevars)
+
+
+def _is_copy(owner: type) -> bool:
+    """Whether ``dataclass(slots=True)`` has copied a class: its slots come after what the decorator adds."""
+    marks = [name for name in class_namespace(owner) if name in ("__dataclass_params__", "__slots__")]
+    return marks == ["__dataclass_params__", "__slots__"]
 
 
 def rewrapped(value: Any, old: FunctionType, new: FunctionType) -> object | None:
