@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -84,4 +85,17 @@ def test_calls_on_older_code_are_told(tmp_path: Path) -> None:
 
     with worlds.world(TEXT, tmp_path) as module:
         asyncio.run(main(module))
+        assert not any(one.flights for one in apply.sites(history))
+
+
+def test_a_suspended_call_that_the_collector_has_frozen_is_told(tmp_path: Path) -> None:
+    history = History()
+    with worlds.world(TEXT, tmp_path) as module:
+        left = [module.numbers()]
+        next(left[0])
+        gc.freeze()  # to thaw these would thaw all that the session has frozen (conftest.py)
+        worlds.applied(TEXT, NEW, history)
+        flights = {one.site.qualname: one.flights for one in apply.sites(history)}
+        assert [(one.holder, one.generation, one.line) for one in flights["numbers"]] == [("generator", 0, 8)]
+        left.clear()
         assert not any(one.flights for one in apply.sites(history))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from types import FrameType
 from typing import Any, Final
 
@@ -35,11 +36,14 @@ class Call(msgspec.Struct, frozen=True):
 _FRAMES: Final = {"generator": "gi_frame", "coroutine": "cr_frame", "async_generator": "ag_frame"}
 
 
-def calls_inside(codes: Sequence[Any], asleep: Sequence[Any] | None = None) -> Iterator[Call]:
+def calls_inside(
+    codes: Sequence[Any], asleep: Sequence[Any] | None = None, hidden: Iterable[object] = ()
+) -> Iterator[Call]:
     """Every call of some code objects, on the stack of a thread or suspended.
 
     Suspended calls are looked for among those ``asleep``, by default among all: for that,
-    every object of the heap is looked at.
+    every object of the heap is looked at. The garbage collector does not know those that it has frozen: ``hidden`` are
+    generators and their like that were found in another way.
     """
     wanted = {id(code) for code in codes}
     names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -57,7 +61,7 @@ def calls_inside(codes: Sequence[Any], asleep: Sequence[Any] | None = None) -> I
     if not asleep:
         return
     tasks = _tasks()
-    for suspended in gc.get_referrers(*asleep):
+    for suspended in {id(one): one for one in chain(gc.get_referrers(*asleep), hidden)}.values():
         attribute = _FRAMES.get(type(suspended).__name__)
         found: FrameType | None = getattr(suspended, attribute) if attribute else None
         if found is not None and id(found) not in running and id(found.f_code) in wanted:

@@ -7,8 +7,9 @@ the records only those are read that tell of a site, or of a call under way.
 
 from __future__ import annotations
 
+import gc
 import operator
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import compress
 from types import CodeType, FunctionType
 from typing import Final
@@ -22,6 +23,7 @@ from bcpatch.model import Site
 from bcpatch.process import guards
 from bcpatch.process.history import History
 from bcpatch.process.lineages import Lineage
+from bcpatch.process.locate import everywhere, walk_in
 from bcpatch.process.objects import CAN_BE_SUSPENDED
 from bcpatch.process.records import Record
 from bcpatch.status import Flight, SiteStatus
@@ -38,7 +40,8 @@ def sites(history: History) -> tuple[SiteStatus, ...]:
     current = _current(running)
     asleep = _perhaps_asleep(history, running, current)
     older = {id(one.code): one for one in (*_on_stacks(history, running), *asleep) if id(one.code) not in current}
-    for call in calls_inside([one.code for one in older.values()], [one.code for one in asleep]):
+    hidden = _frozen(history) if asleep else []
+    for call in calls_inside([one.code for one in older.values()], [one.code for one in asleep], hidden):
         one = older[call.code]
         born = past.born(one.lineage, history.code_at(one.place))
         flights[one.lineage].append(Flight(born, call.holder, call.file, call.line))
@@ -159,6 +162,15 @@ def _lingering(history: History, sites: Iterable[Lineage]) -> Iterator[_Older]:
         for place in history.lingering.get(lineage, ()):
             yield _Older(history.code_at(place), place, lineage)
             yield from (_Older(code, place, lineage) for code in _inside(history.code_at(place)))
+
+
+def _frozen(history: History) -> Sequence[object]:
+    """The generators and their like in all modules and calls, where ``gc.freeze`` may have hidden some."""
+    if not gc.get_freeze_count():
+        return []
+    walk = walk_in((), history)
+    everywhere(walk)
+    return walk.generators
 
 
 def _inside(code: CodeType) -> Iterator[CodeType]:
