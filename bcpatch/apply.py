@@ -98,7 +98,6 @@ def _swap(
             generation,
             (*ready.early, *way.remembered),
             way.targets,
-            tuple(ready.caches),
             versions=plan.versions,
             steps=ready.steps,
         )
@@ -107,7 +106,7 @@ def _swap(
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),
             own=own.with_more(map(id, entry.held)),
-            caches=record.caches,
+            caches=tuple(ready.caches),
             along=(
                 *ready.texts,
                 (history.files.update, ready.files),

@@ -191,4 +191,9 @@ def check(rng: Random, folder: Path, outcomes: Counter[str], kinds: Mapping[str,
 
 @pytest.mark.parametrize("seed", [*range(12), 100081, 229355, 305792, 311224, 424924, 500117, 600621, 620383])
 def test_chains_of_patches_rollbacks_and_loads_end_as_a_fresh_process_or_are_refused(seed: int, tmp_path: Path) -> None:
+    check(Random(seed), tmp_path, Counter(), PIECES)
+
+
+@pytest.mark.parametrize("seed", [*range(12), 801136])
+def test_chains_of_all_kinds_of_definitions_end_as_a_fresh_process_or_are_refused(seed: int, tmp_path: Path) -> None:
     check(Random(seed), tmp_path, Counter())

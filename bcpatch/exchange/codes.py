@@ -18,8 +18,8 @@ from bcpatch.model import Code, PositionEdit, Positions
 from bcpatch.process import sources
 from bcpatch.process.history import History
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.linked import LinkedModule, LinkedSite
-from bcpatch.process.records import Arrival, Cache, SiteChange, Step, Target
+from bcpatch.process.linked import Cache, LinkedModule, LinkedSite
+from bcpatch.process.records import Arrival, SiteChange, Step, Target
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _encoder = msgspec.msgpack.Encoder()

@@ -20,8 +20,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.exchange import flights, wrappers
 from bcpatch.process import classes, guards, swap
 from bcpatch.process.history import Own
-from bcpatch.process.linked import Still
-from bcpatch.process.records import Cache
+from bcpatch.process.linked import Cache, Still
 from bcpatch.process.swap import Change, Kind, Slot
 
 _FRESH_GIL: Final = 1e-5

@@ -25,12 +25,13 @@ from bcpatch.exchange.replace import sole_objects, twins_in
 from bcpatch.model import Annotations, FunctionEdit, Module, ModulePatch, Site
 from bcpatch.process import arrivals, naming, nested
 from bcpatch.process.accounting import Walk
+from bcpatch.process.caches import around
 from bcpatch.process.history import History, Own, Way
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.linked import LinkedModule, LinkedSite, Located
+from bcpatch.process.linked import Cache, LinkedModule, LinkedSite, Located
 from bcpatch.process.locate import everywhere, relocate, walk_in
 from bcpatch.process.objects import all_modules, functions_in, is_module, namespace_of
-from bcpatch.process.records import Cache, Generation, Record
+from bcpatch.process.records import Generation, Record
 from bcpatch.process.remade import Remade, by_name
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held, held_by
 
@@ -60,8 +61,9 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
     strangers = tuple(arrivals.strangers(history, to))
     if strangers:
         raise Refused(strangers)
-    changes, (sites, families, caches), shown, imports = _planned(history, to)
+    changes, (sites, families), shown, imports = _planned(history, to)
     known = Own(history, held_by(changes))
+    caches = tuple(_caches(changes, history, known))
     modules = {id(namespace_of(one)): one for one in all_modules()}
     switched = list(_switched(history, sites, changes, modules))
     replaced = (*_imported_again(sites, changes, modules), *_replaced(sites, changes, families, history, modules))
@@ -71,7 +73,6 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
     located = relocate(switched, history, known)
     loose = tuple(_loose(located, changes, sites))
     sole = tuple(one for change in changes for one in sole_objects(change.old, change.new))
-    touched = {id(change.slot.owner) for change in changes}
     certain = instant.certainty((*changes, *loose), require_instant)
     own = known.with_more(held_by(loose))
     for site in located.sites:
@@ -84,7 +85,7 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
             changes=(*way.changes, *loose),
             sole=(*sole, *way.sole),
             own=own,
-            caches=tuple(cache for cache in caches if id(cache.function) in touched),
+            caches=caches,
             along=(
                 *shown,
                 *way.along,
@@ -106,15 +107,19 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
     return replace(generation, certain=certain, notes=notes), switched
 
 
+def _caches(changes: Sequence[Change], history: History, own: Own) -> Iterator[Cache]:
+    functions = {id(one): one for one in map(_function, changes) if one is not None}
+    yield from around(functions.values(), walk_in((), history), own.with_more(functions.keys()), everywhere)
+
+
 class _Patched(NamedTuple):
-    """The sites that functions are of, by their ids, and the caches around these.
+    """The sites that functions are of, by their ids.
 
     Of sites that have had new functions since they were first changed, ``families`` tells all, and when each was first.
     """
 
     sites: Mapping[int, Lineage]
     families: Mapping[Lineage, Sequence[tuple[FunctionType, int]]]
-    caches: tuple[Cache, ...]
 
 
 class _Planned(NamedTuple):
@@ -142,15 +147,13 @@ def _patched(history: History, records: Sequence[Record]) -> _Patched:
         for record in records
         for target in record.targets
     }
-    caches = [cache for record in records for cache in record.caches]
     families: dict[Lineage, list[tuple[FunctionType, int]]] = {}
     for lineage in dict.fromkeys(sites.values()):
         if lineage in lineages.families:
             families[lineage] = lineages.family(lineage)
-            for function, first in families[lineage]:
+            for function, _ in families[lineage]:
                 sites.setdefault(id(function), lineage)
-                caches += [one for one in history.records[first].caches if one.function is function]
-    return _Patched(sites, families, tuple({id(cache.wrapper): cache for cache in caches}.values()))
+    return _Patched(sites, families)
 
 
 def _switched(

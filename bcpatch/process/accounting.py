@@ -45,7 +45,8 @@ _CODE_OF: Final[dict[type, str]] = {
     CoroutineType: "cr_code",
     AsyncGeneratorType: "ag_code",
 }
-_CACHE: Final = type(functools.lru_cache(len))
+CACHE: Final = type(functools.lru_cache(len))
+"""The type of what ``functools.lru_cache`` makes."""
 
 
 def _profiler() -> type | None:
@@ -126,7 +127,7 @@ class Walk(msgspec.Struct, eq=False):
         elif kind in _FRAME_OF:
             self.generators.append(reached)  # type: ignore[arg-type]
         else:
-            if kind is _CACHE:
+            if kind is CACHE:
                 self.caches.append(reached)
             elif self.profiler is not None and issubclass(kind, self.profiler):
                 self.profilers.append(reached)

@@ -20,8 +20,6 @@ from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
 from bcpatch.process.history import History, Own
 from bcpatch.process.linked import LinkedClosure, LinkedSite, Located, OldCode, Still
-from bcpatch.process.objects import is_function
-from bcpatch.process.records import Cache
 
 _LOOKS: Final = 25
 """How often a count is repeated: another thread may hold a code object for a moment (as ``logging`` does)."""
@@ -71,7 +69,7 @@ def accounted(
         for (key, old), one in zip(olds.items(), accounts, strict=True)
     )
     found = (*_unexplained(olds.values(), accounts), *others.found)
-    return Located(_completed(sites, others, _caches(sites, walk)), satisfied, found, still)
+    return Located(_completed(sites, others), satisfied, found, still)
 
 
 def _unexplained(olds: Iterable[OldCode], accounts: Iterable[Account]) -> Iterator[Diagnostic]:
@@ -115,17 +113,14 @@ def _others(
     return others
 
 
-def _completed(
-    sites: Sequence[LinkedSite], others: _Others, caches: Mapping[int, list[Cache]]
-) -> tuple[LinkedSite, ...]:
+def _completed(sites: Sequence[LinkedSite], others: _Others) -> tuple[LinkedSite, ...]:
     """The sites with all that runs their code."""
-    more = others.copies.keys() | others.closures.keys() | caches.keys()
+    more = others.copies.keys() | others.closures.keys()
     return tuple(
         msgspec.structs.replace(
             site,
             functions=(*site.functions, *others.copies.get(id(site), ())),
             closures=tuple(others.closures.get(id(site), ())),
-            caches=tuple(caches.get(id(site), ())),
         )
         if id(site) in more
         else site
@@ -140,19 +135,6 @@ def _still_alive(walk: Walk) -> Iterable[FunctionType]:
     counts = list(map(sys.getrefcount, made))
     made.pop()
     return [function for function, count in zip(made, counts[:-1], strict=True) if count > counts[-1]]
-
-
-def _caches(sites: Iterable[LinkedSite], walk: Walk) -> defaultdict[int, list[Cache]]:
-    """The ``lru_cache`` wrappers that keep results of the functions of sites, by the ids of these."""
-    found: defaultdict[int, list[Cache]] = defaultdict(list)
-    if not walk.caches:
-        return found
-    owners = {id(function): site for site in sites for function in site.functions}
-    for wrapper in walk.caches:
-        for inner in gc.get_referents(wrapper):
-            if is_function(inner) and id(inner) in owners:
-                found[id(owners[id(inner)])].append(Cache(wrapper, inner))
-    return found
 
 
 def _balanced(

@@ -21,7 +21,7 @@ from bcpatch.diagnostics import Diagnostic
 from bcpatch.fingerprint import hashed
 from bcpatch.model import Policy, Site
 from bcpatch.process.packing import Keys, Numbers, Pieces, Places
-from bcpatch.process.records import Cache, Generation, Record, SiteChange, Step, Target, Version
+from bcpatch.process.records import Generation, Record, SiteChange, Step, Target, Version
 from bcpatch.process.swap import Change, Kind, Row, Slot
 
 Renewal: TypeAlias = tuple[FunctionType, FunctionType]
@@ -44,7 +44,6 @@ class _Facts(msgspec.Struct, frozen=True, array_like=True):
     steps: tuple[tuple[bytes, Step], ...]
     changes: tuple[Store, ...]
     targets: tuple[tuple[int, Site], ...]
-    caches: tuple[tuple[int, int], ...]
 
 
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -105,7 +104,6 @@ class Ledger:
             Generation(number, parent, facts.patch, facts.policy, applied, took, *told),
             tuple(map(self.change, facts.changes)),
             tuple(Target(self._function(place), site) for place, site in facts.targets),
-            tuple(Cache(self.objects[wrapper], self._function(place)) for wrapper, place in facts.caches),
             facts.versions,
             {name.decode("utf-8", "surrogatepass"): step for name, step in facts.steps},
         )
@@ -146,9 +144,8 @@ class Ledger:
         self._settle()
         changed = list(map(_parts_of_change, record.changes))
         targets = list(map(_function_and_site, record.targets))
-        caches = list(map(_wrapper_and_function, record.caches))
         functions = map(operator.itemgetter(0), targets)
-        every = list(chain(*[parts[2:] for parts in changed], functions, *caches, more))
+        every = list(chain(*[parts[2:] for parts in changed], functions, more))
         spoken_of = dict(zip(map(id, every), every, strict=True))
         places = self.places.among(spoken_of)
         given_up = self.places.among([id(old) for old, _ in renewals])
@@ -174,7 +171,6 @@ class Ledger:
             tuple((name.encode("utf-8", "surrogatepass"), step) for name, step in record.steps.items()),
             tuple(stores),
             tuple([(places[id(function)], site) for function, site in targets]),
-            tuple([(places[id(wrapper)], places[id(function)]) for wrapper, function in caches]),
         )
         rows = self.renewing(renewals)
         rows += [(self.objects.extend, held), self.places.adding(new)]
@@ -231,7 +227,6 @@ class Ledger:
 
 _parts_of_change: Final = operator.attrgetter("slot.kind", "slot.name", "slot.owner", "old", "new")
 _function_and_site: Final = operator.attrgetter("function", "site")
-_wrapper_and_function: Final = operator.attrgetter("wrapper", "function")
 
 
 def _whole(number: float, unit: int) -> int:

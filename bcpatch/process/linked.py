@@ -13,7 +13,6 @@ from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
 from bcpatch.process.lineages import Lineage
 from bcpatch.process.objects import namespace_of
-from bcpatch.process.records import Cache
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | Sequence[object]
@@ -41,6 +40,16 @@ class LinkedModule(msgspec.Struct, frozen=True, eq=False):
         lines = sources.lines_of(self.part.source) if line else []
         text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
         return Place(self.file, line, text=text)
+
+
+class Cache:
+    """A ``functools.lru_cache`` around a function that is switched."""
+
+    __slots__ = ("wrapper", "function")
+
+    def __init__(self, wrapper: Any, function: FunctionType) -> None:
+        self.wrapper: Final = wrapper
+        self.function: Final = function
 
 
 class LinkedClosure:

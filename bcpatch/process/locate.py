@@ -24,6 +24,7 @@ from bcpatch.diagnostics import Diagnostic, errors
 from bcpatch.model import FunctionEdit, PositionEdit, Site
 from bcpatch.process import guards, naming
 from bcpatch.process.accounting import Walk
+from bcpatch.process.caches import with_caches
 from bcpatch.process.history import History, Own
 from bcpatch.process.holders import accounted
 from bcpatch.process.lineages import Switched
@@ -51,7 +52,12 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
     ]
     aside = history.set_aside()
     sites, left = unshared(wanted, aside, history)
-    searched = _searched(modules, left, aside, history, heap=heap) if left else Located((), (), ())
+    searched = Located((), (), ())
+    if left:
+        spaces = {id(module.namespace): module.namespace for module in modules}
+        walk = walk_in(spaces.values(), history)
+        searched = _searched(list(spaces.values()), left, walk, aside, history, heap=heap)
+        searched = with_caches(searched, walk, Own(history), everywhere)
     return replace(searched, sites=tuple(site for site in (*sites, *searched.sites) if not _is_another(site)))
 
 
@@ -76,22 +82,21 @@ _DEFINED: Final = re.compile(r"\bdef[\s\\]+(\w+)|\blambda\b")
 
 
 def _searched(
-    modules: Sequence[LinkedModule],
+    spaces: Sequence[dict[str, Any]],
     wanted: Sequence[Wanted],
+    walk: Walk,
     aside: dict[int, FunctionType],
     history: History,
     *,
     heap: bool,
 ) -> Located:
     """The sites that take a search."""
-    spaces = {id(module.namespace): module.namespace for module in modules}
     named = [(module.namespace, edit.site.qualname.partition(".")[0]) for module, edit in wanted]
     near = [space[name] for space, name in named if name in space]
-    walk = walk_in(spaces.values(), history)
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
-    for where, look_further in _stages(near, list(spaces.values()), history, aside, heap):
+    for where, look_further in _stages(near, spaces, history, aside, heap):
         reached = walk.seen.keys() if where is not Where.RECORDS else frozenset(walk.seen)
         look_further(walk)
         result = _settle(wanted, walk, aside, history)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -77,16 +77,6 @@ class Target:
         self.site: Final = site
 
 
-class Cache:
-    """A ``functools.lru_cache`` around a function that a generation switched."""
-
-    __slots__ = ("wrapper", "function")
-
-    def __init__(self, wrapper: Any, function: FunctionType) -> None:
-        self.wrapper: Final = wrapper
-        self.function: Final = function
-
-
 class Version(msgspec.Struct, frozen=True):
     """The source text that a patch has for a module. ``replaces`` and ``brings`` are digests of texts.
 
@@ -136,7 +126,6 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     generation: Generation
     changes: tuple[Change, ...] = ()
     targets: tuple[Target, ...] = ()
-    caches: tuple[Cache, ...] = ()
     versions: tuple[Version, ...] = ()
     steps: Mapping[str, Step] = msgspec.field(default_factory=dict)
 
