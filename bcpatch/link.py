@@ -7,8 +7,9 @@ everything that stands in the way at once.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -115,13 +116,31 @@ def _named(sites: Iterable[LinkedSite]) -> Iterator[tuple[dict[str, Any], Site]]
     return ((one.module.namespace, one.edit.site) for one in sites if isinstance(one.edit, FunctionEdit))
 
 
-def loaded(module: Module) -> list[ModuleType]:
-    """The module objects of a module source: it may be loaded under its name and as ``__main__``."""
+def loaded(module: Module, others: Container[str] = ()) -> list[ModuleType]:
+    """The module objects of a module source: it may be loaded under its name, as ``__main__``, and under other names.
+
+    ``others`` are names that are of module sources of their own.
+    """
     found = [sys.modules.get(module.name), sys.modules.get("__main__")]
     main = found[1]
     if not is_module(main) or not _is_main(main, module):
         found[1] = None
-    return list({id(one): one for one in found if is_module(one)}.values())
+    known = {id(one): one for one in found if is_module(one)}
+    known.update((id(one), one) for one in _namesakes(list(known.values()), others))
+    return list(known.values())
+
+
+def _namesakes(known: Sequence[ModuleType], others: Container[str]) -> Iterator[ModuleType]:
+    """Modules that were executed from the file of one of those known, under another name."""
+    files = {os.path.realpath(file) for file in map(sources.file_of, known) if file}
+    last = tuple(os.path.sep + os.path.basename(file) for file in files)
+    for name, one in list(sys.modules.items()) if files else ():
+        if (
+            is_module(one) and name not in others and "__builtins__" in namespace_of(one)
+        ):  # what is to be lazy is not yet
+            file = sources.file_of(one)
+            if file.endswith(last) and os.path.realpath(file) in files:
+                yield one
 
 
 def _keeps_file(part: ModulePatch, module: ModuleType, history: History, refresh_positions: bool) -> bool:
@@ -198,8 +217,9 @@ class _Parts(msgspec.Struct, frozen=True):
 
 def _parts(patch: Patch, history: History, refresh_positions: bool) -> _Parts:
     found = _Parts()
+    names = frozenset(part.module.name for part in patch.modules)
     for part in patch.modules:
-        linked, said = _linked(part, history, refresh_positions)
+        linked, said = _linked(part, names, history, refresh_positions)
         found.said.extend(said)
         version = _version(part, patch.policy, linked)
         found.versions.append(version)
@@ -223,12 +243,12 @@ def _known_import(part: ModulePatch) -> Change:
 
 
 def _linked(
-    part: ModulePatch, history: History, refresh_positions: bool
+    part: ModulePatch, others: Container[str], history: History, refresh_positions: bool
 ) -> tuple[list[LinkedModule], list[Diagnostic]]:
     """The loaded modules that a part goes into, and what is to be said of branches that did not run in them."""
     linked: list[LinkedModule] = []
     found: list[Diagnostic] = []
-    for one in loaded(part.module):
+    for one in loaded(part.module, others):
         ours, said = branches.decided(part, one, sources.file_of(one))
         found += said
         keeps = _keeps_file(part, one, history, refresh_positions)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import worlds
 
-from bcpatch import apply
+from bcpatch import apply, load
 from bcpatch.diagnostics import Diagnostic, Refused
 from bcpatch.link import link
 from bcpatch.model import FunctionEdit, Import, Link, Patch, Policy
@@ -257,3 +257,31 @@ def test_one_twin_is_not_told_from_another_that_is_gone(tmp_path: Path, history:
         assert found.code == "BCP503"
         assert "2 functions" in found.message
         assert f"there are 1 in this process, at lines {len(off) + 4}" in found.message
+
+
+def test_a_file_that_was_executed_under_other_names_too_is_patched_in_all(tmp_path: Path) -> None:
+    text = "def f(): return {}\n"
+    history = History()
+    with worlds.world(text.format(1), tmp_path) as module:
+        file = Path(str(module.__file__))
+        link_to_it = tmp_path / "elsewhere" / file.name
+        link_to_it.parent.mkdir()
+        link_to_it.symlink_to(file)
+        others = {"ghost": file, "linked": link_to_it}
+        unlike = tmp_path / "unlike" / file.name
+        unlike.parent.mkdir()
+        unlike.write_text(text.format(1))
+        try:
+            for name, path in (others | {"unlike": unlike}).items():
+                sys.modules[name] = made = ModuleType(name)
+                made.__file__ = str(path)
+                exec(compile(text.format(1), str(path), "exec", dont_inherit=True), vars(made))
+            sys.modules["lazy"] = lazy = ModuleType("lazy")
+            lazy.__file__ = str(file)
+            load.apply(worlds.linked(text.format(1), text.format(2)), history)
+            assert [vars(sys.modules[name])["f"]() for name in ("world", *others, "unlike")] == [2, 2, 2, 1]
+            load.rollback(history, 0)
+            assert [vars(sys.modules[name])["f"]() for name in ("world", *others, "unlike")] == [1, 1, 1, 1]
+        finally:
+            for name in (*others, "unlike", "lazy"):
+                sys.modules.pop(name, None)
