@@ -506,6 +506,13 @@ def test_modules_that_come_after_their_patch(shop, folder, monkeypatch):
         assert "would switch 1 site: shop.cart:Cart.add" in rehearsed.stdout
         for words in ("BCP517", "shop.late is not imported yet", "shop.brand is new"):
             assert words in rehearsed.stderr
+        both = clean(called("apply", "1.patch", pid, str(os.getpid()), "--dry-run", "--format", "json", cwd=shop))
+        told = [(one["pid"], one["outcome"], one["sites"], len(one["findings"])) for one in json.loads(both.stdout)]
+        assert told == [
+            (process.pid, "would do", ["shop.cart:Cart.add"], 2),
+            (os.getpid(), "unreachable", None, 0),
+        ]
+        assert both.returncode == 2
         applied = clean(called("apply", "1.patch", pid, cwd=shop))
         assert (applied.returncode, applied.stderr.count("BCP517")) == (0, 2)
         for name, words in (("shop.brand", "not yet"), ("shop.late", "not yet")):
@@ -564,7 +571,10 @@ def test_what_an_apply_leaves_as_it_was_is_said(form, shop, folder, monkeypatch)
         done = clean(bcpatch("apply", "1.patch", str(process.pid), "--format", form, cwd=shop))
     assert done.returncode == 0
     if form == "json":
-        found = {one["code"]: (one["severity"], one["site"], one["line"]) for one in json.loads(done.stdout)}
+        (answer,) = json.loads(done.stdout)
+        assert (answer["pid"], answer["outcome"], answer["generation"]) == (process.pid, "done", 1)
+        assert (answer["certain"], answer["sites"]) == (True, None)
+        found = {one["code"]: (one["severity"], one["site"], one["line"]) for one in answer["findings"]}
         assert found == {
             "BCP521": ("note", "wait:Cart.__init__", 5),
             "BCP614": ("note", "wait:serve", 10),

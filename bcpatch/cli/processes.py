@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from bcpatch.channels import client
 from bcpatch.channels.base import ChannelError
 from bcpatch.channels.connection import Lost
 from bcpatch.channels.protocol import Applied, Apply, Failure, Refusal, Rehearsed, Reply, Request
-from bcpatch.cli.output import Format, Wrong, complain, report, say
+from bcpatch.cli.output import Format, Wrong, complain, report, say, write
 from bcpatch.cli.program import DONE, REFUSED, WRONG
 from bcpatch.cli.tables import counted
-from bcpatch.diagnostics import Diagnostic, Refused
+from bcpatch.diagnostics import Diagnostic, Refused, as_json
 
 R = TypeVar("R")
 
@@ -48,34 +53,81 @@ def asked(pid: int, request: Request, expected: type[R]) -> R:
     raise Wrong(f"process {pid}: {_failure(reply)}")
 
 
+class Outcome(StrEnum):
+    """What came of asking one process."""
+
+    DONE = "done"
+    WOULD_DO = "would do"  # a dry run
+    REFUSED = "refused"  # the findings say why; it runs what it ran before
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"  # or it did not answer in time: then it may still do it
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one process said; ``sites`` are those that a dry run would switch. What does not apply is None."""
+
+    pid: int
+    outcome: Outcome
+    message: str
+    generation: int | None = None
+    milliseconds: float | None = None
+    certain: bool | None = None
+    sites: tuple[str, ...] | None = None
+    findings: tuple[Diagnostic, ...] = ()
+
+
+_STATUS: Final = {
+    Outcome.DONE: DONE,
+    Outcome.WOULD_DO: DONE,
+    Outcome.REFUSED: REFUSED,
+    Outcome.FAILED: REFUSED,
+    Outcome.UNREACHABLE: WRONG,
+}
+
+
 def each(pids: Sequence[int], request: Request, format: Format) -> int:
     """Ask each process and tell what it said. The exit status is that of the worst answer."""
-    found: list[Diagnostic] = []
-    worst = DONE
+    answers: list[Answer] = []
     for pid in dict.fromkeys(pids):
-        try:
-            reply = ask(pid, request)
-        except Wrong as error:
-            complain(str(error))
-            worst = worst or WRONG
-            continue
-        match reply:
-            case Applied():
-                found += reply.notes
-                say(f"process {pid} runs generation {reply.generation} ({reply.milliseconds:.1f} ms)", format)
-            case Rehearsed():
-                found += reply.notes
-                sites = ": " + ", ".join(map(str, reply.sites)) if reply.sites else ""
-                say(f"process {pid} would switch {counted(len(reply.sites), 'site')}{sites}", format)
-            case Refusal():
-                found += reply.diagnostics
-                complain(f"process {pid} refused; it runs what it ran before")
-                worst = REFUSED
-            case _:
-                complain(f"process {pid}: {_failure(reply)}")
-                worst = REFUSED
-    report(list(dict.fromkeys(found)), format)
-    return worst
+        answer = _answer(pid, request)
+        answers.append(answer)
+        if _STATUS[answer.outcome] == DONE:
+            say(answer.message, format)
+        else:
+            complain(answer.message)
+        if format == "text":
+            report(answer.findings, format)
+    if format == "json":
+        write(json.dumps(list(map(_as_json, answers)), indent=2, ensure_ascii=False), sys.stdout)
+    elif format != "text":
+        report(list(dict.fromkeys(one for answer in answers for one in answer.findings)), format)
+    statuses = [_STATUS[one.outcome] for one in answers]
+    return REFUSED if REFUSED in statuses else max(statuses, default=DONE)
+
+
+def _answer(pid: int, request: Request) -> Answer:
+    try:
+        reply = ask(pid, request)
+    except Wrong as error:
+        return Answer(pid, Outcome.UNREACHABLE, str(error))
+    match reply:
+        case Applied(generation=generation, milliseconds=taken):
+            message = f"process {pid} runs generation {generation} ({taken:.1f} ms)"
+            return Answer(pid, Outcome.DONE, message, generation, taken, certain=reply.certain, findings=reply.notes)
+        case Rehearsed(milliseconds=taken):
+            sites = tuple(map(str, reply.sites))
+            named = ": " + ", ".join(sites) if sites else ""
+            message = f"process {pid} would switch {counted(len(sites), 'site')}{named}"
+            return Answer(pid, Outcome.WOULD_DO, message, milliseconds=taken, sites=sites, findings=reply.notes)
+        case Refusal(diagnostics=found):
+            message = f"process {pid} refused; it runs what it ran before"
+            return Answer(pid, Outcome.REFUSED, message, findings=tuple(found))
+    return Answer(pid, Outcome.FAILED, f"process {pid}: {_failure(reply)}")
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(answer)
+    return fields | {"findings": json.loads(as_json(answer.findings))}
 
 
 def _failure(reply: Reply) -> str:
