@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import ctypes
 import gc
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from processes import running
 from samples import patch_of
 
 from bcpatch import load, pythons
-from bcpatch.diagnostics import Refused
+from bcpatch.diagnostics import Refused, Severity
 from bcpatch.exchange import flights
 from bcpatch.model import Module
 from bcpatch.process.accounting import Walk, account
@@ -80,7 +81,7 @@ import worlds
 from bcpatch import load, service
 from bcpatch.channels.protocol import Apply
 from bcpatch import patchfile
-from bcpatch.diagnostics import Refused
+from bcpatch.diagnostics import Refused, Severity
 from bcpatch.exchange import flights
 from bcpatch.model import Import, Module
 from bcpatch.process.accounting import Walk, account
@@ -480,3 +481,21 @@ def test_who_keeps_all_code_that_runs_keeps_no_function_of_a_patch(tmp_path: Pat
         monitoring.set_events(4, 0)
         monitoring.register_callback(4, monitoring.events.PY_START, None)
         monitoring.free_tool_id(4)
+
+
+def test_a_rollback_says_what_stays_out_of_sight(tmp_path: Path) -> None:
+    text = "def make():\n    def inner():\n        return {}\n    return inner\n"
+    history = History()
+    with worlds.world(text.format(1), tmp_path) as module:
+        load.apply(worlds.linked(text.format(1), text.format(2)), history)
+        held = ctypes.py_object(module.make())
+        address = id(held.value)
+        ctypes.pythonapi.Py_IncRef(held)  # as C code may hold it
+        del held
+        gc.collect()
+        told = load.rollback(history, 0)
+        inner = ctypes.cast(address, ctypes.py_object).value
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(inner))
+        (found,) = (one for one in told.notes if one.code == "BCP506")
+        assert (found.severity, inner(), module.make()()) == (Severity.WARNING, 2, 1)
+        assert "end what holds it" in found.help

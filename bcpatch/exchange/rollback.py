@@ -103,8 +103,18 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
             break
     arrivals.settle(history)
     generation = history.records[to].generation
-    notes = (*generation.notes, *map(as_warning, located.found))  # a closure must not bar the way back
+    notes = (*generation.notes, *map(_left, located.found))
     return replace(generation, certain=certain, notes=notes), switched
+
+
+def _left(found: Diagnostic) -> Diagnostic:
+    """What would refuse a patch, as a warning: a closure must not bar the way back."""
+    told = as_warning(found)
+    if told.code != "BCP506":
+        return told
+    return replace(
+        told, help="what can't be found stays on the code that it has: end what holds it, or restart the process"
+    )
 
 
 def _caches(changes: Sequence[Change], history: History, own: Own) -> Iterator[Cache]:
