@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -599,3 +600,20 @@ def test_what_a_patch_has_added_may_stand_on_lines_of_another_text(tmp_path: Pat
             load.apply(worlds.linked(text.format(2, 2), text.format(3, 2)), history)
         assert {one.code for one in errors(refused.value.diagnostics)} == {"BCP503"}
         assert (module.all[0](), module.added()) == (2, 2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="no such signal here")
+def test_a_closure_that_handles_a_signal(tmp_path: Path, history: History) -> None:
+    """The interpreter alone holds it."""
+    text = "def make():\n    def handler(*_):\n        told.append({})\n    return handler\ntold = []\n"
+    with worlds.world(text.format(1), tmp_path) as module:
+        before = signal.signal(signal.SIGUSR2, module.make())
+        gc.collect()
+        try:
+            load.apply(worlds.linked(text.format(1), text.format(2)), history)
+            signal.raise_signal(signal.SIGUSR2)
+            load.rollback(history, 0)
+            signal.raise_signal(signal.SIGUSR2)
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+        assert module.told == [2, 1]

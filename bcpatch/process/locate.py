@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from importlib import import_module
 from inspect import CO_OPTIMIZED
 from itertools import repeat
 from types import FrameType, FunctionType
@@ -33,6 +35,8 @@ from bcpatch.process.matching import Known, by_what_they_replace, chosen, did_no
 from bcpatch.process.objects import all_namespaces, everything
 from bcpatch.process.remade import Remade
 from bcpatch.process.unshared import unshared
+
+_signals: Final = import_module("_signal")  # `signal` makes enumerations, which takes a millisecond
 
 _NEAR: Final = 5_000
 _MODULE: Final = 200_000
@@ -216,7 +220,13 @@ def everywhere(walk: Walk) -> None:
     own = [space for space in loaded if str(space.get("__name__")).partition(".")[0] == "bcpatch"]
     for space in own:
         walk.seen[id(space)] = space
-    walk.enter([*_locals({id(space) for space in own}), *loaded], _EVERYWHERE, narrow=False)
+    walk.enter([*_locals({id(space) for space in own}), *_called_back(), *loaded], _EVERYWHERE, narrow=False)
+
+
+def _called_back() -> Iterator[object]:
+    """What the interpreter itself keeps, to call it: handlers of signals, and what traces this thread."""
+    yield from map(_signals.getsignal, range(1, _signals.NSIG))
+    yield from (sys.gettrace(), sys.getprofile())
 
 
 def _locals(own: set[int]) -> Iterator[object]:
