@@ -13,7 +13,7 @@ import operator
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, compress, repeat, starmap
+from itertools import chain, compress, islice, repeat, starmap
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +37,9 @@ from bcpatch.process.objects import (
 
 Search: TypeAlias = Callable[[Walk], None]
 """What makes a walk go on somewhere."""
+
+_PIECE: Final = 10_000
+"""Objects that are counted at once."""
 
 _BEHIND: Final = 100
 """Objects that are looked at behind a cache."""
@@ -79,19 +82,13 @@ def _is_otherwise_held(functions: list[FunctionType], walk: Walk, own: Own) -> b
     expected = Counter(dict(zip(ids, own.of(ids), strict=True)))
     expected.update(filter(None, map(_in_its_class, functions)))
     wanted = frozenset(ids)
-    referents = chain(
-        chain.from_iterable(map(dict.values, all_namespaces())), walk.functions, walk.seen.values(), walk.queue
-    )
+    own_lists = chain(walk.functions, walk.seen.values(), walk.queue)
+    pieces = iter(lambda: list(islice(own_lists, _PIECE)), [])
+    for some in chain(map(dict.values, all_namespaces()), pieces):  # one by one: other threads run between them
+        expected.update(filter(wanted.__contains__, map(id, some)))
+    del some
     functions.append(_unheld())
-    counts: list[int] = []
-    seen: list[int] = []
-    called(
-        [
-            (counts.extend, map(sys.getrefcount, functions)),
-            (seen.extend, filter(wanted.__contains__, map(id, referents))),
-        ]
-    )
-    expected.update(seen)
+    counts = list(map(sys.getrefcount, functions))
     return any(count - counts[-1] > expected[key] for key, count in zip(ids, counts[:-1], strict=True))
 
 
