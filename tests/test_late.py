@@ -94,3 +94,15 @@ def test_nothing_is_looked_for_where_nobody_holds_what_gave_way(
         monkeypatch.setattr(late, "relocate", None)
         load.apply(worlds.patch(worlds.module_patch(TEXT, NEW)), history)
         assert called(kept) == called(made(module)) == [(7, 2), (3, 2), 2]
+
+
+def test_a_closure_that_has_not_changed_is_no_reason_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its code, and that is nested in what gave way."""
+    text = "def make():\n    return (lambda: 'same'), (lambda: {})\nkept = make()\n"
+    history = History()
+    with worlds.world(text.format(1), tmp_path) as module:
+        monkeypatch.setattr(late, "relocate", lambda *_: pytest.fail("looked for"))
+        load.apply(worlds.linked(text.format(1), text.format(2)), history)
+        assert [one() for one in module.kept] == ["same", 2]
+        load.rollback(history, 0)
+        assert [one() for one in module.kept] == ["same", 1]

@@ -8,7 +8,7 @@ to the code say that there are some, and go on with the new code a moment after 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from types import CodeType
 from typing import Final
 
@@ -52,18 +52,16 @@ def _held_still(sites: Sequence[LinkedSite], history: History) -> Sequence[Linke
 
 
 def _are_held(history: History, site: LinkedSite) -> bool:
-    """Whether somebody holds code that is nested in what gave way at a site: closures, or calls of them."""
-    codes: list[CodeType] = []
+    """Whether somebody holds changed code that is nested in what gave way at a site: closures, or calls of them."""
+    assert isinstance(site.edit, FunctionEdit)
+    found: dict[int, CodeType] = {}
     for place in history.lingering.get(site.lineage, ()):
-        codes += _inside(history.code_at(place))
+        outer = history.code_at(place)
+        changed = (pair.old for pair in nested.pairs(outer, site.edit.code) if pair.changed and pair.old)
+        found.update((id(code), code) for code in (nested.at(outer, path) for path in changed))
+    codes = list(found.values())
+    found.clear()
     return not all(guards.counted(codes, [1] * len(codes)))
-
-
-def _inside(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield constant
-            yield from _inside(constant)
 
 
 def _looked_for(sites: Sequence[LinkedSite], history: History) -> tuple[Diagnostic, ...] | None:

@@ -54,7 +54,7 @@ def rollback(history: History, to: int | None = None, *, require_instant: bool =
 
 
 def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[Generation, list[LinkedSite]]:
-    """The generation that the process is in then, and the sites whose code has changed."""
+    """The generation that the process is in then, and the sites that left nothing of their old code, as it seems."""
     if to is None:
         to = _before(history)
     _known(history, to)
@@ -104,7 +104,8 @@ def _rollback(history: History, to: int | None, require_instant: bool) -> tuple[
     arrivals.settle(history)
     generation = history.records[to].generation
     notes = (*generation.notes, *map(_left, located.found))
-    return replace(generation, certain=certain, notes=notes), switched
+    told = {one.site for one in located.found}
+    return replace(generation, certain=certain, notes=notes), [one for one in switched if one.edit.site not in told]
 
 
 def _left(found: Diagnostic) -> Diagnostic:
