@@ -178,7 +178,7 @@ def test_a_swap_that_assigns_in_a_loop_is_seen(naive: bool, tmp_path: Path, monk
         allowed = states_by_id(history, observer.functions)
         torn: set[tuple[int, ...]] = set()
         with observer.watching():
-            for flip in range(20_000 if naive else 2_000):
+            for flip in range(20_000 if naive else 200):
                 with history.exclusive():
                     apply.rollback(history, flip % 2)
                 torn = {one for one in set(observer.snapshots) if one not in allowed}

@@ -11,9 +11,10 @@ import functools
 import gc
 import operator
 import sys
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, compress, islice, repeat, starmap
+from itertools import chain, compress, repeat, starmap
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias
 
@@ -37,9 +38,6 @@ from bcpatch.process.objects import (
 
 Search: TypeAlias = Callable[[Walk], None]
 """What makes a walk go on somewhere."""
-
-_PIECE: Final = 10_000
-"""Objects that are counted at once."""
 
 _BEHIND: Final = 100
 """Objects that are looked at behind a cache."""
@@ -82,11 +80,9 @@ def _is_otherwise_held(functions: list[FunctionType], walk: Walk, own: Own) -> b
     expected = Counter(dict(zip(ids, own.of(ids), strict=True)))
     expected.update(filter(None, map(_in_its_class, functions)))
     wanted = frozenset(ids)
-    own_lists = chain(walk.functions, walk.seen.values(), walk.queue)
-    pieces = iter(lambda: list(islice(own_lists, _PIECE)), [])
-    for some in chain(map(dict.values, all_namespaces()), pieces):  # one by one: other threads run between them
-        expected.update(filter(wanted.__contains__, map(id, some)))
-    del some
+    named = chain.from_iterable(map(dict.values, all_namespaces()))
+    referents = chain(named, walk.functions, walk.seen.values(), walk.queue)
+    expected.update(filter(wanted.__contains__, map(id, referents)))
     functions.append(_unheld())
     counts = list(map(sys.getrefcount, functions))
     return any(count - counts[-1] > expected[key] for key, count in zip(ids, counts[:-1], strict=True))
@@ -102,6 +98,29 @@ def _in_its_class(function: FunctionType) -> int:
     name = function.__code__.co_qualname
     value = naming.bound(function.__globals__, name) if "." in name else ()
     return id(function) if value and any(function is one for one in functions_in(value[0])) else 0
+
+
+class _Frozen:
+    """Caches that the garbage collector was told to leave alone: they are searched for when it was told of more.
+
+    They are weakly held, so that they go when nobody else holds them.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._known: list[weakref.ref[Any]] = []
+
+    def caches(self, walk: Walk, everywhere: Search) -> list[Any]:
+        """What is left of those that were found, after a walk through all modules if there may be others."""
+        count = gc.get_freeze_count()
+        if count > self._count:
+            everywhere(walk)
+            self._known = list(map(weakref.ref, walk.caches))
+        self._count = count
+        return [one for one in (known() for known in self._known) if one is not None]
+
+
+_frozen: Final = _Frozen()
 
 
 def _all(walk: Walk, everywhere: Search) -> list[Any]:
@@ -122,8 +141,7 @@ def _all(walk: Walk, everywhere: Search) -> list[Any]:
             (list.clear, referrers),
         ]
     )
-    if gc.get_freeze_count():
-        everywhere(walk)
+    found += _frozen.caches(walk, everywhere)
     found += walk.caches
     return list({id(one): one for one in found}.values())
 
