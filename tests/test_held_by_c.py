@@ -181,6 +181,15 @@ class B(A):
     @classmethod
     def __subclasshook__(cls, c): return 'old' == 'new'
 issubclass(int, A)
+=== signal: signal.raise_signal(2)
+import signal
+signal.signal(signal.SIGINT, lambda *_: out.append('old'))
+
+=== profile: len('')
+import sys
+def seen(*_): out.append('old')
+sys.setprofile(seen)
+del seen
 """)
 
 OUT_OF_SIGHT = rows(r"""
@@ -188,19 +197,10 @@ OUT_OF_SIGHT = rows(r"""
 import atexit
 atexit.register(lambda: out.append('old'))
 
-=== signal: signal.raise_signal(2)
-import signal
-signal.signal(signal.SIGINT, lambda *_: out.append('old'))
-
 === errors of codecs: b'\xff'.decode('ascii', 'world')
 import codecs
 codecs.register_error('world', lambda e: ('old', e.end))
 
-=== profile: len('')
-import sys
-def seen(*_): out.append('old')
-sys.setprofile(seen)
-del seen
 """)
 
 
