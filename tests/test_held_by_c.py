@@ -185,14 +185,14 @@ issubclass(int, A)
 import signal
 signal.signal(signal.SIGINT, lambda *_: out.append('old'))
 
+""")
+
+OUT_OF_SIGHT = rows(r"""
 === profile: len('')
 import sys
 def seen(*_): out.append('old')
 sys.setprofile(seen)
 del seen
-""")
-
-OUT_OF_SIGHT = rows(r"""
 === atexit: atexit._run_exitfuncs()
 import atexit
 atexit.register(lambda: out.append('old'))

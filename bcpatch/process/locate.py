@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -224,9 +223,8 @@ def everywhere(walk: Walk) -> None:
 
 
 def _called_back() -> Iterator[object]:
-    """What the interpreter itself keeps, to call it: handlers of signals, and what traces this thread."""
+    """What the interpreter itself keeps, to call it: handlers of signals."""
     yield from map(_signals.getsignal, range(1, _signals.NSIG))
-    yield from (sys.gettrace(), sys.getprofile())
 
 
 def _locals(own: set[int]) -> Iterator[object]:
