@@ -126,11 +126,11 @@ def loaded(module: Module, others: Container[str] = ()) -> list[ModuleType]:
     if not is_module(main) or not _is_main(main, module):
         found[1] = None
     known = {id(one): one for one in found if is_module(one)}
-    known.update((id(one), one) for one in _namesakes(list(known.values()), others))
+    known.update((id(one), one) for one in _under_other_names(list(known.values()), others))
     return list(known.values())
 
 
-def _namesakes(known: Sequence[ModuleType], others: Container[str]) -> Iterator[ModuleType]:
+def _under_other_names(known: Sequence[ModuleType], others: Container[str]) -> Iterator[ModuleType]:
     """Modules that were executed from the file of one of those known, under another name."""
     files = {os.path.realpath(file) for file in map(sources.file_of, known) if file}
     last = tuple(os.path.sep + os.path.basename(file) for file in files)

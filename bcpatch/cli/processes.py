@@ -63,7 +63,7 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"  # or it did not answer in time: then it may still do it
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True):
     """What one process said; ``sites`` are those that a dry run would switch. What does not apply is None."""
 
     pid: int
@@ -87,9 +87,9 @@ _STATUS: Final = {
 
 def each(pids: Sequence[int], request: Request, format: Format) -> int:
     """Ask each process and tell what it said. The exit status is that of the worst answer."""
-    answers: list[Answer] = []
+    answers: list[Said] = []
     for pid in dict.fromkeys(pids):
-        answer = _answer(pid, request)
+        answer = _said(pid, request)
         answers.append(answer)
         if _STATUS[answer.outcome] == DONE:
             say(answer.message, format)
@@ -105,27 +105,27 @@ def each(pids: Sequence[int], request: Request, format: Format) -> int:
     return REFUSED if REFUSED in statuses else max(statuses, default=DONE)
 
 
-def _answer(pid: int, request: Request) -> Answer:
+def _said(pid: int, request: Request) -> Said:
     try:
         reply = ask(pid, request)
     except Wrong as error:
-        return Answer(pid, Outcome.UNREACHABLE, str(error))
+        return Said(pid, Outcome.UNREACHABLE, str(error))
     match reply:
         case Applied(generation=generation, milliseconds=taken):
             message = f"process {pid} runs generation {generation} ({taken:.1f} ms)"
-            return Answer(pid, Outcome.DONE, message, generation, taken, certain=reply.certain, findings=reply.notes)
+            return Said(pid, Outcome.DONE, message, generation, taken, certain=reply.certain, findings=reply.notes)
         case Rehearsed(milliseconds=taken):
             sites = tuple(map(str, reply.sites))
             named = ": " + ", ".join(sites) if sites else ""
             message = f"process {pid} would switch {counted(len(sites), 'site')}{named}"
-            return Answer(pid, Outcome.WOULD_DO, message, milliseconds=taken, sites=sites, findings=reply.notes)
+            return Said(pid, Outcome.WOULD_DO, message, milliseconds=taken, sites=sites, findings=reply.notes)
         case Refusal(diagnostics=found):
             message = f"process {pid} refused; it runs what it ran before"
-            return Answer(pid, Outcome.REFUSED, message, findings=tuple(found))
-    return Answer(pid, Outcome.FAILED, f"process {pid}: {_failure(reply)}")
+            return Said(pid, Outcome.REFUSED, message, findings=tuple(found))
+    return Said(pid, Outcome.FAILED, f"process {pid}: {_failure(reply)}")
 
 
-def _as_json(answer: Answer) -> dict[str, Any]:
+def _as_json(answer: Said) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(answer)
     return fields | {"findings": json.loads(as_json(answer.findings))}
 

@@ -52,11 +52,9 @@ def text_of(module: ModuleType, history: History) -> bytes | None:
     """The text of a patched module in the current generation, None where it is not known."""
     shown = history.shown.get(sources.file_of(module))
     if shown is None or shown.left:
-        name = namespace_of(module).get("__name__")
-        for number in history.records.ancestors(history.current):
-            for one in history.records[number].versions:
-                if one.module.name == name:
-                    return one.source
+        last = history.version(str(namespace_of(module).get("__name__")))
+        if last is not None:
+            return last.source
     return None if shown is None else shown.text
 
 

@@ -14,6 +14,7 @@ import sys
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, compress, repeat, starmap
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final, TypeAlias
@@ -161,9 +162,9 @@ def _behind(wrapper: object) -> Iterator[object]:
 def _inside(one: Any) -> Iterator[object]:
     kind = type(one)
     if kind is FunctionType:
-        inner = [cell for cell in one.__closure__ or () if _is_filled(cell)]
-        yield from (cell.cell_contents for cell in inner if issubclass(type(cell.cell_contents), _WRAPPERS))
-        yield from compress([vars(one).get("__wrapped__")], ["__wrapped__" in vars(one)])
+        yield from (part for part in _contents(one.__closure__ or ()) if issubclass(type(part), _WRAPPERS))
+        if "__wrapped__" in vars(one):
+            yield vars(one)["__wrapped__"]
     elif kind is CACHE:
         yield from (part for part in gc.get_referents(one) if not is_class(part) and type(part) is not dict)
     elif kind is MethodType:
@@ -176,8 +177,8 @@ def _inside(one: Any) -> Iterator[object]:
         yield from (part for part in instance_namespace(one).values() if issubclass(type(part), _WRAPPERS))
 
 
-def _is_filled(cell: CellType) -> bool:
-    try:
-        return bool(cell.cell_contents is cell.cell_contents)
-    except ValueError:  # an empty one
-        return False
+def _contents(cells: Iterable[CellType]) -> Iterator[object]:
+    """What cells hold, those that are empty aside."""
+    for cell in cells:
+        with suppress(ValueError):
+            yield cell.cell_contents

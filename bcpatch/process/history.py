@@ -29,7 +29,7 @@ from bcpatch.process.ledger import Entry, Ledger, Renewal, Store
 from bcpatch.process.lineages import Lineage, Lineages
 from bcpatch.process.objects import CAN_BE_SUSPENDED, functions_in
 from bcpatch.process.packing import Keys
-from bcpatch.process.records import Arrival, Generation, Record, Shown
+from bcpatch.process.records import Arrival, Generation, Record, Shown, Version
 from bcpatch.process.swap import ABSENT, Change, Kind, Row, Slot, held
 
 _NO_PLACES: Final = MappingProxyType[int, int]({})
@@ -116,12 +116,17 @@ class History(msgspec.Struct, eq=False, weakref=True):
         """What holds code objects and functions on behalf of the history: not for walks to enter."""
         return [self.records, self.records.objects]
 
+    def version(self, module: str) -> Version | None:
+        """The text that a patch had for a module last on the way to the current generation, None where none had one."""
+        records = map(self.records.__getitem__, self.records.ancestors(self.current))
+        versions = chain.from_iterable(record.versions for record in records)
+        return next((one for one in versions if one.module.name == module), None)
+
     def text(self, module: str) -> str | None:
         """The digest of the text that a module runs in the current generation, None where no patch had one for it."""
-        for number in self.records.ancestors(self.current):
-            for one in self.records[number].versions:
-                if one.module.name == module:
-                    return one.brings
+        last = self.version(module)
+        if last is not None:
+            return last.brings
         every = chain.from_iterable(record.versions for record in self.records)
         return next((one.replaces for one in every if one.module.name == module), None)
 
