@@ -207,6 +207,8 @@ def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType]
             return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
     if isinstance(edit, PositionEdit) and matching and _is_doubtful(told.alike, matching, known):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
+        if len(set(map(_code_id, matching))) > 1 and remade.is_off():
+            return _several(edit, told.alike, sorted(map(known.place, matching)), "which may be of two of them", known)
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
             return finding("BCP502", "a branch that did not run", Place(module.file), site=edit.site)
