@@ -106,10 +106,10 @@ def text(decorators: str, definition: str, *, in_class: bool) -> str:
     )
 
 
-def looked_at(module: ModuleType) -> list[object]:
+def looked_at(module: ModuleType, name: str = "f") -> list[object]:
     """What every layer of wrappers says of itself."""
     found: list[object] = []
-    layer = vars(module)["f"] if "f" in vars(module) else vars(module.A)["f"]
+    layer = vars(module)[name] if name in vars(module) else vars(module.A)[name]
     while layer is not None:
         parameters = getattr(layer, "__type_params__", ())
         found.append((layer.__doc__, str(_annotations(layer)), [str(one) for one in parameters], _signature(layer)))
@@ -157,6 +157,36 @@ def test_wrappers_say_what_they_would_in_a_fresh_process(old: str, new: str, ask
         assert looked_at(live) == before
         load.rollback(history, 1)
         assert looked_at(live) == wanted
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "g = wrapping(f)\n",
+        "g = wrapping(f)\nh = wrapping(g)\n",
+        "h = wrapping(wrapping(f))\n",
+        "g = functools.lru_cache(f)\n",
+        "g = Holding(f)\n",
+        "g = documented(f)\nh = wrapping(g)\n",
+        "class A:\n    g = property(f)\n    h = wrapping(f)\ng, h = A.g, A.h\n",
+    ],
+)
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_wrapper_that_has_a_name_of_its_own(named: str, edit: str, tmp_path: Path) -> None:
+    old, new = (text("", one, in_class=False) + named for one in EDITS[edit])
+    (tmp_path / "new").mkdir()
+    said = []
+    for source_text in (old, new):
+        with worlds.world(source_text, tmp_path / "new") as fresh:
+            said.append([looked_at(fresh, name) for name in "fgh" if name in vars(fresh)])
+    outcome = builder.compare([source(old, WORLD)], [source(new, WORLD)], policy="linked")
+    assert outcome.patch is not None, outcome.diagnostics
+    history = History()
+    with worlds.world(old, tmp_path) as live:
+        load.apply(outcome.patch, history)
+        assert [looked_at(live, name) for name in "fgh" if name in vars(live)] == said[1]
+        load.rollback(history, 0)
+        assert [looked_at(live, name) for name in "fgh" if name in vars(live)] == said[0]
 
 
 def test_a_copy_that_was_changed_since_is_its_owners_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
@@ -259,9 +259,7 @@ def _function(
         if function.__code__.co_freevars == code.co_freevars:
             for name, value in values.items():
                 codes.change(ready, Slot(Kind.ATTRIBUTE, function, name), value)
-            slot = namespace_slot(site)
-            if slot is not None:
-                ready.changes += wrappers.changes(held(slot), function, values)
+            ready.changes += wrappers.changes(_named(site), function, values)
             ready.targets.append(Target(function, edit.site))
         else:
             _replace(site, function, values, ready)
@@ -269,6 +267,14 @@ def _function(
         ready.loose += closure_changes(closure.function, nested.at(code, closure.path))
     ready.sites.append(SiteChange(edit.site, replaced, edit.brings, len(site.functions), len(site.closures)))
     ready.caches += site.caches
+
+
+def _named(site: LinkedSite) -> Iterator[object]:
+    """What has a name beside a function or in its module: it may wrap the function."""
+    slot = namespace_slot(site)
+    if slot is not None and slot.kind is Kind.CLASS:
+        yield from list(class_namespace(slot.owner).values())
+    yield from list(site.module.namespace.values())
 
 
 def _computed(default: Default, site: LinkedSite, pending: Mapping[str, object]) -> Any:

@@ -7,7 +7,7 @@ This module finds them, by what objects hold, and stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -22,24 +22,35 @@ _HOLDERS: Final = ("__wrapped__", "func", "fget")
 _DEEPEST: Final = 50
 
 
-def changes(value: object, function: FunctionType, new: Mapping[str, object]) -> Iterator[Change]:
-    """The stores into the copies that the wrappers between ``value`` and ``function`` have.
+def changes(values: Iterable[object], function: FunctionType, new: Mapping[str, object]) -> Iterator[Change]:
+    """The stores into the copies that wrappers have.
 
-    ``value`` is what a namespace holds for the function, ``new`` are the attributes of it that change.
+    ``values`` are what may be the function or lead to it, ``new`` the attributes of it that change.
     """
     names = [name for name in sorted(COPIED) if name in new]
-    if value is function or not names:
+    if not names:
         return
-    old = {name: getattr(function, name, None) for name in names}
-    for wrapper in reversed(_between(value, function, _DEEPEST) or []):
+    done: set[int] = set()
+    for value in values:
+        between = _between(value, function, _DEEPEST) or []
+        if between and id(value) not in done:
+            yield from _copied(between, {name: getattr(function, name, None) for name in names}, new, done)
+
+
+def _copied(
+    between: Sequence[object], old: dict[str, object], new: Mapping[str, object], done: set[int]
+) -> Iterator[Change]:
+    """The stores into those wrappers that are not ``done`` yet; ``old`` is what may have been copied."""
+    for wrapper in reversed(between):
         for name in list(old):
             if name == "__annotate__" and _asks(wrapper):
                 continue
             slot = _slot(wrapper, name)
             if slot is None or not _is_copy(slot, old[name]):
                 del old[name]  # who wraps this one copied what it has
-            else:
+            elif id(wrapper) not in done:
                 yield Change(slot, held(slot), new[name])
+        done.add(id(wrapper))
 
 
 def forgotten(changes: Iterable[Change]) -> Iterator[Row]:
