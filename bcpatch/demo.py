@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple, TypeAlias
@@ -30,6 +31,9 @@ Show: TypeAlias = Callable[[Speaker, str], None]
 
 #: Seconds that anything which is waited for may take.
 PATIENCE: Final = 30.0
+
+#: Seconds to read what came before an edit, as somebody who edits takes them.
+_TO_READ: Final = 1.0
 
 _NEVER: Final = r"(?!)"
 _OLD: Final = 'return f"the counter is {self.value}"'
@@ -89,6 +93,7 @@ def _edit(file: Path, old: str, new: str, show: Show) -> None:
             show("edit", line)
     draft = file.with_name(f".{file.name}.draft")
     draft.write_text(after, encoding="utf-8")
+    time.sleep(_TO_READ)
     draft.replace(file)
 
 
