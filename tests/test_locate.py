@@ -447,6 +447,21 @@ def _calling(function: Callable[[], str]) -> str:
     return function()
 
 
+@pytest.mark.parametrize("text", [SIMPLE, "class C:\n    def f(self): return 'old'\nf = g = C().f\n"])
+def test_code_of_the_module_that_an_object_keeps(text: str, tmp_path: Path, history: History) -> None:
+    """The functions' code is a constant in it. An import that is still lazy keeps such code too (PEP 810)."""
+    new = text.replace("old", "new")
+    code = compile(text, str(tmp_path / "world.py"), "exec", dont_inherit=True)
+    with worlds.world(text, tmp_path) as module:
+        exec(code, vars(module))
+        vars(module)["kept"] = [code]
+        del code
+        worlds.applied(text, new, history)
+        assert module.f() == module.g() == "new"
+        load.rollback(history, 0)
+        assert module.f() == module.g() == "old"
+
+
 def test_a_copy_in_another_namespace_switches_too(tmp_path: Path, history: History) -> None:
     new = SIMPLE.replace('"old"', '"new"')
     with worlds.world(SIMPLE, tmp_path) as module:

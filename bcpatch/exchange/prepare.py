@@ -40,7 +40,7 @@ from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite
-from bcpatch.process.objects import class_namespace, is_class
+from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
 from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -142,6 +142,8 @@ def _reach(module: LinkedModule, needed: Link) -> None:
     found = sys.modules.get(needed.module)
     if found is not None and f"{needed.module}.{needed.name}" in sys.modules:
         return
+    if is_module(found) and needed.name in namespace_of(found):
+        return  # to ask for a name that a lazy import binds would import (PEP 810)
     if found is None or not _run("a linked name", module.place, None, hasattr, found, needed.name):
         message = f"module {needed.module} has no {needed.name} in this process"
         raise Refused([finding("BCP505", message, module.place())])

@@ -261,8 +261,9 @@ def _explained(
     calls = _calls(taken, walk, wanted)
     profiled = [entry[0] for entries in taken.profiled for entry in entries]
     seen = [one for one in profiled if isinstance(one, CodeType)]
-    others = Counter(id(one) for one in chain(*taken.held, seen) if id(one) in wanted)
-    alive = chain((frame.f_code for frame in taken.frames), taken.running, seen, more)
+    kept = [one for one in chain(*taken.held) if type(one) is CodeType]
+    others = Counter(id(one) for one in chain(kept, seen) if id(one) in wanted)
+    alive = chain((frame.f_code for frame in taken.frames), taken.running, kept, seen, more)
     constants = _constants(alive, wanted)
     walk.made = made
     return [
