@@ -85,6 +85,29 @@ def test_one_that_can_not_go_on_with_the_new_code_is_told_of(tmp_path: Path, mea
         assert (kept[0](), module.make(7)()) == ((7, 1), (10, 2))
 
 
+def test_the_look_ends_where_all_that_is_held_is_explained(
+    tmp_path: Path, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What bcpatch itself holds meanwhile would be searched for everywhere, again and again."""
+    history = History()
+    kept: list[Any] = []
+    found: list[object] = []
+    relocate = late.relocate
+
+    def noting(*arguments: Any) -> Any:
+        located = relocate(*arguments)
+        found.append(located.found)
+        return located
+
+    monkeypatch.setattr(late, "relocate", noting)
+    with worlds.world(TEXT, tmp_path) as module:
+        meanwhile(lambda: kept.append(made(module)))
+        load.apply(worlds.patch(worlds.module_patch(TEXT, NEW)), history)
+        assert called(kept[0]) == [(7, 2), (3, 2), 2]
+    assert found
+    assert set(found) == {()}
+
+
 def test_nothing_is_looked_for_where_nobody_holds_what_gave_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

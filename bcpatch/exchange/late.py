@@ -68,8 +68,8 @@ def _looked_for(sites: Sequence[LinkedSite], history: History) -> tuple[Diagnost
     """Notes on what stays, when nothing is left to be switched; None where something was."""
     if not sites:
         return ()
-    codes = {site.lineage: running(history, site.lineage).__code__ for site in sites}
     located = relocate(sites, history, Own(history))
+    codes = {site.lineage: running(history, site.lineage).__code__ for site in sites}  # not before: it is counted there
     changes = [
         change
         for site in located.sites
