@@ -393,7 +393,10 @@ class TestEnds:
                 timeout=PATIENCE,
                 check=False,
             )
-        assert (done.returncode, done.stderr) == (2, "error: standard output has no space left\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            "error: standard output can't be written to: No space left on device\n",
+        )
 
     @pytest.mark.parametrize(
         ("line", "status"),
@@ -641,6 +644,48 @@ def test_an_apply_that_is_interrupted_is_said_to_go_on(shop, folder, monkeypatch
         assert (asking.returncode, said[0]) == (130, "")
         assert said[1].startswith(f"error: interrupted; process {process.pid} may still do what it was asked to")
         (shop / "pipe").write_text("")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("output", ["full", "gone", "both full"])
+def test_every_process_is_asked_where_the_output_can_not_be_written(form, output, shop, folder, monkeypatch):
+    subprocess.run(
+        [sys.executable, "-c", "import shutil; shutil.copytree('shop', 'deployed/shop')"], cwd=shop, check=True
+    )
+    good(shop)
+    monkeypatch.chdir(shop)
+    clean(bcpatch("build", "shop", "--base", "deployed/shop", "-o", "1.patch", cwd=shop))
+
+    def untold(*words: str) -> tuple[int, str]:
+        """The exit status of a command whose output goes nowhere, and what it says on standard error."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "bcpatch", *words, "--format", form]
+        with open(writing, "wb") as gone, open("/dev/full", "wb") as full:
+            out = gone if output == "gone" else full
+            errors = out if output == "both full" else subprocess.PIPE
+            done = subprocess.run(
+                command, env=environment(), stdout=out, stderr=errors, text=True, timeout=PATIENCE, check=False
+            )
+        assert "Traceback" not in (done.stderr or "")
+        return done.returncode, done.stderr or ""
+
+    status = 128 + signal.SIGPIPE if output == "gone" else 2
+    with running(IMPORTING) as one, running(IMPORTING) as other:
+        assert one.hear() == other.hear() == "open"
+        found = [untold("apply", "1.patch", str(one.pid), str(other.pid))]
+        assert [_generation(each.pid, shop) for each in (one, other)] == [1, 1]
+        found.append(untold("rollback", str(other.pid)))
+        assert [_generation(each.pid, shop) for each in (one, other)] == [1, 0]
+    assert [answer for answer, _ in found] == [status, status]
+    if output != "both full":
+        assert [f"process {each.pid} runs generation 1" in found[0][1] for each in (one, other)] == [True, True]
+        assert f"process {other.pid} runs generation 0" in found[1][1]
+        assert ("No space left" in found[0][1]) is (output == "full")
+
+
+def _generation(pid: int, shop: Path) -> int:
+    return json.loads(called("status", str(pid), "--format", "json", cwd=shop).stdout)["generation"]
 
 
 def _row(status: str, name: str) -> list[str]:

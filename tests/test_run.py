@@ -14,6 +14,7 @@ import termios
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
+from time import monotonic
 
 import pytest
 from running import PATIENCE, Started, bcpatch, environment, run
@@ -435,6 +436,17 @@ class TestPrograms:
             assert asked(running, "a") == "old a 1"
         finally:
             os.kill(int(running.pid), signal.SIGKILL)
+
+    def test_a_log_on_a_full_disk_stops_neither_the_patches_nor_the_application(self, project):
+        words = ["sh", "-c", 'exec "$0" -m bcpatch run app.py 2> /dev/full', sys.executable]
+        with Started(words, project) as running:
+            running.hear("ready")
+            edit(project / "lib.py", OLD, NEW)
+            ends = monotonic() + PATIENCE
+            while asked(running, "a").startswith("old"):
+                assert monotonic() < ends
+            running.process.stdin.close()
+            assert running.end() == 7
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),

@@ -34,22 +34,34 @@ def run(words: Sequence[str]) -> int:
     try:
         answer = _run(list(words))
         sys.stdout.flush()
-        return answer
     except KeyboardInterrupt:
-        return INTERRUPTED
+        answer = INTERRUPTED
     except OSError as error:
-        import errno
+        answer = _unwritable(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # it would fail again when the interpreter flushes it at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return answer
 
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
-            raise
-        # What is left in the buffer would fail again when the interpreter flushes it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:
-            return BROKEN_PIPE
-        from bcpatch.cli.output import complain
 
-        complain("standard output has no space left")
-        return WRONG
+def _unwritable(error: OSError) -> int:
+    """The exit status where what is to be said can't be written. Raises what is no such error."""
+    import errno
+
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+    if error.filename is not None or error.errno not in (errno.EPIPE, *full):
+        raise error
+    if error.errno == errno.EPIPE:
+        return BROKEN_PIPE
+    from contextlib import suppress
+
+    from bcpatch.cli.output import complain
+
+    with suppress(OSError):
+        complain(f"standard output can't be written to: {error.strerror}")
+    return WRONG
 
 
 def _run(words: list[str]) -> int:

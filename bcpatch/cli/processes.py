@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -86,23 +87,54 @@ _STATUS: Final = {
 
 
 def each(pids: Sequence[int], request: Request, format: Format) -> int:
-    """Ask each process and tell what it said. The exit status is that of the worst answer."""
+    """Ask each process and tell what it said. The exit status is that of the worst answer.
+
+    All are asked, also where nobody can be told any more. Raises the OSError of standard output at the end.
+    """
     answers: list[Said] = []
+    unwritable: OSError | None = None
     for pid in dict.fromkeys(pids):
         answer = _said(pid, request)
         answers.append(answer)
-        if _STATUS[answer.outcome] == DONE:
-            say(answer.message, format)
-        else:
-            complain(answer.message)
-        if format == "text":
-            report(answer.findings, format)
-    if format == "json":
-        write(json.dumps(list(map(_as_json, answers)), indent=2, ensure_ascii=False), sys.stdout)
-    elif format != "text":
-        report(list(dict.fromkeys(one for answer in answers for one in answer.findings)), format)
+        try:
+            _tell(answer, format)
+        except OSError as error:
+            unwritable = error
+            _tell_aside(answer)
+    if unwritable is None and format != "text":
+        try:
+            _tell_machine(answers, format)
+        except OSError as error:
+            unwritable = error
+            for answer in answers:
+                _tell_aside(answer)
+    if unwritable is not None:
+        raise unwritable
     statuses = [_STATUS[one.outcome] for one in answers]
     return REFUSED if REFUSED in statuses else max(statuses, default=DONE)
+
+
+def _tell(answer: Said, format: Format) -> None:
+    if _STATUS[answer.outcome] == DONE:
+        say(answer.message, format)
+    else:
+        complain(answer.message)
+    if format == "text":
+        report(answer.findings, format)
+
+
+def _tell_machine(answers: Sequence[Said], format: Format) -> None:
+    if format == "json":
+        write(json.dumps(list(map(_as_json, answers)), indent=2, ensure_ascii=False), sys.stdout)
+    else:
+        report(list(dict.fromkeys(one for answer in answers for one in answer.findings)), format)
+
+
+def _tell_aside(answer: Said) -> None:
+    """Tell on standard error what a process did that could not be told on standard output."""
+    with suppress(OSError):
+        say(answer.message, aside=True)
+        report(answer.findings)
 
 
 def _said(pid: int, request: Request) -> Said:

@@ -50,6 +50,6 @@ def show(speaker: Speaker, line: str) -> None:
 
 def _write(text: str) -> None:
     """In one piece, so that the application's output doesn't get into it."""
-    with contextlib.suppress(BrokenPipeError):  # the application goes on where nobody listens to us
+    with contextlib.suppress(OSError):  # the application goes on where nobody listens to us, or a disk is full
         sys.stderr.write(text)
         sys.stderr.flush()
