@@ -288,6 +288,11 @@ def _run_apart(linked: Sequence[LinkedModule]) -> Iterator[Diagnostic]:
 def _later(part: ModulePatch, version: Version, history: History) -> Iterator[Diagnostic]:
     """What of the import of a module, which is yet to come, can be told now: a note, or why it would fail."""
     name, place = part.module.name, Place(part.module.path)
+    stands = sys.modules.get(name)
+    if stands is not None:  # and is no module, else it would have been found
+        message = f"a `{type(stands).__qualname__}` object stands in the place of module {name}: its code ran apart"
+        yield finding("BCP523", message, place, help="restart the process: the functions that ran can't be found")
+        return
     line = arrivals.lines(history, history.current).get(name, ())
     line = (*line, (len(history.records), version))
     spec = arrivals.look(name)

@@ -278,6 +278,16 @@ def test_lines_and_sources_are_those_that_run(world: World) -> None:
     assert late.__file__ == str(world.folder / "pb.py")
 
 
+def test_a_module_that_has_put_another_object_in_its_place_is_not_one_that_is_yet_to_come(world: World) -> None:
+    text = "import sys\nclass Api:\n    def f(self):\n        return 'old'\nsys.modules[__name__] = Api()\n"
+    world.write(pb=text)
+    api = world.get("pb")
+    with pytest.raises(Refused) as refused:
+        world.apply({"pb": text}, {"pb": text.replace("old", "new")}, Policy.LINKED)
+    assert codes(refused) == ["BCP523"]
+    assert (world.get("pb"), api.f()) == (api, "old")
+
+
 # --- other loaders -------------------------------------------------------------------------------
 
 

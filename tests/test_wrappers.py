@@ -135,6 +135,17 @@ CASES = [
     for edit, (old, new) in EDITS.items()
 ]
 
+#: The wrappers themselves get documentation, which `functools.wraps` puts what it copies in the place of.
+TOLD = HELPERS.replace("(*args, **kwargs):\n        return", '(*args, **kwargs):\n        "Wraps."\n        return')
+CASES += [
+    pytest.param(
+        text("@wrapping", one, in_class=False),
+        text("@wrapping", other, in_class=False).replace(HELPERS, TOLD),
+        id=f"a wrapper with documentation: {edit}",
+    )
+    for edit, (one, other) in EDITS.items()
+]
+
 
 @pytest.mark.parametrize("asked", [False, True], ids=["not asked before", "asked before"])
 @pytest.mark.parametrize(("old", "new"), CASES)

@@ -40,7 +40,7 @@ from bcpatch.process import bring, classes, nested, sources, stars
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite
-from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_function, is_module, namespace_of
 from bcpatch.process.records import SiteChange, Target
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -327,9 +327,13 @@ def _new_defaults(
 
 
 def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
-    """``__doc__`` follows the code, unless the application has set it to something else."""
+    """``__doc__`` follows the code, unless the application has set it to something else, or copied it."""
     old, new = _docstring_in(function.__code__), _docstring_in(code)
-    return {"__doc__": new} if old != new and function.__doc__ == old else {}
+    if old == new or function.__doc__ != old:
+        return {}
+    wrapped = function.__dict__.get("__wrapped__")
+    is_copy = wrapped is not None and (old is None or (is_function(wrapped) and wrapped.__doc__ == old))
+    return {} if is_copy else {"__doc__": new}
 
 
 def _new_types(
