@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import gc
 import os
 import shutil
@@ -20,6 +21,8 @@ from hypothesis.internal.entropy import deterministic_PRNG
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A shell that starts the tests in the background has them ignore interrupts, and so would all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -42,7 +45,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(made))
     monkeypatch.delenv("BCPATCH_SUPERVISOR", raising=False)
     monkeypatch.delenv("BCPATCH_POLICY", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     yield made
     shutil.rmtree(made)
 
@@ -60,6 +63,16 @@ class Aside(msgspec.Struct, gc=False):
 
     def __getitem__(self, index: int) -> pytest.Item:
         return self.items[index]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile bcpatch once for the hundreds of processes that tests start: they may not write what they compile.
+
+    Under pytest-xdist it is done before the workers are there.
+    """
+    if not hasattr(config, "workerinput"):
+        for name in ("bcpatch", "benchmarks"):
+            compileall.compile_dir(ROOT / name, quiet=2)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
