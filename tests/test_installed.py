@@ -74,28 +74,6 @@ def _compiles(text: str) -> bool:
     return True
 
 
-def judged(folder: Path, new: str, applied: str, probes: list[str]) -> dict[str, Any]:
-    """What the worker says of a patch to one text, where another one is the next version."""
-    (folder / "root").mkdir()
-    (folder / "root" / "client.py").write_text("import shop\nfrom shop import closed, RATES as rates\n")
-    patch = folder / "shop.patch"
-    patch.write_bytes(patchfile.encode(patch_of(SHOP, applied, "linked", Module("shop", "shop.py"))))
-    case = {"texts": [SHOP, new], "patches": [str(patch)], "probes": [[], probes], "warned": False}
-    where = {"folder": str(folder / "root"), "file": str(folder / "root" / "shop.py")}
-    job = folder / "job.json"
-    job.write_text(json.dumps({"module": "shop", "client": "client", **where, "cases": [case]}))
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(job)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
-
-
 EDITS = {
     "code": ("return False", "return 7"),
     "default": ("times=2", "times=4"),
@@ -106,14 +84,40 @@ EDITS = {
 }
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], list[list[Any]]]:
+    """What the worker says of the steps of each edit, by its name: with the patch that makes it, and another's."""
+    folder = tmp_path_factory.mktemp("installed")
+    root = folder / "root"
+    root.mkdir()
+    (root / "client.py").write_text("import shop\nfrom shop import closed, RATES as rates\n")
+    cases, keys = [], []
+    for name, edit in EDITS.items():
+        new = SHOP.replace(*edit)
+        for right in (True, False):
+            applied = new if right else SHOP.replace(*EDITS["code" if name != "code" else "default"])
+            patch = folder / f"{name} {right}.patch"
+            patch.write_bytes(patchfile.encode(patch_of(SHOP, applied, "linked", Module("shop", "shop.py"))))
+            cases.append({"texts": [SHOP, new], "patches": [str(patch)], "probes": [[], ["closed"]], "warned": False})
+            keys.append((name, right))
+    job = folder / "job.json"
+    where = {"folder": str(root), "file": str(root / "shop.py")}
+    job.write_text(json.dumps({"module": "shop", "client": "client", **where, "cases": cases}))
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(job)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {key: json.loads(line)["steps"] for key, line in zip(keys, done.stdout.splitlines(), strict=True)}
+
+
 @pytest.mark.parametrize("name", EDITS)
-def test_a_right_patch_and_a_wrong_one_are_told_apart(name: str, tmp_path: Path) -> None:
-    new = SHOP.replace(*EDITS[name])
-    (tmp_path / "right").mkdir()
-    right = judged(tmp_path / "right", new, new, ["closed"])
-    assert [(what, found) for what, _, _, found in right["steps"]] == [("live", []), ("back", []), ("back", [])]
-    other = SHOP.replace(*EDITS["code" if name != "code" else "default"])
-    (tmp_path / "wrong").mkdir()
-    wrong = judged(tmp_path / "wrong", new, other, ["closed"])
-    assert wrong["steps"][0][0] == "live"
-    assert wrong["steps"][0][3]
+def test_a_right_patch_and_a_wrong_one_are_told_apart(
+    name: str, judged: dict[tuple[str, bool], list[list[Any]]]
+) -> None:
+    assert [(what, found) for what, _, _, found in judged[name, True]] == [("live", []), ("back", []), ("back", [])]
+    what, _, _, found = judged[name, False][0]
+    assert (what, bool(found)) == ("live", True)

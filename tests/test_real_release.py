@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,8 @@ print("threads", sorted(seen) in ([True], [False, True]), wrong)
 
 def install(release: str, folder: Path) -> Path:
     """A release of the package, from the index that the installer is set up for."""
-    has_pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
-    if has_pip.returncode == 0:
-        installer = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if find_spec("pip"):
+        installer = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     elif uv := shutil.which("uv"):
         installer = [uv, "pip", "install", "--quiet", "--python", sys.executable]
     else:
