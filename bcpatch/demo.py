@@ -41,11 +41,11 @@ _NEW: Final = 'return f"{self.value} requests counted, and not one forgotten"'
 _PRIVATE: Final = 'return f"{self.value}, an {self._parity()} number"'
 
 
-class Broken(Error):
+class Unkept(Error):
     """Something else came out than was promised."""
 
 
-class Said(NamedTuple):
+class Line(NamedTuple):
     """A line of the server (its standard output), or of bcpatch; None at the end of it."""
 
     speaker: Speaker
@@ -53,7 +53,7 @@ class Said(NamedTuple):
 
 
 def demonstrate(show: Show) -> None:
-    """Run the demonstration; ``show`` is called with each line. Raises Broken where a promise is."""
+    """Run the demonstration; ``show`` is called with each line. Raises Unkept where a promise is not kept."""
     with tempfile.TemporaryDirectory(prefix="bcpatch-demo-") as folder:
         shutil.copytree(_example(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         with _Server(Path(folder), show) as server:
@@ -87,7 +87,7 @@ def _edit(file: Path, old: str, new: str, show: Show) -> None:
     before = file.read_text(encoding="utf-8")
     after = before.replace(old, new)
     if after == before:
-        raise Broken(f"{file.name} has no line to edit: {old}")
+        raise Unkept(f"{file.name} has no line to edit: {old}")
     for line in difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm=""):
         if line.startswith(("+ ", "- ")):
             show("edit", line)
@@ -104,7 +104,7 @@ def _command(arguments: list[str], expected: str, show: Show) -> None:
     for line in (done.stdout + done.stderr).splitlines():
         show("bcpatch", line)
     if done.returncode or expected not in done.stdout:
-        raise Broken(f"`bcpatch {' '.join(arguments)}` ended with {done.returncode} and did not say: {expected}")
+        raise Unkept(f"`bcpatch {' '.join(arguments)}` ended with {done.returncode} and did not say: {expected}")
 
 
 def _environment() -> dict[str, str]:
@@ -121,7 +121,7 @@ def _example() -> Path:
     for place in (here / "examples" / "counter", here.parent / "examples" / "counter"):
         if (place / "server.py").is_file():
             return place
-    raise Broken("the counter example was not installed")
+    raise Unkept("the counter example was not installed")
 
 
 class _Server:
@@ -130,7 +130,7 @@ class _Server:
     def __init__(self, folder: Path, show: Show) -> None:
         self._folder = folder
         self._show = show
-        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._readers: list[threading.Thread] = []
         self._ended: set[Speaker] = set()
@@ -185,13 +185,13 @@ class _Server:
         self._show("request", f"GET {path}")
         self._show("server", answer)
         if answer != expected:
-            raise Broken(f"the answer to {path} should have been: {expected}")
+            raise Unkept(f"the answer to {path} should have been: {expected}")
 
     def decided(self, expected: str) -> None:
         """Show what is said until bcpatch has decided about an edit, which must be as expected."""
         decision = self.hear({"bcpatch": r"live in 1 process|refused|error of bcpatch itself"})["bcpatch"]
         if decision != expected:
-            raise Broken(f"this edit should have been: {expected}")
+            raise Unkept(f"this edit should have been: {expected}")
 
     def hear(self, awaited: dict[Speaker, str]) -> dict[Speaker, str]:
         """Show what is said until each speaker has said what fits a pattern; the last group of each match."""
@@ -202,7 +202,7 @@ class _Server:
             if said.line is None:
                 self._ended.add(said.speaker)
                 if len(self._ended) == len(self._readers):  # else the other one may say why
-                    raise Broken(f"it ended before it said: {', '.join(missing.values())}")
+                    raise Unkept(f"it ended before it said: {', '.join(missing.values())}")
                 continue
             self._show(said.speaker, said.line)
             fits = re.search(missing.get(said.speaker, _NEVER), said.line)
@@ -211,16 +211,16 @@ class _Server:
                 del missing[said.speaker]
         return found
 
-    def _next(self) -> Said:
+    def _next(self) -> Line:
         try:
             return self._said.get(timeout=PATIENCE)
         except queue.Empty:
-            raise Broken(f"nothing was said for {PATIENCE:.0f} seconds") from None
+            raise Unkept(f"nothing was said for {PATIENCE:.0f} seconds") from None
 
     def _read(self, speaker: Speaker, stream: IO[bytes]) -> None:
         for line in stream:
-            self._said.put(Said(speaker, line.decode(errors="replace").rstrip()))
-        self._said.put(Said(speaker, None))
+            self._said.put(Line(speaker, line.decode(errors="replace").rstrip()))
+        self._said.put(Line(speaker, None))
 
     def _end(self) -> None:
         """End the processes, and wait until they have."""

@@ -91,7 +91,7 @@ class Batch(NamedTuple):
     again: bool = False
 
 
-class Verdict(Enum):
+class Fate(Enum):
     """What became of a batch: it is done with, looks half-written, or goes with what was saved meanwhile."""
 
     DONE = "done"

@@ -166,7 +166,7 @@ class TestTables:
     def test_choices_are_those_of_the_nouns(self) -> None:
         assert list(arguments.POLICIES) == [one.value for one in Policy]
         assert get_args(output.Format) == arguments.FORMATS
-        assert get_args(commands.Answer) == arguments.ANSWERS
+        assert get_args(commands.Form) == arguments.FORMS
         assert get_args(protocol.Consistency) == arguments.CONSISTENCIES
         assert get_args(protocol.Scan) == arguments.SCANS
 

@@ -89,7 +89,7 @@ def test_what_comes_out_other_than_promised_is_an_error(folder, tmp_path_factory
 def test_an_edit_that_changes_nothing_is_an_error(tmp_path):
     file = tmp_path / "a.py"
     file.write_text("x = 1\n")
-    with pytest.raises(demo.Broken, match="no line to edit"):
+    with pytest.raises(demo.Unkept, match="no line to edit"):
         demo._edit(file, "y", "z", lambda speaker, line: None)
 
 

@@ -31,7 +31,7 @@ from bcpatch.running import follow
 from bcpatch.running.follow import LARGE, Follower
 from bcpatch.source import facts
 from bcpatch.source.outline import Source
-from bcpatch.watch import Batch, Verdict, Voice
+from bcpatch.watch import Batch, Fate, Voice
 
 
 class Process:
@@ -131,7 +131,7 @@ class World:
         paths = frozenset(str(self.folder / f"{name}.py") for name in names)
         self.lines.clear()
         self.told.clear()
-        return self.follower.saved(Batch(paths, 0.0, again), more) is Verdict.DONE
+        return self.follower.saved(Batch(paths, 0.0, again), more) is Fate.DONE
 
 
 def digest(number: int, more: str = "") -> str:

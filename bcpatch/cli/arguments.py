@@ -17,7 +17,7 @@ from bcpatch.cli.program import HELP_OPTIONS, NAME, SUMMARIES, Misused
 N = TypeVar("N", int, float)
 
 FORMATS: Final = ("text", "json", "sarif", "github")
-ANSWERS: Final = ("text", "json")
+FORMS: Final = ("text", "json")
 POLICIES: Final = ("strict", "linked")
 CONSISTENCIES: Final = ("immediate", "quiescent")
 SCANS: Final = ("references", "heap")
@@ -80,7 +80,7 @@ _MODULE = _argument("--module", metavar="NAME", help="The dotted name that the o
 _PATCH = _argument("patch", metavar="PATCH", help="A patch file.")
 _PROCESS = _number(int, 1, "a process id")
 _PID = _argument("pid", metavar="PID", type=_PROCESS, help="A process, by its number; `ps` lists them.")
-_ANSWER = _choice("--format", of=ANSWERS, default="text", help="How it is written (default: %(default)s).")
+_ANSWER = _choice("--format", of=FORMS, default="text", help="How it is written (default: %(default)s).")
 _FORMAT = _choice("--format", of=FORMATS, default="text", help="How findings are written (default: %(default)s).")
 _HELP = _argument(*HELP_OPTIONS, action="help", help="Show this message and exit.")
 

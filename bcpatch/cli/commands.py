@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bcpatch.builder import Outcome
     from bcpatch.channels.protocol import Consistency, Scan
 
-Answer: TypeAlias = Literal["text", "json"]
+Form: TypeAlias = Literal["text", "json"]
 
 
 # --- making patches ----------------------------------------------------------------
@@ -95,7 +95,7 @@ def _compared(
     return builder.compare(*files.versions(paths, base, module), policy=chosen, parent=parent)
 
 
-def show(patch: str, disassembled: bool, format: Answer) -> int:
+def show(patch: str, disassembled: bool, format: Form) -> int:
     from bcpatch import patchfile
     from bcpatch.cli import tables
 
@@ -112,7 +112,7 @@ def show(patch: str, disassembled: bool, format: Answer) -> int:
     return DONE
 
 
-def audit(repository: str, span: str, format: Answer) -> int:
+def audit(repository: str, span: str, format: Form) -> int:
     from bcpatch import audit as auditor
     from bcpatch.cli import tables
 
@@ -140,7 +140,7 @@ def run(folders: Sequence[str], policy: str | None, module: str | None, command:
     return supervise.supervise(program, watched, project.policy(watched, policy), running.voice())
 
 
-def ps(format: Answer) -> int:
+def ps(format: Form) -> int:
     from bcpatch.channels import client
     from bcpatch.cli import tables
 
@@ -156,7 +156,7 @@ def ps(format: Answer) -> int:
     return WRONG if silent else DONE
 
 
-def status_of(pid: int, format: Answer) -> int:
+def status_of(pid: int, format: Form) -> int:
     from bcpatch.channels.protocol import StatusReply, StatusRequest
     from bcpatch.cli import tables
     from bcpatch.cli.processes import asked
@@ -202,7 +202,7 @@ def demo() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         demonstration.demonstrate(running.show)
-    except demonstration.Broken as error:
+    except demonstration.Unkept as error:
         complain(str(error))
         return REFUSED
     return DONE

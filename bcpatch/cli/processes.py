@@ -54,7 +54,7 @@ def asked(pid: int, request: Request, expected: type[R]) -> R:
     raise Wrong(f"process {pid}: {_failure(reply)}")
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """What came of asking one process."""
 
     DONE = "done"
@@ -68,7 +68,7 @@ class Said(msgspec.Struct, frozen=True):
     """What one process said; ``sites`` are those that a dry run would switch. What does not apply is None."""
 
     pid: int
-    outcome: Outcome
+    outcome: Ending
     message: str
     generation: int | None = None
     milliseconds: float | None = None
@@ -78,11 +78,11 @@ class Said(msgspec.Struct, frozen=True):
 
 
 _STATUS: Final = {
-    Outcome.DONE: DONE,
-    Outcome.WOULD_DO: DONE,
-    Outcome.REFUSED: REFUSED,
-    Outcome.FAILED: REFUSED,
-    Outcome.UNREACHABLE: WRONG,
+    Ending.DONE: DONE,
+    Ending.WOULD_DO: DONE,
+    Ending.REFUSED: REFUSED,
+    Ending.FAILED: REFUSED,
+    Ending.UNREACHABLE: WRONG,
 }
 
 
@@ -141,20 +141,20 @@ def _said(pid: int, request: Request) -> Said:
     try:
         reply = ask(pid, request)
     except Wrong as error:
-        return Said(pid, Outcome.UNREACHABLE, str(error))
+        return Said(pid, Ending.UNREACHABLE, str(error))
     match reply:
         case Applied(generation=generation, milliseconds=taken):
             message = f"process {pid} runs generation {generation} ({taken:.1f} ms)"
-            return Said(pid, Outcome.DONE, message, generation, taken, certain=reply.certain, findings=reply.notes)
+            return Said(pid, Ending.DONE, message, generation, taken, certain=reply.certain, findings=reply.notes)
         case Rehearsed(milliseconds=taken):
             sites = tuple(map(str, reply.sites))
             named = ": " + ", ".join(sites) if sites else ""
             message = f"process {pid} would switch {counted(len(sites), 'site')}{named}"
-            return Said(pid, Outcome.WOULD_DO, message, milliseconds=taken, sites=sites, findings=reply.notes)
+            return Said(pid, Ending.WOULD_DO, message, milliseconds=taken, sites=sites, findings=reply.notes)
         case Refusal(diagnostics=found):
             message = f"process {pid} refused; it runs what it ran before"
-            return Said(pid, Outcome.REFUSED, message, findings=tuple(found))
-    return Said(pid, Outcome.FAILED, f"process {pid}: {_failure(reply)}")
+            return Said(pid, Ending.REFUSED, message, findings=tuple(found))
+    return Said(pid, Ending.FAILED, f"process {pid}: {_failure(reply)}")
 
 
 def _as_json(answer: Said) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _WITHIN: Final = 200_000
 
 _LAMBDA: Final = "<lambda>"
 
-ByName = Mapping[str, Sequence[FunctionType]]
+Named = Mapping[str, Sequence[FunctionType]]
 _Placed = tuple[int, str]
 
 
@@ -41,7 +41,7 @@ class Remade(msgspec.Struct, eq=False):
     files: Mapping[str, str]
     walk: Walk
     aside: Mapping[int, FunctionType]
-    _within: ByName | None = None
+    _within: Named | None = None
     _held: dict[str, Set[int]] = msgspec.field(default_factory=dict)
     _is_off: bool | None = None
     _defined: list[Mapping[str, Sequence[CodeType]]] = msgspec.field(default_factory=list)
@@ -126,7 +126,7 @@ class Remade(msgspec.Struct, eq=False):
             yield self._defined[-1]
 
 
-def by_name(walk: Walk, namespace: Mapping[str, Any]) -> ByName:
+def by_name(walk: Walk, namespace: Mapping[str, Any]) -> Named:
     """The functions of a module that a walk has reached, by their names."""
     found: defaultdict[str, list[FunctionType]] = defaultdict(list)
     for one in walk.functions:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.uses import AttributeUse, GlobalUse
 from bcpatch.model import Link
 from bcpatch.rules import names
 from bcpatch.rules.reach import Frame, Scope, inner_frames, paths
-
-_OPTIMIZED = 0x01
 
 #: What code asks before it uses a name that not every process has.
 _QUESTIONS = frozenset(
@@ -60,7 +59,7 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
 def _is_of_class(name: str, frame: Frame) -> bool:
     """Whether statements that are new in a class read a name of that class."""
     scope = frame.scope
-    is_body = frame.outer is None and not frame.flow.code.flags & _OPTIMIZED
+    is_body = frame.outer is None and not frame.flow.code.flags & OPTIMIZED
     return is_body and bool(scope.around) and name in scope.text.bound_in_class(scope.around)
 
 

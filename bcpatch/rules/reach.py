@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from bcpatch import pythons
 from bcpatch.diagnostics import Step
 from bcpatch.flow import Flow
+from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.origins import (
     ENTRY,
     Attribute,
@@ -43,7 +44,6 @@ from bcpatch.rules.sourcetext import Text
 #: Opcodes after which another instruction than the next one may run.
 JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 
-_OPTIMIZED = 0x01
 
 Role: TypeAlias = Literal["function", "default", "annotation", "type parameters"]
 
@@ -129,7 +129,7 @@ class Frame(msgspec.Struct, frozen=True, dict=True):
     @property
     def is_body(self) -> bool:
         """Whether this is a class body, whose names hide those of the module."""
-        return not self.flow.code.flags & _OPTIMIZED
+        return not self.flow.code.flags & OPTIMIZED
 
     def binds(self, use: GlobalUse) -> bool:
         """Whether the name that is loaded is surely one that a class body has bound, or none at all."""

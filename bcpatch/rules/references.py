@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.opcodes import NUMBERS
 from bcpatch.flow.origins import Constant, Imported, Origin
 from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, Use
@@ -169,7 +170,7 @@ def _classes(frame: Frame) -> Iterator[Diagnostic]:
     for use in frame.flow.made:
         nested = frame.flow.nested[use.constant]
         name = nested.code.name
-        if not nested.code.flags & _OPTIMIZED and nested.nested and names.is_private(name):
+        if not nested.code.flags & OPTIMIZED and nested.nested and names.is_private(name):
             message = f"a strict patch changes methods of public classes only; `{name}` is private"
             yield report("BCP109", message, use.offset, frame)
 
@@ -192,6 +193,5 @@ def _matches_itself(klass: Origin, frame: Frame) -> bool:
     return all(some and some <= _SELF_MATCHING for some in found) and is_sure(klass, frame)
 
 
-_OPTIMIZED = 0x01
 _MATCH_CLASS = NUMBERS["MATCH_CLASS"]
 _SELF_MATCHING = frozenset(f"builtins.{name}" for name in names.SELF_MATCHING)

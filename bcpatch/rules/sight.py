@@ -14,6 +14,7 @@ from typing import Final
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow import Instruction
+from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.graph import text_of
 from bcpatch.flow.opcodes import NULL
 from bcpatch.flow.origins import (
@@ -46,8 +47,6 @@ _OF_FORMATTER: Final = frozenset((*callables.FORMAT, *callables.FORMATTERS))
 _WATCHED_BUILTINS: Final = frozenset(
     path.removeprefix("builtins.") for path in _WATCHED if path.startswith("builtins.")
 )
-
-_OPTIMIZED: Final = 0x01
 
 
 def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
@@ -206,7 +205,7 @@ def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
 def _is_class_body(made: Made, frame: Frame) -> bool:
     """Whether a function's code has no locals of its own: called plainly, it would work on the module's namespace."""
     code = frame.flow.code.constants[made.constant]
-    return isinstance(code, Code) and not code.flags & _OPTIMIZED
+    return isinstance(code, Code) and not code.flags & OPTIMIZED
 
 
 # --- where it may go -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 from bcpatch import fingerprint, pythons, splices
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.fingerprint import Digests
-from bcpatch.flow.fields import DEEPEST
+from bcpatch.flow.fields import DEEPEST, ITERABLE_COROUTINE, OPTIMIZED, SUSPENDS, VARARGS, VARKEYWORDS
 from bcpatch.model import (
     AdditionEdit,
     Annotations,
@@ -48,8 +48,8 @@ from bcpatch.model import (
     ValueEdit,
 )
 
-_OPTIMIZED, _NEWLOCALS, _VARARGS, _VARKEYWORDS = 0x01, 0x02, 0x04, 0x08
-_SUSPENDS = 0x20 | 0x80 | 0x100 | 0x200
+_NEWLOCALS = 0x02
+_SUSPENDS = SUSPENDS | ITERABLE_COROUTINE
 _LAST_LINE = (1 << 31) - 1
 _PATCH_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rf"[0-9a-f]{{{2 * fingerprint.DIGEST_SIZE}}}")
@@ -278,7 +278,7 @@ def _names(edit: AdditionEdit | ValueEdit | RemovalEdit) -> Iterator[str]:
     names = edit.names if isinstance(edit, AdditionEdit) else (edit.name,)
     if (edit.owner and not is_dotted(edit.owner)) or not names or not all(map(is_name, names)):
         yield f"`{edit.owner}` can't have the names {', '.join(names) or 'nothing'}"
-    elif isinstance(edit, AdditionEdit) and edit.code.flags & (_OPTIMIZED | _NEWLOCALS | _SUSPENDS):
+    elif isinstance(edit, AdditionEdit) and edit.code.flags & (OPTIMIZED | _NEWLOCALS | _SUSPENDS):
         yield f"the addition of {names[0]} is no body"
     elif isinstance(edit, ValueEdit) and not (_takes(edit.code, 0) and _takes(edit.replaces, 0)):
         yield f"the value of {names[0]} is no expression"
@@ -316,7 +316,7 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
         yield f"the code of {site} is not the one that the patch names"
     if edit.replaces and not _DIGEST.fullmatch(edit.replaces):
         yield f"what {site} replaces is no fingerprint"
-    if not code.flags & _OPTIMIZED or not code.flags & _NEWLOCALS:
+    if not code.flags & OPTIMIZED or not code.flags & _NEWLOCALS:
         yield f"the code of {site} is no function's"
     if edit.positional or edit.keywords:
         yield from _defaults(edit)
@@ -375,6 +375,6 @@ def _annotations(annotations: Annotations) -> Iterator[str]:
 
 def _takes(code: Code, arguments: int) -> bool:
     """Whether the code is a plain function's that is called with so many arguments."""
-    plain = code.flags & (_OPTIMIZED | _NEWLOCALS) == _OPTIMIZED | _NEWLOCALS
-    bare = not code.flags & (_SUSPENDS | _VARARGS | _VARKEYWORDS)
+    plain = code.flags & (OPTIMIZED | _NEWLOCALS) == OPTIMIZED | _NEWLOCALS
+    bare = not code.flags & (_SUSPENDS | VARARGS | VARKEYWORDS)
     return plain and bare and code.argcount == arguments and not code.kwonlyargcount

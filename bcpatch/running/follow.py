@@ -43,7 +43,7 @@ from bcpatch.model import (
 )
 from bcpatch.running.worker import Content, Delta, Worker, answers, application, asked, real, reason
 from bcpatch.source.outline import Source
-from bcpatch.watch import SUFFIX, Batch, Verdict, Voice, sources
+from bcpatch.watch import SUFFIX, Batch, Fate, Voice, sources
 
 #: Findings that a half-written file causes too: looked at again before they are believed.
 DOUBTFUL: Final = frozenset({"BCP001", "BCP002", "BCP202"})
@@ -84,7 +84,7 @@ class Change(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(os.path.abspath(source.path) for source in self.new))
 
 
-class Made(msgspec.Struct, frozen=True):
+class Built(msgspec.Struct, frozen=True):
     """What building a change came to, and the workers that it is for."""
 
     change: Change
@@ -187,16 +187,16 @@ class Follower:
 
     # --- saves -----------------------------------------------------------------------
 
-    def saved(self, batch: Batch, more: Callable[[], bool] = lambda: False) -> Verdict:
+    def saved(self, batch: Batch, more: Callable[[], bool] = lambda: False) -> Fate:
         """Make live what was saved, or say why not.
 
         ``more`` tells, before anything is sent, whether something else was saved meanwhile.
         """
         fresh = self._fresh(batch.paths)
         if not fresh:
-            return Verdict.DONE
+            return Fate.DONE
         if not batch.again and any(not content and self._seen(path) for path, content in fresh.items()):
-            return Verdict.DOUBTFUL
+            return Fate.DOUBTFUL
         disk = {**self._disk, **fresh}
         workers = list(self._workers.values())
         expected = self._expected(workers, fresh, disk)
@@ -205,21 +205,21 @@ class Follower:
         if sure:
             made = self._made(self._changes(workers, disk), fresh)
         if not batch.again and any(one.code in DOUBTFUL for some in made for one in errors(some.outcome.diagnostics)):
-            return Verdict.DOUBTFUL
+            return Fate.DOUBTFUL
         if more():
-            return Verdict.MORE
+            return Fate.MORE
         self._disk = disk
         self._conclude(made, fresh, batch.since, sure=sure)
-        return Verdict.DONE
+        return Fate.DONE
 
-    def _made(self, changes: Mapping[Worker, Change], fresh: Delta) -> list[Made]:
+    def _made(self, changes: Mapping[Worker, Change], fresh: Delta) -> list[Built]:
         """What building comes to for each worker; once for those that need the same."""
         groups: dict[Change, list[Worker]] = {}
         for worker, change in changes.items():
             groups.setdefault(change, []).append(worker)
-        return [Made(*self._outcome(change, fresh), workers) for change, workers in groups.items()]
+        return [Built(*self._outcome(change, fresh), workers) for change, workers in groups.items()]
 
-    def _conclude(self, made: Sequence[Made], fresh: Delta, since: float, *, sure: bool) -> None:
+    def _conclude(self, made: Sequence[Built], fresh: Delta, since: float, *, sure: bool) -> None:
         """Send what was made, and tell of the rest. It is not ``sure`` where workers were not asked what they run."""
         if made:
             self._explain(fresh, {path for one in made for path in one.change.paths})
@@ -363,7 +363,7 @@ class Follower:
 
     # --- sending -------------------------------------------------------------------------
 
-    def _bring(self, made: Made, patch: Patch, since: float, *, sure: bool) -> Sent:
+    def _bring(self, made: Built, patch: Patch, since: float, *, sure: bool) -> Sent:
         """Send the patch that was made, unless there is nothing in it."""
         paths = made.change.paths
         self._refused.difference_update(paths)
@@ -376,7 +376,7 @@ class Follower:
         self._voice.say(f"saved, and no code changed ({_listed(map(relative, paths))})")
         return Sent()
 
-    def _send(self, made: Made, patch: Patch, content: Delta, since: float, *, sure: bool) -> Sent:
+    def _send(self, made: Built, patch: Patch, content: Delta, since: float, *, sure: bool) -> Sent:
         lean = not sure and is_large(patch) and all(worker.has_texts for worker in made.workers)
         data = patchfile.encode(patchfile.without_texts(patch) if lean else patch)
         digest = patchfile.digest_of(data)

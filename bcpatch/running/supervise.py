@@ -34,7 +34,7 @@ from bcpatch.channels.workers import Workers
 from bcpatch.diagnostics import Error, relative
 from bcpatch.model import Policy
 from bcpatch.running import bootstrap
-from bcpatch.watch import Batch, Saved, Settling, Verdict, Voice
+from bcpatch.watch import Batch, Fate, Saved, Settling, Voice
 
 if TYPE_CHECKING:
     from bcpatch.running.follow import Follower
@@ -246,9 +246,9 @@ def _handle(
                 if len(batch.paths) > watch.MANY:
                     batch = batch._replace(paths=batch.paths.union(folders))
                 match _saved(follower, batch, events, voice):
-                    case Verdict.DOUBTFUL:
+                    case Fate.DOUBTFUL:
                         settling.put_off(batch, time.monotonic())
-                    case Verdict.MORE:
+                    case Fate.MORE:
                         settling.put_back(batch)
             continue
         match event:
@@ -281,7 +281,7 @@ def _prepared(follower: Follower, events: queue.SimpleQueue[Event]) -> bool:
         return False
 
 
-def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], voice: Voice) -> Verdict:
+def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], voice: Voice) -> Fate:
     """Have a batch followed; an error of ours costs this save, not those that come after it."""
 
     def more() -> bool:
@@ -293,7 +293,7 @@ def _saved(follower: Follower, batch: Batch, events: queue.SimpleQueue[Event], v
     except Exception:
         logger.exception("an error of bcpatch itself")
         voice.say("that was an error of bcpatch itself: the application runs on with the code it has")
-        return Verdict.DONE
+        return Fate.DONE
     finally:
         gc.enable()
 

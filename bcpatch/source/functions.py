@@ -175,13 +175,13 @@ def _merged_findings(at: Comparison, pairing: Pairing) -> Iterator[Diagnostic]:
                 yield finding("BCP213", message, new.place(after.node), site=before.site)
 
 
-_Turn: TypeAlias = tuple[Function, int]
+_Sharer: TypeAlias = tuple[Function, int]
 """A lambda, and how many stand before it that nothing but their order tells from it."""
 
 
-def _sharers(unit: Unit) -> defaultdict[Site, list[_Turn]]:
+def _sharers(unit: Unit) -> defaultdict[Site, list[_Sharer]]:
     """The lambdas that share their code with others, by their site."""
-    found: defaultdict[Site, list[_Turn]] = defaultdict(list)
+    found: defaultdict[Site, list[_Sharer]] = defaultdict(list)
     several = {one.site for one in unit.merged}
     turns: Counter[object] = Counter()
     lambdas = [one for one in (*unit.functions, *unit.merged) if isinstance(one.node, ast.Lambda)]
@@ -193,7 +193,7 @@ def _sharers(unit: Unit) -> defaultdict[Site, list[_Turn]]:
     return found
 
 
-def _told(sharers: Sequence[_Turn]) -> list[object]:
+def _told(sharers: Sequence[_Sharer]) -> list[object]:
     """Which lambdas share their code, and what each takes where that is not the same."""
     headers = [ast.dump(one.node.args) for one, _ in sharers]
     each = headers if len(set(headers)) > 1 else [""] * len(headers)
