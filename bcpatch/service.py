@@ -37,7 +37,7 @@ from bcpatch.channels.protocol import (
     identity_of,
     of_modules,
 )
-from bcpatch.diagnostics import Refused, Severity, text
+from bcpatch.diagnostics import Error, Refused, Severity, text
 from bcpatch.fingerprint import this_interpreter
 from bcpatch.model import Policy
 from bcpatch.process.history import History
@@ -73,6 +73,10 @@ _IMPORT_SECONDS: Final = 10.0
 _started = time.time()
 _pinned: Policy | None = None
 _importing = threading.RLock()  # an import hook may fork
+
+
+class Incomplete(Error):
+    """What is imported with the first patch can't be: the process sees no libraries any more, say."""
 
 
 def pin(policy: str | None) -> None:
@@ -198,6 +202,9 @@ def _logged(request: Request, path: str | None = None) -> Reply:
     except Refused as refused:
         logger.error("refused %s:\n%s", words, refused)
         return Refusal(refused.diagnostics)
+    except Incomplete as error:
+        logger.error("%s: %s", words, error)
+        return Failure(str(error))
     except Exception as error:
         logger.exception("an error of bcpatch itself stopped %s", words)
         return Failure(f"{type(error).__name__}: {error}")
@@ -282,9 +289,13 @@ def _complete() -> None:
     No fork falls into that: its child would wait for ever for a thread that it doesn't have to finish the import
     (``_ModuleLock`` in ``Lib/importlib/_bootstrap.py`` knows nothing of forks).
     """
-    with _importing:
-        import bcpatch.load
-        import bcpatch.process.arrivals  # noqa: F401
+    try:
+        with _importing:
+            import bcpatch.load
+            import bcpatch.process.arrivals  # noqa: F401
+    except ImportError as error:
+        reason = "has the process lost sight of its libraries? runtime.status() before it does imports them"
+        raise Incomplete(f"what patches take can't be imported ({error}): {reason}") from error
 
 
 def _before_fork() -> None:

@@ -11,7 +11,6 @@ import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bcpatch import fingerprint
-from bcpatch.channels import client, connection, protocol, stdin, supervisor, unix, workers
+from bcpatch.channels import client, connection, directory, protocol, stdin, supervisor, unix, workers
 from bcpatch.channels.base import Channel, ChannelError, Post
 from bcpatch.channels.connection import Connection, Lost
 from bcpatch.channels.peer import Peer, greet
@@ -416,14 +415,14 @@ def test_a_path_too_long_for_a_socket_is_said(folder: Path, monkeypatch: pytest.
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     with serving() as channel:
         assert Path(channel.address).parent == folder / f"bcpatch-{os.geteuid()}"
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("TMPDIR", str(long))
     with pytest.raises(ChannelError, match="too long for a socket's path"):
         unix.open_channel(echo, hello)
 
 
 def test_a_folder_that_cannot_be_made_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "missing"))
-    monkeypatch.setattr(tempfile, "tempdir", str(folder / "missing"))
+    monkeypatch.setattr(directory, "_temporary", lambda: str(folder / "missing"))
     with pytest.raises(ChannelError, match="No such file or directory"):
         unix.open_channel(echo, hello)
 

@@ -17,10 +17,13 @@ from processes import SECONDS, Process, running, supervising
 
 from bcpatch import loops, runtime, service
 from bcpatch.channels import client, workers
+from bcpatch.channels.base import ChannelError
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import (
+    Failure,
     LoadedReply,
     LoadedRequest,
+    Rollback,
 )
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("folder")]
@@ -437,6 +440,82 @@ def test_a_daemon_of_two_forks_is_reached_and_its_ancestors_leave_nothing_that_a
             peer.request(LoadedRequest(), SECONDS)
         peer.close()
         process.end()
+
+
+CLOSING = """
+    import os
+    from bcpatch import runtime
+    loop = runtime.loop()
+    os.closerange(3, 256)
+    files = [os.open(f"{os.environ['TMPDIR']}/{number}", os.O_RDWR | os.O_CREAT) for number in range(12)]
+    pid = os.fork()
+    if pid == 0:
+        loop._opening.join()
+    print([os.path.basename(os.readlink(f"/proc/self/fd/{one}")) for one in files], flush=True)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print([os.fstat(one).st_size for one in files], flush=True)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks into /proc")
+def test_files_that_took_the_numbers_of_closed_descriptors_are_the_applications() -> None:
+    with running(CLOSING) as process:
+        names = [str(number) for number in range(12)]
+        assert [process.hear(), process.hear()] == [str(names)] * 2  # one of them is the child's
+        assert process.hear() == str([0] * 12)
+        status, errors = process.end()
+        said = "socket: the application closed the descriptors of bcpatch\n"
+        assert (status, errors.replace(said, "")) == (0, "")
+
+
+def test_a_process_that_can_write_no_file_is_reached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the disk is full: a socket takes no space on it."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    script = """
+        import resource, sys
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        from bcpatch import runtime
+        print(runtime.loop().address, flush=True)
+        sys.stdin.read()
+    """
+    with running(script) as process:
+        assert Path(process.hear()) == folder / f"bcpatch-{os.geteuid()}" / f"{process.pid}.sock"
+        client.connect(process.pid).close()
+
+
+def test_a_process_that_sees_no_libraries_any_more_says_so() -> None:
+    script = """
+        import sys
+        from bcpatch import runtime
+        runtime.loop()
+        sys.meta_path.clear()
+        print("open", flush=True)
+        sys.stdin.read()
+    """
+    with running(script) as process:
+        assert process.hear() == "open"
+        peer = client.connect(process.pid)
+        reply = peer.request(Rollback(0), SECONDS)
+        assert isinstance(reply, Failure)
+        assert "can't be imported" in reply.message
+        peer.close()
+        assert "Traceback" not in process.end()[1]
+
+
+def test_a_process_that_executed_another_program_is_not_said_to_be_gone() -> None:
+    script = """
+        import os, sys
+        from bcpatch import runtime
+        runtime.loop()
+        os.execv(sys.executable, [sys.executable, "-c", "print('other', flush=True); input()"])
+    """
+    with running(script) as process:
+        assert process.hear() == "other"
+        with pytest.raises(ChannelError, match="executed another program"):
+            client.connect(process.pid)
+        process.tell()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

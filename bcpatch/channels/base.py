@@ -29,7 +29,9 @@ class Post(msgspec.Struct, eq=False):
     """A file descriptor and what to do when it is ready to be read.
 
     ``step`` returns False when there is nothing more to come; after that, or after
-    ``idle`` seconds of silence, ``end`` releases what the post holds.
+    ``idle`` seconds of silence, ``end`` releases what the post holds. Where the application
+    has closed the descriptor meanwhile, its number may be that of a file of its own:
+    then ``forget`` lets go of it without closing it.
     """
 
     name: str
@@ -37,7 +39,9 @@ class Post(msgspec.Struct, eq=False):
     step: Callable[[], bool]
     end: Callable[[], None]
     idle: float | None = None
+    forget: Callable[[], object] = lambda: None
     thread: threading.Thread | None = None
+    identity: os.stat_result | None = None
 
 
 class Channel:
@@ -65,6 +69,7 @@ class Channel:
 
     def attend(self, post: Post) -> None:
         """Give ``post`` a daemon thread."""
+        post.identity = os.fstat(post.descriptor)
         with self._change:
             self._posts.append(post)
             if not self._ringing:
@@ -72,6 +77,7 @@ class Channel:
 
     def serve(self, post: Post) -> None:
         """Attend to ``post`` in the calling thread until it ends or the channel closes."""
+        post.identity = os.fstat(post.descriptor)
         with self._change:
             post.thread = threading.current_thread()
             self._posts.append(post)
@@ -80,6 +86,8 @@ class Channel:
     def park(self, seconds: float = 1.0) -> None:
         """Send away every thread that only waits; one that is busy goes on, and isn't waited for longer."""
         with self._change:
+            if not self._is_intact():
+                return
             if not self._ringing:
                 self._ringing = True
                 os.write(self._rope, b"!")
@@ -94,7 +102,7 @@ class Channel:
     def resume(self) -> None:
         """Call back the threads that `park` sent away."""
         with self._change:
-            if self._closed or not self._ringing:
+            if self._closed or not self._ringing or not self._is_intact():
                 return
             os.read(self._bell, 1)
             self._ringing = False
@@ -125,7 +133,7 @@ class Channel:
         self._closed = True
         posts, self._posts = self._posts, []
         for post in posts:
-            post.end()
+            _end(post)
         self._unhang()
 
     def pause(self, seconds: float) -> None:
@@ -141,7 +149,7 @@ class Channel:
         except RuntimeError as error:  # the interpreter is ending, or the system has no thread left
             logger.warning("%s: no thread to attend to it: %s", post.name, error)
             self._posts.remove(post)
-            post.end()
+            _end(post)
 
     def _attend(self, post: Post) -> None:
         """Run ``post`` until it ends, or the bell sends this thread away."""
@@ -150,7 +158,7 @@ class Channel:
                 ready = self._wait(post)
                 if not self._is_intact():
                     logger.error("%s: the application closed the descriptors of bcpatch", post.name)
-                    return
+                    break
                 if self._bell in ready:
                     if self._closed:
                         break
@@ -188,7 +196,7 @@ class Channel:
                 return
             self._posts.remove(post)
             last = self._closed and not self._posts
-        post.end()
+        _end(post)
         if last:
             self._unhang()
 
@@ -200,10 +208,21 @@ class Channel:
 
     def _is_intact(self) -> bool:
         """Whether the bell is still the bell: a process that becomes a daemon closes all descriptors."""
-        try:
-            return os.path.samestat(os.fstat(self._bell), self._identity)
-        except OSError:
-            return False
+        return _is_still(self._bell, self._identity) and _is_still(self._rope, self._identity)
+
+
+def _end(post: Post) -> None:
+    if post.identity is None or _is_still(post.descriptor, post.identity):
+        post.end()
+    else:
+        post.forget()
+
+
+def _is_still(descriptor: int, identity: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), identity)
+    except OSError:
+        return False
 
 
 def _outlive(thread: threading.Thread, deadline: float) -> None:

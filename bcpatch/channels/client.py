@@ -10,7 +10,7 @@ from bcpatch.channels.connection import Connection, Lost
 from bcpatch.channels.directory import directories, sockets
 from bcpatch.channels.peer import Peer, greet
 from bcpatch.channels.protocol import Hello, ProtocolError
-from bcpatch.channels.unix import sweep
+from bcpatch.channels.unix import lives, sweep
 
 #: Seconds that a process may take to accept a connection and to greet.
 GREETING_SECONDS: Final = 5.0
@@ -74,7 +74,8 @@ def _reach(path: str, pid: int) -> Peer:
         return Peer(connection, greet(connection, GREETING_SECONDS))
     except ConnectionRefusedError as error:
         sock.close()
-        raise Gone(f"process {pid} is gone (it left {path})") from error
+        what = "runs, but has closed bcpatch's socket or executed another program" if lives(pid) else "is gone"
+        raise Gone(f"process {pid} {what} (it left {path})") from error
     except (OSError, Lost, ProtocolError) as error:
         sock.close()
         raise ChannelError(f"process {pid}: {error}") from error

@@ -94,6 +94,10 @@ class Connection:
         """Give up this process's hold on the socket. Unlike `shut` it leaves a forked relative's alone."""
         self._socket.close()
 
+    def forget(self) -> None:
+        """Let go of the socket where somebody else has closed it: its number may be another file's by now."""
+        self._socket.detach()
+
     def peer_is_trusted(self) -> bool:
         """Whether the other side runs as this user or as root; True where the system can't tell."""
         if not hasattr(socket, "SO_PEERCRED"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 
 from bcpatch.channels.base import ChannelError
 
@@ -21,8 +20,19 @@ def directories() -> tuple[str, ...]:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):
         found.append(os.path.join(runtime, "bcpatch"))
-    found.append(os.path.join(tempfile.gettempdir(), f"bcpatch-{os.geteuid()}"))
+    found.append(os.path.join(_temporary(), f"bcpatch-{os.geteuid()}"))
     return tuple(found)
+
+
+def _temporary() -> str:
+    """The temporary folder, wherever an application has its own.
+
+    ``tempfile`` would take another one, or raise, where it can write nothing: on a full disk, say, where there is still
+    room for sockets, and where a process may have made its own before.
+    """
+    named = filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP")))
+    places = [os.path.abspath(one) for one in (*named, "/tmp", "/var/tmp", "/usr/tmp") if os.path.isdir(one)]
+    return next((one for one in places if os.access(one, os.W_OK | os.X_OK)), places[0] if places else "/tmp")
 
 
 def check(directory: str) -> None:

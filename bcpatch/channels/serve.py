@@ -37,7 +37,7 @@ def post(
         gone()
         return False
 
-    return Post(name, connection.fileno(), step, connection.close, idle)
+    return Post(name, connection.fileno(), step, connection.close, idle, connection.forget)
 
 
 def answer(connection: Connection, name: str, handler: Handler) -> bool:

@@ -76,12 +76,13 @@ def sweep() -> None:
     """Remove the sockets of processes that are gone: one that is killed, or forked and not exec'ed, leaves its own."""
     for pid, paths in sockets().items():
         for path in paths:
-            if not _lives(pid) and not is_served(path):
+            if not lives(pid) and not is_served(path):
                 with contextlib.suppress(OSError):  # another process sweeps at the same time
                     os.unlink(path)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether there is a process ``pid``."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -126,7 +127,7 @@ def accepting(listener: socket.socket, channel: Channel, take: Callable[[Connect
         connection.close()
         return True
 
-    return Post(channel.name, listener.fileno(), step, listener.close)
+    return Post(channel.name, listener.fileno(), step, listener.close, forget=listener.detach)
 
 
 def _listen_at(path: str) -> socket.socket:
