@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -425,6 +426,17 @@ def test_a_folder_that_cannot_be_made_is_said(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(directory, "_temporary", lambda: str(folder / "missing"))
     with pytest.raises(ChannelError, match="No such file or directory"):
         unix.open_channel(echo, hello)
+
+
+def test_names_of_files_that_are_no_text_are_told_escaped() -> None:
+    told = msgspec.structs.replace(hello(), program="python a\udcff.py")
+    assert protocol.read_hello(frame(told)[4:]).program == "python a\\udcff.py"
+    modules = (protocol.LoadedModule("a", "/a\udcff.py", ""),)
+    reply = protocol.LoadedReply(0, None, modules)
+    assert protocol.identity(reply) == protocol.identity(reply)
+    found = protocol.read_reply(frame(reply)[4:])
+    assert isinstance(found, protocol.LoadedReply)
+    assert found.modules[0].file == "/a\\udcff.py"
 
 
 # --- those who ask -----------------------------------------------------------------------

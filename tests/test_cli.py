@@ -228,6 +228,13 @@ class TestBuild:
             (shop / "shop").chmod(0o755)
         assert (done.returncode, "BCP003" in done.stderr) == (2, True)
 
+    def test_a_source_is_not_overwritten(self, shop):
+        good(shop)
+        before = (shop / "shop" / "cart.py").read_bytes()
+        done = bcpatch("build", "shop/cart.py", "-o", "shop/cart.py", cwd=shop)
+        assert (done.returncode, "in the place of a source file" in done.stderr) == (2, True)
+        assert (shop / "shop" / "cart.py").read_bytes() == before
+
     def test_a_full_disk_leaves_the_old_patch(self, shop):
         good(shop)
         (shop / "1.patch").write_bytes(b"old")
@@ -419,6 +426,15 @@ class TestEnds:
             assert done.returncode == status
             heard = done.stderr if closed == ">&-" else done.stdout
             assert bool(heard) is ((status == 0) is (closed == "2>&-"))
+
+    def test_what_the_encoding_of_the_output_lacks_is_escaped(self, shop):
+        edit(shop, "return math.pi", "return 'π'")
+        words = ["build", "shop/cart.py", "-o", "π.patch", "--policy", "linked"]
+        done = bcpatch(*words, cwd=shop, PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("\\u03c0.patch: 1 function")
+        done = bcpatch("show", "π.patch", "--dis", cwd=shop, PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr, "('\\u03c0')" in done.stdout) == (0, "", True)
 
     def test_an_interrupt(self, shop):
         """Reading its base from a named pipe it waits for ever, until it is interrupted."""

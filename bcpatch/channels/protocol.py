@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -170,12 +170,12 @@ def identity(reply: LoadedReply) -> str:
 
 def identity_of(generation: int, patch: str | None, modules: str) -> str:
     """The same, from the digest that `of_modules` gives."""
-    return blake(_encoder.encode((generation, patch, modules)))
+    return blake(_encoded((generation, patch, modules)))
 
 
 def of_modules(modules: tuple[LoadedModule, ...]) -> str:
     """A digest of what a process said of its modules alone, which stays the same for long."""
-    return blake(_encoder.encode(modules))
+    return blake(_encoded(modules))
 
 
 # --- frames ------------------------------------------------------------------------
@@ -192,10 +192,28 @@ def frame(message: Hello | Request | Reply) -> bytes:
     >>> frame(Rollback(3))
     b'\x00\x00\x00\x13\x82\xa4type\xa8rollback\xa2to\x03'
     """
-    body = _encoder.encode(message)
+    body = _encoded(message)
     if len(body) > MAXIMUM:
         raise ProtocolError(f"a message of {len(body)} bytes is larger than the limit of {MAXIMUM}")
     return HEADER.pack(len(body)) + body
+
+
+def _encoded(content: object) -> bytes:
+    """The content as MessagePack, whose texts are UTF-8: names of files that are not (surrogates) are shown escaped."""
+    try:
+        return _encoder.encode(content)
+    except UnicodeEncodeError:
+        return _encoder.encode(_escaped(msgspec.to_builtins(content, builtin_types=(bytes,))))
+
+
+def _escaped(content: Any) -> Any:
+    if isinstance(content, str):
+        return content.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(content, dict):
+        return {key: _escaped(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_escaped(one) for one in content]
+    return content
 
 
 def body_length(header: bytes) -> int:

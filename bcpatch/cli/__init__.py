@@ -26,6 +26,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # whoever started us closed it; the next file would take its place
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    if sys.stdout.errors in ("strict", "surrogateescape"):  # else what the terminal's encoding lacks would raise
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 
 

@@ -39,6 +39,8 @@ def build(
     from bcpatch import patchfile
     from bcpatch.cli import tables
 
+    if output.endswith(".py"):
+        raise Wrong(f"{output}: a patch file is not written in the place of a source file")
     try:
         before = patchfile.read(parent) if parent is not None else None
         made = _compared(paths, base, policy, module, before)
