@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from types import CodeType
 
+import msgspec
 from msgspec.structs import replace
 
 from bcpatch import fingerprint
@@ -21,15 +22,16 @@ from bcpatch.exchange import prepare as preparation
 from bcpatch.exchange.codes import Prepared
 from bcpatch.exchange.instant import Swap, certainty, made, make
 from bcpatch.exchange.late import caught_up
-from bcpatch.exchange.renew import HURRY, ways
+from bcpatch.exchange.renew import HURRY, Renewed, ways
 from bcpatch.exchange.rollback import at, rollback
 from bcpatch.exchange.standing import sites
 from bcpatch.link import Plan
 from bcpatch.process.arrivals import imported_early
 from bcpatch.process.history import History, Own
+from bcpatch.process.ledger import Entry
 from bcpatch.process.linked import Still
 from bcpatch.process.records import Generation, Record
-from bcpatch.process.swap import Change, held_by
+from bcpatch.process.swap import Change, Row, held_by
 from bcpatch.process.unshared import at_rest
 
 __all__ = ["Generation", "History", "apply", "at", "rollback", "sites"]
@@ -52,7 +54,7 @@ def apply(
     process has changed since the plan was made.
     """
     try:
-        generation = _apply(plan, history, consistency, timeout, require_instant)
+        generation = _apply(plan, history, _Asked(consistency == "quiescent", timeout, require_instant))
     except Refused as refused:
         # the frames below hold the code that would have given way: nobody shall hold them by a traceback
         raise refused.with_traceback(None) from refused.__cause__
@@ -63,66 +65,57 @@ def apply(
     return generation
 
 
-def _apply(plan: Plan, history: History, consistency: str, timeout: float | None, require_instant: bool) -> Generation:
-    started = time.perf_counter()
+class _Asked(msgspec.Struct, frozen=True):
+    """What the caller asks of the instant of the swap, and when it asked."""
+
+    quiescent: bool
+    timeout: float | None
+    require_instant: bool
+    since: float = msgspec.field(default_factory=time.perf_counter)
+
+
+def _apply(plan: Plan, history: History, asked: _Asked) -> Generation:
     if plan.serial != history.serial:
         raise Refused([finding("BCP609", "another patch was applied or rolled back after this one was linked")])
     with imported_early(history, plan.versions) as came:
         ready = preparation.prepare(plan, history)
         try:
             ready.came = came
-            return _swap(plan, history, ready, started, consistency, timeout, require_instant)
+            return _swap(plan, history, ready, asked)
         except BaseException:
             if history.serial == plan.serial:  # an interrupt may come when the swap is made already
                 ready.undo()
             raise
 
 
-def _swap(
-    plan: Plan,
-    history: History,
-    ready: Prepared,
-    started: float,
-    consistency: str,
-    timeout: float | None,
-    require_instant: bool,
-) -> Generation:
-    certain = certainty((*ready.changes, *ready.loose), require_instant)
-    generation = _generation(plan, history, ready, started, certain)
-    still = (*plan.still, *at_rest(plan.sites)) if consistency == "quiescent" else plan.still
+def _swap(plan: Plan, history: History, ready: Prepared, asked: _Asked) -> Generation:
+    certain = certainty((*ready.changes, *ready.loose), asked.require_instant)
+    generation = _generation(plan, history, ready, asked.since, certain)
+    still = (*plan.still, *at_rest(plan.sites)) if asked.quiescent else plan.still
     own = Own(history, _own_references(plan, ready, still))
+    conditions = Swap(
+        own=own,
+        caches=tuple(ready.caches),
+        certain=certain,
+        still=still if asked.quiescent else (),
+        imports=_imports(plan, ready),
+        names=plan.names,
+    )
     turns = [(part.module.name, one) for part in plan.patch.modules for one in part.turns]
-    patched = {id(function): site.lineage for site in plan.sites for function in site.functions}
     for way in ways(plan.sites, ready.changes, ready.targets, history, own):
-        record = Record(
-            generation,
-            (*ready.early, *way.remembered),
-            way.targets,
-            versions=plan.versions,
-            steps=ready.steps,
-        )
+        remembered = (*ready.early, *way.remembered)
+        record = Record(generation, remembered, way.targets, versions=plan.versions, steps=ready.steps)
         entry = history.remember(record, ready.codes, way.renewals, turns)
-        wanted = Swap(
+        wanted = replace(
+            conditions,
             changes=(*way.changes, *ready.loose),
             sole=(*ready.sole, *way.sole),
             own=own.with_more(map(id, entry.held)),
-            caches=tuple(ready.caches),
-            along=(
-                *ready.texts,
-                (history.files.update, ready.files),
-                *way.along,
-                (history.arrivals.extend, ready.came),
-                *entry.rows,
-                *history.giving_way(way.changes, patched, entry.places),
-            ),
-            certain=certain,
-            still=still if consistency == "quiescent" else (),
+            along=tuple(_along(plan, history, ready, way, entry)),
             verified=way.verified,
-            imports=_imports(plan, ready),
-            names=plan.names,
         )
         if not way.renewals:
-            make(wanted, timeout)
+            make(wanted, asked.timeout)
         elif not made(wanted, HURRY):
             continue
         for change in record.changes:
@@ -132,14 +125,25 @@ def _swap(
     raise AssertionError("the plain way returns or raises")
 
 
-def _generation(plan: Plan, history: History, ready: Prepared, started: float, certain: bool) -> Generation:
+def _along(plan: Plan, history: History, ready: Prepared, way: Renewed, entry: Entry) -> Iterator[Row]:
+    """What else is stored at the instant of the swap, mostly in the records."""
+    patched = {id(function): site.lineage for site in plan.sites for function in site.functions}
+    yield from ready.texts
+    yield history.files.update, ready.files
+    yield from way.along
+    yield history.arrivals.extend, ready.came
+    yield from entry.rows
+    yield from history.giving_way(way.changes, patched, entry.places)
+
+
+def _generation(plan: Plan, history: History, ready: Prepared, since: float, certain: bool) -> Generation:
     return Generation(
         number=len(history.records),
         parent=history.current,
         patch=plan.digest,
         policy=plan.patch.policy,
         applied=round(time.time(), 3),
-        milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        milliseconds=round((time.perf_counter() - since) * 1000, 1),
         sites=tuple(ready.sites),
         notes=tuple(ready.notes),
         certain=certain,

@@ -80,7 +80,7 @@ _MODULE = _argument("--module", metavar="NAME", help="The dotted name that the o
 _PATCH = _argument("patch", metavar="PATCH", help="A patch file.")
 _PROCESS = _number(int, 1, "a process id")
 _PID = _argument("pid", metavar="PID", type=_PROCESS, help="A process, by its number; `ps` lists them.")
-_ANSWER = _choice("--format", of=FORMS, default="text", help="How it is written (default: %(default)s).")
+_FORM = _choice("--format", of=FORMS, default="text", help="How it is written (default: %(default)s).")
 _FORMAT = _choice("--format", of=FORMATS, default="text", help="How findings are written (default: %(default)s).")
 _HELP = _argument(*HELP_OPTIONS, action="help", help="Show this message and exit.")
 
@@ -116,7 +116,7 @@ TAKES: Final[dict[str, tuple[Argument, ...]]] = {
     "audit": (
         _argument("repository", metavar="REPO", help="A folder in a git repository."),
         _argument("span", metavar="REV..REV", help="The commits after the first one, up to the second."),
-        _ANSWER,
+        _FORM,
     ),
     "build": (
         _PATHS,
@@ -128,7 +128,7 @@ TAKES: Final[dict[str, tuple[Argument, ...]]] = {
         _FORMAT,
     ),
     "demo": (),
-    "ps": (_ANSWER,),
+    "ps": (_FORM,),
     "rollback": (
         _PID,
         _argument(
@@ -167,9 +167,9 @@ TAKES: Final[dict[str, tuple[Argument, ...]]] = {
         _argument(
             "--dis", dest="disassembled", action="store_true", help="Disassemble the code that the patch brings."
         ),
-        _ANSWER,
+        _FORM,
     ),
-    "status": (_PID, _ANSWER),
+    "status": (_PID, _FORM),
     "verify": (_CHECKED, _BASE, _POLICY, _MODULE, _FORMAT),
 }
 

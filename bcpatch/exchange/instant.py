@@ -58,12 +58,12 @@ class Swap(msgspec.Struct, frozen=True, eq=False):
     lead to what is changed, and must do so still.
     """
 
-    changes: tuple[Change, ...]
-    sole: tuple[object, ...]
     own: Own
-    caches: tuple[Cache, ...]
-    along: tuple[swap.Row, ...]
     certain: bool
+    changes: tuple[Change, ...] = ()
+    sole: tuple[object, ...] = ()
+    caches: tuple[Cache, ...] = ()
+    along: tuple[swap.Row, ...] = ()
     still: tuple[Still, ...] = ()
     verified: swap.Values = swap.NO_VALUES
     imports: tuple[Change, ...] = ()

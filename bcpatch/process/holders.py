@@ -15,6 +15,7 @@ import msgspec
 
 from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.flow.fields import ITERABLE_COROUTINE, SUSPENDS, VARARGS, VARKEYWORDS
 from bcpatch.model import Code, FunctionEdit, Site
 from bcpatch.process import nested
 from bcpatch.process.accounting import Account, Walk, account
@@ -165,8 +166,7 @@ def _balanced(
     return accounts
 
 
-_SHAPE_FLAGS: Final = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
-"""``*args``, ``**kwargs``, generator, coroutine, iterable coroutine, asynchronous generator."""
+_SHAPE_FLAGS: Final = VARARGS | VARKEYWORDS | SUSPENDS | ITERABLE_COROUTINE
 
 
 def _obstacle(function: FunctionType, old: OldCode) -> str | None:
