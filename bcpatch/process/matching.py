@@ -288,8 +288,8 @@ def _twin(
 ) -> list[FunctionType] | Diagnostic:
     """The functions of a site where others of its name run the same code on other lines.
 
-    A line alone tells nothing: the base may stand some lines off what the process loaded. Their order does, where
-    the patch knows as many of them as there are, and their lines are those of one text.
+    A line alone tells nothing: the base may stand some lines off what the process loaded. All of their lines do, where
+    they are as far from one another as in the base: as many may be there of two loads, or of branches that did not run.
     """
     module, history, remade, name = known.module, known.history, known.remade, edit.site.qualname
     lineage = history.lineages.of(edit.site, history.current)
@@ -303,7 +303,7 @@ def _twin(
     mixed = module.part.module.name in history.texts and remade.is_off()
     # what is held elsewhere alone may be left of an earlier load, in the place of one that left nothing behind
     apart = len({remade.holds(name, [one]) for one in matching}) > 1
-    if len(alike) != len(places) or len(texts) > 1 or mixed or apart:
+    if not remade.are_places_of(name, alike, places) or len(texts) > 1 or mixed or apart:
         several = f"of {len(texts)} texts" if len(texts) > 1 else "some of them held elsewhere only" if apart else ""
         return _several(edit, alike, places, several, known)
     place = places[alike.index(edit.site.ordinal)]

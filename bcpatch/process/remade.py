@@ -60,6 +60,15 @@ class Remade(msgspec.Struct, eq=False):
         """How many functions of a name the likeliest text defines."""
         return len(next(self._definitions(), {}).get(qualname, ()))
 
+    def are_places_of(self, qualname: str, ordinals: Sequence[int], places: Sequence[tuple[int, int]]) -> bool:
+        """Whether places are those of definitions of a name in the likeliest text, or all as many lines from these."""
+        written = [position(one) for one in next(self._definitions(), {}).get(qualname, ())]
+        if len(places) != len(ordinals) or not all(ordinal < len(written) for ordinal in ordinals):
+            return False
+        pairs = zip(places, map(written.__getitem__, ordinals), strict=True)
+        apart = {(line - own_line, column - own_column) for (line, column), (own_line, own_column) in pairs}
+        return len(apart) == 1 and all(columns == 0 for _, columns in apart)
+
     def is_off(self) -> bool:
         """Whether functions of the module stand on other lines than in the likeliest text: then lines tell nothing.
 
