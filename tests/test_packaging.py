@@ -130,6 +130,15 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(linked), target
 
 
+def test_the_layers_are_explained_in_their_order() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = next(one["layers"] for one in tool["contracts"] if one.get("containers") == ["bcpatch"])
+    _, _, table = (ROOT / "CONTRIBUTING.md").read_text().partition("| module | knows |\n")
+    rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()[1:]]
+    explained = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    assert ["__main__", *reversed(explained)] == layers
+
+
 def test_every_page_for_users_is_in_the_table_of_contents() -> None:
     docs = ROOT / "docs"
     listed = set(re.findall(r"\]\(([^)#\s]+\.md)\)", (docs / "index.md").read_text()))
