@@ -55,6 +55,11 @@ def this_interpreter() -> Interpreter:
     )
 
 
+def is_same_python(one: Interpreter, other: Interpreter) -> bool:
+    """Whether both run the same bytecode, whatever they were told to optimise."""
+    return (one.implementation, one.version, one.magic) == (other.implementation, other.version, other.magic)
+
+
 def hashed(data: bytes) -> hashlib.blake2b:
     """BLAKE2b of some bytes (RFC 7693)."""
     return hashlib.blake2b(data, digest_size=DIGEST_SIZE)

@@ -25,7 +25,7 @@ from bcpatch.diagnostics import Diagnostic, Refused, errors, finding
 from bcpatch.exchange import hooks
 from bcpatch.exchange.hooks import Update
 from bcpatch.exchange.standing import left_behind
-from bcpatch.fingerprint import Digests, this_interpreter
+from bcpatch.fingerprint import Digests, is_same_python, this_interpreter
 from bcpatch.link import Plan, link, loaded
 from bcpatch.model import ClassPositionEdit, FunctionEdit, ModulePatch, Patch, Policy, Site
 from bcpatch.process import sources
@@ -203,7 +203,7 @@ def _demands(patch: Patch, history: History, pinned: Policy | None) -> Iterator[
     """What this process refuses whatever the patch does."""
     here = this_interpreter()
     built = patch.interpreter
-    if (built.implementation, built.version, built.magic) != (here.implementation, here.version, here.magic):
+    if not is_same_python(built, here):
         yield finding("BCP405", f"built by {built}, this process is {here}")
     elif built.optimization != here.optimization:
         yield finding("BCP406", f"built by {built}, this process is {here}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 from unittest import mock
 
+import msgspec
 import pytest
 from processes import running
 from running import PATIENCE, REPOSITORY, bcpatch, environment
@@ -275,6 +276,16 @@ class TestVerify:
         good(shop)
         called("build", "shop", "-o", "1.patch", cwd=shop)
         assert clean(called("verify", "1.patch", cwd=shop)).returncode == 0
+
+    def test_a_patch_file_for_another_python_is_not_called_damaged(self, shop):
+        good(shop)
+        called("build", "shop", "-o", "1.patch", cwd=shop)
+        patch = patchfile.read(shop / "1.patch")
+        other = msgspec.structs.replace(patch.interpreter, version="3.99", magic=9999)
+        patchfile.write(msgspec.structs.replace(patch, interpreter=other), shop / "2.patch")
+        done = clean(called("verify", "2.patch", cwd=shop))
+        assert (done.returncode, done.stderr.count("BCP")) == (1, 1)
+        assert "2.patch: BCP405 built for another Python" in done.stderr
 
     @pytest.mark.parametrize(
         ("cut", "code"), [(slice(0, -1), "BCP403"), (slice(0, 20), "BCP402"), (slice(1, None), "BCP401")]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from bcpatch.cli import project
 from bcpatch.cli.output import Format, Wrong, complain, progress, report, say, status
 from bcpatch.cli.program import DONE, REFUSED, UNCHANGED, WRONG
-from bcpatch.diagnostics import Diagnostic, Refused, relative
+from bcpatch.diagnostics import Diagnostic, Place, Refused, finding, relative
 from bcpatch.model import Patch, Policy
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def build(
 def verify(paths: Sequence[str], base: str | None, policy: str | None, module: str | None, format: Format) -> int:
     from bcpatch import patchfile
     from bcpatch.cli import tables
+    from bcpatch.fingerprint import is_same_python, this_interpreter
     from bcpatch.verify import verify as verified
 
     patches = [path for path in paths if path.endswith(patchfile.SUFFIX)]
@@ -71,7 +72,11 @@ def verify(paths: Sequence[str], base: str | None, policy: str | None, module: s
     try:
         for path in patches:
             patch = patchfile.read(path)
-            found += verified(patch)
+            if is_same_python(patch.interpreter, this_interpreter()):
+                found += verified(patch)
+            else:
+                message = f"built by {patch.interpreter}, this is {this_interpreter()}"
+                found.append(finding("BCP405", message, Place(path), help="verify it with the Python that it is for"))
             lines.append(f"{relative(path)}: {tables.summary(patch)}")
         if sources:
             made = _compared(sources, base, policy, module, None)
