@@ -233,20 +233,20 @@ def _statement_findings(
         ):
             continue
         if added:
-            yield from (_statement_finding(one.node, at.new, "changed or added") for one in added)
+            yield from (_statement_finding(one.node, at.new) for one in added)
         else:
             yield from (_removed_finding(one.node, at.old) for one in removed)
 
 
-def _statement_finding(node: ast.stmt, unit: Unit, what: str) -> Diagnostic:
+def _statement_finding(node: ast.stmt, unit: Unit) -> Diagnostic:
     if isinstance(node, shape.DEFINITIONS):
-        message = f"`{node.name}` is decorated or derived, and it is {what} or stands in another order"
+        message = f"`{node.name}` is decorated or derived, and it is changed or added or stands in another order"
         return finding("BCP208", message, unit.place(node))
     if isinstance(node, shape.ASSIGNMENTS):
-        return finding(
-            "BCP209", f"this value is {what}; it was computed when the module was imported", unit.place(node)
-        )
-    return finding("BCP208", f"this statement is {what}; it runs when the module is imported", unit.place(node))
+        message = "this value is changed or added; it was computed when the module was imported"
+        return finding("BCP209", message, unit.place(node))
+    message = "this statement is changed or added; it runs when the module is imported"
+    return finding("BCP208", message, unit.place(node))
 
 
 def _removed_finding(node: ast.stmt, old: Unit) -> Diagnostic:
