@@ -251,7 +251,11 @@ RULES = {
         Rule("BCP403", "damaged patch file", "copy the file again: its digest does not fit its content"),
         Rule("BCP404", "unknown patch format", "build the patch again with the bcpatch that the process runs"),
         Rule("BCP405", "built for another Python", "build the patch with the Python that runs the process"),
-        Rule("BCP406", "built for another optimisation level", "build with the -O level of the process"),
+        Rule(
+            "BCP406",
+            "built for another optimisation level",
+            "build with the -O level of the process: `python -O -m bcpatch build`, for example",
+        ),
         Rule("BCP407", "parent patch not applied", "apply the parent first, or build against what the process runs"),
         Rule("BCP408", "malformed patch content", "build the patch again; this one was not written by bcpatch"),
         Rule("BCP409", "policy of the process", "build with --policy strict, or restart the process without the pin"),
@@ -266,7 +270,7 @@ RULES = {
         Rule(
             "BCP506",
             "references unaccounted for",
-            'let bcpatch search for them: scan="heap" (stops every thread meanwhile)',
+            'try again, or let bcpatch search for them: --scan heap, scan="heap" (stops every thread meanwhile)',
         ),
         Rule("BCP507", "rewritten by another tool", "run the process without the tool that rewrites its functions"),
         Rule("BCP508", "live closure can't go on", "wait until it is gone, or restart the process"),
@@ -315,7 +319,11 @@ RULES = {
             "define what spawned processes run in a module that the program imports, or restart the process",
         ),
         # BCP6xx: apply
-        Rule("BCP601", "no quiet instant", 'apply again later, raise the timeout, or use consistency="immediate"'),
+        Rule(
+            "BCP601",
+            "no quiet instant",
+            "apply again later, give it more time (--timeout), or do not ask for one (--consistency immediate)",
+        ),
         Rule("BCP602", "update hook vetoed", "see the hook's reason"),
         Rule("BCP603", "patched-in code raised", "correct the expression or the import; nothing was changed"),
         Rule(
@@ -325,7 +333,7 @@ RULES = {
         Rule("BCP606", "another apply under way", "send the request again when the first one has ended"),
         Rule("BCP607", "no such generation", "see the generations that `bcpatch status` lists"),
         Rule("BCP608", "value changed by someone else", "restart the process, or set the value back first"),
-        Rule("BCP609", "plan out of date", "link the patch again"),
+        Rule("BCP609", "plan out of date", "apply the patch again, if it still fits what was applied meanwhile"),
         Rule("BCP610", "store raised", "report it: everything was restored, but this should have been refused earlier"),
         Rule("BCP611", "function held elsewhere", "restart the process: its other holder would keep the old function"),
         Rule("BCP612", "update hook raised", "the update is done; see to what the hook left undone", Severity.WARNING),
