@@ -86,9 +86,7 @@ class Channel:
     def park(self, seconds: float = 1.0) -> None:
         """Send away every thread that only waits; one that is busy goes on, and isn't waited for longer."""
         with self._change:
-            if not self._is_intact():
-                return
-            if not self._ringing:
+            if not self._ringing and self._is_intact():  # else the threads end by themselves
                 self._ringing = True
                 os.write(self._rope, b"!")
             threads = [post.thread for post in self._posts if post.thread and _is_ours(post.thread)]
