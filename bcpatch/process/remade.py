@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import starmap
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -44,6 +44,7 @@ class Remade(msgspec.Struct, eq=False):
     _within: Named | None = None
     _held: dict[str, Set[int]] = msgspec.field(default_factory=dict)
     _is_off: bool | None = None
+    _known_shifts: Set[int] | None = None
     _defined: list[Mapping[str, Sequence[CodeType]]] = msgspec.field(default_factory=list)
 
     def held(self, qualname: str) -> Set[int]:
@@ -81,6 +82,19 @@ class Remade(msgspec.Struct, eq=False):
             )
         return self._is_off
 
+    def _shifts(self) -> Set[int]:
+        """By how many lines functions stand from where the likeliest text has them, as the only ones of their names."""
+        if self._known_shifts is None:
+            defined = next(self._definitions(), {}).items()
+            single = {name: _placed(written[0]) for name, written in defined if len(written) == 1}
+            self._known_shifts = frozenset(
+                present.co_firstlineno - line
+                for name, (line, print_) in single.items()
+                for present in (one.__code__ for one in self._functions(name))
+                if fingerprint.of(present) == print_
+            )
+        return self._known_shifts
+
     def _in_order(self, qualname: str, written: Sequence[CodeType]) -> tuple[list[_Placed], list[_Placed]]:
         """What functions of a name do, and on which lines: those that the module holds and do what the text says."""
         prints = set(map(fingerprint.of, written))
@@ -109,10 +123,9 @@ class Remade(msgspec.Struct, eq=False):
         if not others:
             return None
         held = self.holds(qualname, known)
-        beside = _beside if held else _certainly_beside
         found = _perhaps_beside(running.values(), others.values(), held)  # all that can be said without a text
         for defined in self._definitions():
-            found = beside(defined.get(qualname, ()), running.values(), others.values())
+            found = _beside(defined.get(qualname, ()), running.values(), others.values(), held, self._shifts)
             if found is None:
                 break
         return found
@@ -145,9 +158,29 @@ def by_name(walk: Walk, namespace: Mapping[str, Any]) -> Named:
 
 
 def _beside(
-    defined: Sequence[CodeType], known: Iterable[CodeType], others: Iterable[FunctionType]
+    defined: Sequence[CodeType],
+    known: Collection[CodeType],
+    others: Collection[FunctionType],
+    held: bool,
+    shifts: Callable[[], Set[int]],
 ) -> FunctionType | None:
-    """One of the others that no definition is left for."""
+    """One of the others that no definition is left for, or that may come from the one of the known ones.
+
+    Of definitions that do the same only the place tells what comes from which: one may have left nothing behind.
+    ``held`` ones may stand where the module was loaded, which is by one of some ``shifts`` from the text.
+    """
+    prints = set(map(fingerprint.of, known))
+    same = [one for one in others if fingerprint.of(one.__code__) in prints]
+    if same:
+        own = set(map(position, known))
+        places = {position(one) for one in defined if fingerprint.of(one) in prints}
+        lines_tell = own <= places
+        moved = {0, *shifts()} if held else {0}
+        elsewhere = {(line + shift, column) for line, column in places - own for shift in moved} - own
+        for one in same:
+            place = position(one.__code__)
+            if place not in elsewhere if lines_tell else place in own or not held:
+                return one
     left = Counter(map(fingerprint.of, defined))
     left.subtract(map(fingerprint.of, known))
     for one in others:
@@ -156,23 +189,6 @@ def _beside(
             return one
         left[print_] -= 1
     return None
-
-
-def _certainly_beside(
-    defined: Sequence[CodeType], known: Collection[CodeType], others: Collection[FunctionType]
-) -> FunctionType | None:
-    """One of the others that no definition is left for, or that may come from the one of the known ones.
-
-    A definition that does the same may have left nothing behind: only its place tells what comes from it.
-    """
-    prints = set(map(fingerprint.of, known))
-    places = {position(one) for one in defined if fingerprint.of(one) in prints}
-    own = set(map(position, known))
-    elsewhere = places - own if own <= places else set()
-    for one in others:
-        if fingerprint.of(one.__code__) in prints and position(one.__code__) not in elsewhere:
-            return one
-    return _beside(defined, known, others)
 
 
 def _perhaps_beside(known: Iterable[CodeType], others: Iterable[FunctionType], held: bool) -> FunctionType | None:
