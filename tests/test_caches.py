@@ -134,15 +134,35 @@ def test_a_cache_that_nobody_holds_any_more_is_not_kept(tmp_path: Path, history:
         assert gone() is None
 
 
-def test_where_names_alone_hold_a_function_no_cache_is_looked_for(
-    tmp_path: Path, history: History, elsewhere: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "holding",
+    [
+        "",
+        "g = kept(f)\n",
+        "g = kept(bare(f))\n",
+        "f = kept(f)\n",
+        "f = functools.lru_cache(f)\n",
+        "f = kept(functools.lru_cache(kept(f)))\n",
+        "some = [f, C.f, {'s': C.s}]\n",
+        "g = [kept(f)]\n",
+        "g = Decorator(f)\n",
+        "g = {'a': [Decorator(f), functools.partial(f, 1)]}\n",
+        "class D:\n    f = f\n    g = property(kept(f))\n    h = staticmethod(f)\n",
+        "class D:\n    def __init__(self): self.f = f\nd = D()\n",
+        "C.g = functools.cached_property(C.f)\nC.g.__set_name__(C, 'g')\n",
+    ],
+)
+def test_all_caches_of_the_process_are_looked_at_only_where_holders_are_out_of_sight(
+    holding: str, tmp_path: Path, history: History, elsewhere: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To look at all objects stops every thread meanwhile."""
-    text = TEXT.replace('return "old"', 'return [one for one in ["old"]] and (lambda: "old")()')
+    text = TEXT.replace('return "old"', 'return [one for one in ["old"]] and (lambda: "old")()') + holding
     with worlds.world(text, tmp_path) as module:
         elsewhere |= {"f": module.f, "C": module.C}
         monkeypatch.setattr(caches, "_all", lambda *_: pytest.fail("looked for"))
-        load.apply(worlds.linked(text, text.replace("old", "new")), history)
-        assert (module.f(), module.C().f(), module.C.s()) == ("new",) * 3
-        load.rollback(history, 0)
-        assert (module.f(), module.C().f(), module.C.s()) == ("old",) * 3
+        for to in (None, 0, 1):
+            if to is None:
+                load.apply(worlds.linked(text, text.replace("old", "new")), history)
+            else:
+                load.rollback(history, to)
+            assert {module.f(), module.C().f(), module.C.s()} == {"old" if to == 0 else "new"}

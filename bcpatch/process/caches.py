@@ -1,8 +1,9 @@
 """The caches of ``functools.lru_cache`` around functions, wherever somebody holds them.
 
 What such a cache has of a function are results of its old code. Between the two there may be wrappers, and a cache
-may lie in another module than the function. So all of the process are looked at, unless nothing but names holds
-the functions. Changes nothing, and runs no code of the application.
+may lie in another module than the function. So the way goes up from the functions, from each object to those that
+hold it, as long as a search has reached all of these, which references tell; else all caches of the process are
+looked at. Changes nothing, and runs no code of the application.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import gc
 import operator
 import sys
 import weakref
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, compress, repeat, starmap
 from types import CellType, FunctionType, MethodType
@@ -22,18 +23,18 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from bcpatch.model import FunctionEdit
-from bcpatch.process import naming
 from bcpatch.process.accounting import CACHE, Walk
 from bcpatch.process.history import Own
 from bcpatch.process.linked import Cache, Located
 from bcpatch.process.objects import (
     all_namespaces,
     called,
-    functions_in,
+    class_namespace,
     instance_namespace,
     is_class,
     is_function,
     is_module,
+    mro_of,
     parts_of,
 )
 
@@ -42,6 +43,14 @@ Search: TypeAlias = Callable[[Walk], None]
 
 _BEHIND: Final = 100
 """Objects that are looked at behind a cache."""
+
+_NEAR: Final = 10_000
+"""Objects that are looked at near the names of modules."""
+
+_LARGE: Final = 1_000
+"""Items of a container that is data: it is not looked into."""
+
+_CONTAINERS: Final = (list, dict, tuple, set, frozenset)
 
 _WRAPPERS: Final = (FunctionType, MethodType, staticmethod, classmethod, functools.partial, CACHE)
 
@@ -65,40 +74,99 @@ def with_caches(located: Located, walk: Walk, own: Own, everywhere: Search) -> L
 def around(functions: Iterable[FunctionType], walk: Walk, own: Own, everywhere: Search) -> list[Cache]:
     """The caches around some functions. ``own`` tells the references of bcpatch, but for those from ``walk``."""
     changed = {id(one): one for one in functions}
-    if not _is_otherwise_held(list(changed.values()), walk, own.with_more(changed.keys())):
-        return []
+    above = _above(changed, walk, own)
     return [
         Cache(wrapper, one)
-        for wrapper in _all(walk, everywhere)
+        for wrapper in (_all(walk, everywhere) if above is None else above)
         for one in _behind(wrapper)
         if is_function(one) and id(one) in changed
     ]
 
 
-def _is_otherwise_held(functions: list[FunctionType], walk: Walk, own: Own) -> bool:
-    """Whether something else refers to a function than names in modules, and bcpatch: to any but for ``functions``."""
-    ids = list(map(id, functions))
+# --- up from the functions ----------------------------------------------------------------
+
+
+def _above(functions: Mapping[int, FunctionType], walk: Walk, own: Own) -> list[Any] | None:
+    """The caches that hold some functions, by others that pass calls on; None where something is out of sight."""
+    near = _near({id(one.__globals__): one.__globals__ for one in functions.values()}.values())
+    referring = [near.values(), walk.functions, walk.caches, walk.holders, walk.queue, walk.seen.values()]
+    found: list[Any] = []
+    done: set[int] = set()
+    level: dict[int, object] = dict(functions)
+    while level:
+        known = own.with_more([*level, *functions, *map(id, found)])
+        if _is_held_elsewhere(list(level.values()), near.values(), referring, known):
+            return None
+        done |= level.keys()
+        wanted = frozenset(level)
+        above = [one for one in near.values() if not wanted.isdisjoint(map(id, gc.get_referents(one)))]
+        level = {id(one): one for one in above if id(one) not in done and _passes_on(one)}
+        del above
+        found += [one for one in level.values() if type(one) is CACHE]
+    return found
+
+
+def _near(spaces: Iterable[dict[str, Any]]) -> dict[int, object]:
+    """What holds functions near the names of some modules, by identity: classes, wrappers, small containers."""
+    beyond = frozenset(map(id, all_namespaces()))
+    found: dict[int, object] = {}
+    waiting: deque[object] = deque()
+    for space in spaces:
+        for value in list(space.values()):
+            is_own = is_class(value) and class_namespace(value).get("__module__") == space.get("__name__")
+            if is_own or not (is_class(value) or is_module(value)):
+                waiting.append(value)
+    while waiting and len(found) < _NEAR:
+        one = waiting.popleft()
+        if id(one) in found or id(one) in beyond or not gc.is_tracked(one) or _is_large(one):
+            continue
+        found[id(one)] = one
+        waiting += (part for part in gc.get_referents(one) if type(part) in _CONTAINERS or _passes_on(part))
+        if is_class(one):
+            waiting += (value for value in list(class_namespace(one).values()) if not is_class(value))
+    return found
+
+
+def _is_large(one: Any) -> bool:
+    return type(one) in _CONTAINERS and len(one) > _LARGE
+
+
+def _is_held_elsewhere(
+    objects: list[object], holders: Iterable[object], referring: Iterable[Iterable[object]], own: Own
+) -> bool:
+    """Whether something refers to one of some objects that is neither a module, nor bcpatch, nor one of some holders.
+
+    ``referring`` have references of bcpatch that ``own`` does not tell of, and ``objects`` one to each.
+    """
+    ids = list(map(id, objects))
     expected = Counter(dict(zip(ids, own.of(ids), strict=True)))
-    expected.update(filter(None, map(_in_its_class, functions)))
     wanted = frozenset(ids)
-    named = chain.from_iterable(map(dict.values, all_namespaces()))
-    referents = chain(named, walk.functions, walk.seen.values(), walk.queue)
-    expected.update(filter(wanted.__contains__, map(id, referents)))
-    functions.append(_unheld())
-    counts = list(map(sys.getrefcount, functions))
+    named = (space.values() for space in all_namespaces())
+    referents: Iterable[object]
+    for referents in chain(referring, named, map(gc.get_referents, holders)):
+        expected.update(filter(wanted.__contains__, map(id, referents)))
+    del referents  # it may be one more that refers to them
+    objects.append(_unheld())
+    counts = list(map(sys.getrefcount, objects))
     return any(count - counts[-1] > expected[key] for key, count in zip(ids, counts[:-1], strict=True))
 
 
 def _unheld() -> FunctionType:
     """A function that nobody holds: what is counted of it comes from the counting."""
-    return FunctionType(_is_otherwise_held.__code__, {})
+    return FunctionType(_is_held_elsewhere.__code__, {})
 
 
-def _in_its_class(function: FunctionType) -> int:
-    """The id of a function that a class holds by its name, else 0."""
-    name = function.__code__.co_qualname
-    value = naming.bound(function.__globals__, name) if "." in name else ()
-    return id(function) if value and any(function is one for one in functions_in(value[0])) else 0
+def _passes_on(holder: Any) -> bool:
+    """Whether what holds something may be a part of what passes calls on to it (see `_inside`)."""
+    kind = type(holder)
+    if kind is tuple:
+        return CellType in map(type, holder)  # of a closure
+    if issubclass(kind, (*_WRAPPERS, property)) or kind in (CellType, dict):  # a dictionary may be a namespace
+        return True
+    return not is_class(holder) and any("__call__" in class_namespace(cls) for cls in mro_of(kind))
+
+
+# --- among all caches ---------------------------------------------------------------------
 
 
 class _Frozen:

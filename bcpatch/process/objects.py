@@ -22,8 +22,8 @@ CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
-_mro_of = vars(type)["__mro__"].__get__
 _qualname_of = vars(type)["__qualname__"].__get__
+_mro_of = vars(type)["__mro__"].__get__
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -42,6 +42,12 @@ def class_namespace(cls: type) -> Mapping[str, Any]:
     return _NOTHING if namespace is None else namespace
 
 
+def mro_of(cls: type) -> tuple[type, ...]:
+    """The classes that attributes are looked up in, whatever a metaclass says."""
+    found: tuple[type, ...] = _mro_of(cls)
+    return found
+
+
 def qualname_of(cls: type) -> str:
     """A class's own qualified name, whatever its metaclass says."""
     name: str = _qualname_of(cls)
@@ -50,7 +56,7 @@ def qualname_of(cls: type) -> str:
 
 def instance_namespace(one: object) -> dict[str, Any]:
     """An object's own dictionary, whatever its class says of its attributes; empty where it has none."""
-    for cls in _mro_of(type(one)):
+    for cls in mro_of(type(one)):
         found = class_namespace(cls).get("__dict__")
         if isinstance(found, GetSetDescriptorType):
             namespace: dict[str, Any] = found.__get__(one)
