@@ -207,7 +207,7 @@ RULES = {
         Rule(
             "BCP211",
             "function that import-time code ran",
-            "restart the process: the statement's result was computed by the old code",
+            'restart the process, or put what only the program itself does below `if __name__ == "__main__":`',
         ),
         Rule("BCP212", "free variables changed", "keep the set of captured names, or restart the process"),
         Rule("BCP213", "functions that can't be told apart", "give them names of their own, or restart the process"),

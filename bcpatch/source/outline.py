@@ -236,7 +236,7 @@ def _refusing(source: Source) -> Iterator[None]:
     except SyntaxError as error:
         raise Refused([finding("BCP001", error.msg, _syntax_place(source, error))]) from error
     except (RecursionError, MemoryError) as error:
-        message = f"nested too deeply for the compiler: {error}"
+        message = ": ".join(filter(None, ("nested too deeply for the compiler", str(error))))
         raise Refused([finding("BCP001", message, Place(source.path))]) from error
 
 
