@@ -174,9 +174,9 @@ def _beside(
     if same:
         own = set(map(position, known))
         places = {position(one) for one in defined if fingerprint.of(one) in prints}
-        lines_tell = own <= places
-        moved = {0, *shifts()} if held else {0}
-        elsewhere = {(line + shift, column) for line, column in places - own for shift in moved} - own
+        moved = shifts() if held else {0}
+        lines_tell = own <= places and bool(moved)
+        elsewhere = {(line + shift, column) for line, column in places - own for shift in {0, *moved}} - own
         for one in same:
             place = position(one.__code__)
             if place not in elsewhere if lines_tell else place in own or not held:
