@@ -229,7 +229,7 @@ second = lambda: "same"
 
 
 @pytest.mark.parametrize("off", ["", "\n\n"], ids=["as in the base", "two lines off"])
-def test_twins_are_told_apart_by_their_order(tmp_path: Path, history: History, off: str) -> None:
+def test_twins_are_told_apart_by_where_they_stand(tmp_path: Path, history: History, off: str) -> None:
     new = """
 first = lambda: "new first"
 
@@ -241,7 +241,7 @@ second = lambda: "new second"
 
 
 @pytest.mark.parametrize("off", ["", "\n\n"], ids=["as in the base", "two lines off"])
-def test_one_twin_is_told_from_another_by_their_order(tmp_path: Path, history: History, off: str) -> None:
+def test_one_twin_is_told_from_another_by_where_both_stand(tmp_path: Path, history: History, off: str) -> None:
     """Not by its line: the base may stand as many lines off as the twins are apart."""
     with worlds.world(off + TWINS, tmp_path) as module:
         worlds.applied(TWINS, TWINS.replace('second = lambda: "same"', 'second = lambda: "new"'), history)
