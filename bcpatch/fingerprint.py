@@ -254,7 +254,9 @@ def _gone(key: int, reference: weakref.ref[CodeType]) -> None:
 
 def meaning(code: Code) -> Code:
     """The code without its positions, and the same of the code nested in it."""
-    constants = tuple(map(_meaning_of_constant, code.constants))
+    constants = code.constants
+    if Code in map(type, constants):
+        constants = tuple(map(_meaning_of_constant, constants))
     code = msgspec.structs.replace(code, constants=constants, first_line=0, line_table=b"")
     return (
         _without_class_positions(code)

@@ -8,8 +8,7 @@ patch links to is found on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -127,24 +126,24 @@ def _malformed(message: str, part: ModulePatch) -> Diagnostic:
 # --- code by code ------------------------------------------------------------------------
 
 
-class Unit(msgspec.Struct, frozen=True, dict=True):
+class Unit(msgspec.Struct, frozen=True):
     """A code object that an edit brings, and what it may use. ``runs`` is False where the process keeps its own.
 
-    ``flow`` is None where the structure has ``faults``.
+    ``frame`` is None where the structure has ``faults``.
     """
 
-    scope: Scope
     runs: bool
-    flow: Flow | None
+    frame: Frame | None
     faults: tuple[Diagnostic, ...]
 
-    @cached_property
-    def frame(self) -> Frame | None:
-        return Frame(self.flow, self.scope) if self.flow else None
+    @property
+    def flow(self) -> Flow | None:
+        return None if self.frame is None else self.frame.flow
 
 
 def _unit(code: Code, scope: Scope, runs: bool = True) -> Unit:
-    return Unit(scope, runs, *structure.check(code, scope.text, scope.site))
+    flow, faults = structure.check(code, scope.text, scope.site)
+    return Unit(runs, None if flow is None else Frame(flow, scope), faults)
 
 
 def _expression(code: Code, scope: Scope, runs: bool) -> Iterator[Unit]:
@@ -153,12 +152,12 @@ def _expression(code: Code, scope: Scope, runs: bool) -> Iterator[Unit]:
         yield _unit(code, scope, runs)
 
 
+_BEYOND: Final = frozenset((AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
+
+
 def _beyond_functions(part: ModulePatch) -> Iterator[Diagnostic]:
     for edit in part.changes:
-        if (
-            isinstance(edit, (AdditionEdit, ValueEdit, RemovalEdit, CreationEdit))
-            or getattr(edit, "when", None) is not None
-        ):
+        if type(edit) in _BEYOND or getattr(edit, "when", None) is not None:
             yield _malformed("a strict patch neither adds nor removes names or modules, nor changes values", part)
 
 
@@ -209,8 +208,7 @@ def _outside_of_code(part: ModulePatch, text: Text) -> Iterator[Diagnostic]:
     for edit in part.changes:
         match edit:
             case FunctionEdit(site=site, code=code):
-                *classes, _ = site.qualname.split(".")
-                private = next((name for name in classes if names.is_private(name)), None)
+                private = _private_class(site.qualname)
                 if private:
                     message = f"a strict patch changes methods of public classes only; `{private}` is private"
                     yield finding("BCP109", message, text.header(code), site=site)
@@ -218,3 +216,10 @@ def _outside_of_code(part: ModulePatch, text: Text) -> Iterator[Diagnostic]:
                 place = Place(part.module.path, line, text=text.line(line))
                 for rule, message in access.imported(binding, scope):
                     yield finding(rule, message, place)
+
+
+def _private_class(qualname: str) -> str | None:
+    """The first class around a method that is private."""
+    if "_" not in qualname or "." not in qualname:
+        return None
+    return next(filter(names.is_private, qualname.split(".")[:-1]), None)

@@ -85,7 +85,8 @@ def _malformed(message: str, module: Module | None = None, line: int = 0, site: 
 
 
 def _twice(names: Iterable[object]) -> list[object]:
-    return [name for name, count in Counter(names).items() if count > 1]
+    every = list(names)
+    return [] if len(set(every)) == len(every) else [name for name, count in Counter(every).items() if count > 1]
 
 
 def is_name(text: str) -> bool:
@@ -144,12 +145,14 @@ def _leads_back(part: ModulePatch, digests: Digests) -> bool:
 
 def _import(one: Import) -> Iterator[str]:
     star = one.name == one.attribute == "*"
-    words = [one.module.split(".")]
+    words = one.module.split(".")
     if not star:
-        words.append([one.name])
-        words.append([] if one.attribute is None else [one.attribute])
-    words.append([] if one.submodule is None else one.submodule.split("."))
-    if not all(is_name(word) for some in words for word in some):
+        words.append(one.name)
+        if one.attribute is not None:
+            words.append(one.attribute)
+    if one.submodule is not None:
+        words += one.submodule.split(".")
+    if not all(map(is_name, words)):
         yield f"`{one.name}` from `{one.module}` is no import"
     if one.submodule is not None and one.submodule.partition(".")[0] != one.name:
         yield f"importing `{one.submodule}` does not bind `{one.name}`"
@@ -261,10 +264,9 @@ def _import_edit(edit: ImportEdit, part: ModulePatch) -> Iterator[str]:
         yield f"the import of `{edit.binding.name}` stands on line {edit.line}"
 
 
-def _branch(edit: Edit) -> Iterator[str]:
+def _branch(edit: Edit) -> Sequence[str]:
     when = getattr(edit, "when", None)
-    if when is not None and not _takes(when, 0):
-        yield "the test of a branch is no expression"
+    return () if when is None or _takes(when, 0) else ("the test of a branch is no expression",)
 
 
 def _creation(part: ModulePatch) -> Iterator[str]:
@@ -288,7 +290,7 @@ def _site(site: Site, module: Module) -> Iterator[str]:
     if site.module != module.name:
         yield f"{site} is no function of `{module.name}`"
     *around, name = site.qualname.split(".")
-    if not all(map(is_name, around)) or not (is_name(name) or name in _ANONYMOUS) or site.ordinal < 0:
+    if (around and not all(map(is_name, around))) or not (is_name(name) or name in _ANONYMOUS) or site.ordinal < 0:
         yield f"{site} is no function that executing a module makes"
 
 
@@ -320,13 +322,16 @@ def _function(edit: FunctionEdit) -> Iterator[str]:
         yield f"the code of {site} is no function's"
     if edit.positional or edit.keywords:
         yield from _defaults(edit)
-    yield from _annotations(edit.annotations)
+    if edit.annotations.code is not None or edit.annotations.lazy:
+        yield from _annotations(edit.annotations)
     if edit.type_parameters is not None and not _takes(edit.type_parameters, 0):
         yield f"the type parameters of {site} are no expression"
 
 
 def _is_too_deep(code: Code) -> bool:
     """Whether constants are nested beyond what any source gives: to be known before anything recurs into them."""
+    if _NESTING.isdisjoint(map(type, code.constants)):
+        return False
     level: list[Constant] = [code]
     for _ in range(DEEPEST - 1):
         level = [inner for constant in level for inner in _inside(constant) if type(inner) in _NESTING]
