@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from msgspec.structs import replace
 
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
-from bcpatch.rules import byname, formatting, names, needs, references, sight, sourcetext
+from bcpatch.rules import access, byname, formatting, names, needs, sight, telling
 from bcpatch.source import shape
 from bcpatch.source.outline import Source, outline
 
@@ -1245,11 +1244,11 @@ class Everything(frozenset[object]):
 def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     """Undo what spares the rules a look where they would say nothing."""
     everything = Everything()
-    for kind, rule in references._RULES.items():
-        patch.setitem(references._RULES, kind, replace(rule, concerns=lambda use, frame: True))
-    patch.setattr(sourcetext.Text, "telling", everything)
-    patch.setattr(byname, "_CALLED", everything)
-    patch.setattr(sight, "_CALLED", everything)
+    patch.setattr(telling, "uses", lambda frame: frame.flow.uses)
+    patch.setattr(access, "TELLING", everything)
+    patch.setattr(byname, "_is_looked_at", lambda use, frame: True)
+    patch.setattr(byname, "CALLED", everything)
+    patch.setattr(sight, "CALLED", everything)
     patch.setattr(formatting, "_names_format", lambda flow: True)
     patch.setattr(sight, "_may_give", lambda use, frame: True)
     patch.setattr(needs, "_may_be_of_module", lambda use, frame: True)

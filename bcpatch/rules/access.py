@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Step, finding
 from bcpatch.flow.origins import Attribute, Called, Display, Item, Origin, Parameter
@@ -69,16 +70,6 @@ def _is_for_checkers(name: str, frame: Frame) -> bool:
     imports = scope.imports.get(name, ())
     is_value = scope.role in ("function", "default") and not frame.quoted
     return is_value and bool(imports) and not any(one.runtime for one in imports) and scope.text.binds_itself(name)
-
-
-def is_harmless(name: str, scope: Scope) -> bool:
-    """Whether it is a builtin of which `name` says nothing."""
-    return (
-        name in names.HARMLESS
-        and name not in scope.imports
-        and name not in scope.text.bound
-        and name not in scope.class_names
-    )
 
 
 def _own_name(name: str, scope: Scope) -> str:
@@ -166,6 +157,11 @@ def _inside_parts(path: str) -> Iterator[tuple[str, str]]:
 # --- attributes --------------------------------------------------------------------------
 
 
+#: What a public attribute may be called that leads to what reaches around the rules, or to what an object keeps inside;
+#: so may one that is called like the module.
+TELLING: Final = routes.TELLING | names.INSIDE.keys()
+
+
 def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:
     """An attribute of a value."""
     if name == "mro":
@@ -177,7 +173,7 @@ def attribute(owner: Origin, name: str, offset: int, frame: Frame) -> Iterator[D
             yield report("BCP113", f"`{name}` {names.INSIDE[name]}", offset, frame, _trail(owner, offset, frame))
     elif names.is_private(name) and name not in names.PUBLIC_ATTRIBUTES:
         yield from _private(owner, name, offset, frame)
-    elif name in frame.scope.text.telling:
+    elif name in TELLING or name in frame.scope.text.own_names:
         for path in sorted(paths(owner, frame)):
             yield from reached(f"{path}.{name}", offset, frame)
         yield from _of_unknown(owner, name, offset, frame)
@@ -190,11 +186,6 @@ def _is_class(origin: Origin, frame: Frame) -> bool:
         if "builtins.type" in paths(klass, where) or (isinstance(one, Attribute) and one.name == "__class__"):
             return True
     return False
-
-
-def is_telling(name: str, scope: Scope) -> bool:
-    """Whether `attribute` may say something of an attribute that is called so."""
-    return name in scope.text.telling or name.startswith("_")
 
 
 def module_by_name(owner: Origin | None, name: str, offset: int, frame: Frame) -> Iterator[Diagnostic]:

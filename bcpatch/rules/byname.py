@@ -8,6 +8,8 @@ where it is named: as a value it could be called with anything, anywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
 
 from bcpatch import formats, model
 from bcpatch.diagnostics import Diagnostic
@@ -51,17 +53,13 @@ LOOKED_AT = frozenset(
 )
 
 
-def is_telling(use: CallUse, frame: Frame) -> bool:
-    """Whether `call` may say something of a call, as far as the name shows by which the callee was loaded."""
-    name = use.called
-    return name is None or name in _CALLED or name in frame.scope.imports
-
-
 def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
     """A call: what the callee may be decides which arguments are names."""
+    if not _is_looked_at(use, frame):
+        return
     call = use.call
     for one, where in options(call.callee, frame):
-        if isinstance(one, Attribute) and one.name not in _CALLED:
+        if isinstance(one, Attribute) and one.name not in CALLED:
             continue
         for path in sorted(paths(one, where)):
             yield from _function(path, call, frame)
@@ -69,6 +67,21 @@ def call(use: CallUse, frame: Frame) -> Iterator[Diagnostic]:
             yield from _format(call.arguments[:1], call.arguments[1:], True, call, frame)
         elif isinstance(one, Attribute):
             yield from _method(one, where, call, frame)
+
+
+def _is_looked_at(use: CallUse, frame: Frame) -> bool:
+    """Whether a call is of what goes by its arguments: to be asked before these are."""
+    callee = use.graph.origin(use.graph.callee(use.at), 1)
+    return any(
+        one.name in CALLED if isinstance(one, Attribute) else any(map(_has_row, paths(one, where)))
+        for one, where in options(callee, frame)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _has_row(path: str) -> bool:
+    """Whether a path leads to a row of a table of what goes by its arguments."""
+    return named(path, _ROWS) is not None
 
 
 _SAY = "write in Python what is wanted, or build with --policy linked"
@@ -160,7 +173,7 @@ def _is_made_by(maker: str, origin: Origin, frame: Frame) -> bool:
 
 
 #: What a method or a function of a module must be called to be looked at.
-_CALLED = names.last_parts(
+CALLED = names.last_parts(
     callables.BY_NAME,
     callables.BY_NAME_METHODS,
     callables.COPYING,
@@ -174,6 +187,9 @@ _CALLED = names.last_parts(
     callables.STORING,
     ("__replace__",),
 )
+
+
+_ROWS: Final = LOOKED_AT.union(callables.FORMATTING, callables.FORMATTER_METHODS)
 
 
 def _unproved(what: str, call: Called, frame: Frame) -> Diagnostic:

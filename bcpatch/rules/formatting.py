@@ -69,7 +69,7 @@ def _names_format(flow: Flow) -> bool:
     code = flow.code
     return (
         not _GOING.isdisjoint(code.names)
-        or any(type(one) is str and one in _GOING for one in code.constants)
+        or not _GOING.isdisjoint(code.constants)
         or any(map(_names_format, flow.nested.values()))
     )
 

@@ -41,12 +41,12 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
     asks: bool | None = None
     imports, bound = frame.scope.imports, frame.scope.text.bound
     for use in frame.flow.uses:
-        if isinstance(use, GlobalUse):
+        if type(use) is GlobalUse:
             if use.action != "load" or (use.name in _GIVEN and use.name not in imports and use.name not in bound):
                 continue
             if not frame.binds(use) and not _is_of_class(use.name, frame):
                 yield from _global(use.name, frame.scope, certain)
-        elif isinstance(use, AttributeUse) and use.action in _LOADS and not asks and _may_be_of_module(use, frame):
+        elif type(use) is AttributeUse and not asks and use.action in _LOADS and _may_be_of_module(use, frame):
             asks = _asks(frame) if asks is None else asks
             module = None if asks else _module(paths(use.owner, frame), frame.scope, certain)
             if module:

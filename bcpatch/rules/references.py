@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.opcodes import NUMBERS
 from bcpatch.flow.origins import Constant, Imported, Origin
-from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse, Use
+from bcpatch.flow.uses import AttributeUse, CallUse, FreeUse, GlobalUse, ImportUse
 from bcpatch.model import Policy
-from bcpatch.rules import access, byname, formatting, hints, names, sight
+from bcpatch.rules import access, byname, formatting, hints, names, sight, telling
 from bcpatch.rules.access import report
 from bcpatch.rules.reach import Frame, absolute, inner_frames, is_sure, options, paths, takers
 
@@ -42,17 +40,18 @@ def _where(found: Diagnostic) -> tuple[int, int, int, int]:
 
 def _check(frame: Frame, handed: str) -> Iterator[Diagnostic]:
     """``handed``: a method that goes by texts and comes out of sight, if there is one."""
-    for use in frame.flow.uses:
+    uses = telling.uses(frame)
+    for use in uses:
         rule = _RULES.get(type(use))
-        if rule and rule.concerns(use, frame):
-            yield from rule.check(use, frame)
+        if rule:
+            yield from rule(use, frame)
     if handed:
         yield from _meetings(handed, frame)
     if _MATCH_CLASS in frame.flow.trace.decoded.opcodes:
         yield from _patterns(frame)
     if hints.are_given(frame):
         yield from hints.check(frame)
-    watched = sight.watched(frame)
+    watched = sight.watched(uses, frame)
     if watched:
         yield from sight.check(watched, frame)
     if frame.flow.nested:
@@ -64,19 +63,6 @@ def _check(frame: Frame, handed: str) -> Iterator[Diagnostic]:
 # --- one rule a kind of use --------------------------------------------------------------
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """What is said of a kind of use. ``concerns`` may spare it the look at a use, by its name alone, where it would
-    say nothing.
-    """
-
-    check: Callable[[Any, Frame], Iterator[Diagnostic]]
-    concerns: Callable[[Any, Frame], bool]
-
-
-def _every(use: Use, frame: Frame) -> bool:
-    return True
-
-
 def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
     if use.action == "load":
         if not frame.binds(use):
@@ -84,10 +70,6 @@ def _global(use: GlobalUse, frame: Frame) -> Iterator[Diagnostic]:
     elif not use.namespace:
         message = f"a strict patch stores and deletes no global of its module (`{use.name}`)"
         yield report("BCP102", message, use.offset, frame)
-
-
-def _is_global_telling(use: GlobalUse, frame: Frame) -> bool:
-    return use.action != "load" or not access.is_harmless(use.name, frame.scope)
 
 
 def _import(use: ImportUse, frame: Frame) -> Iterator[Diagnostic]:
@@ -126,16 +108,12 @@ def _attribute(use: AttributeUse, frame: Frame) -> Iterator[Diagnostic]:
     yield from access.attribute(owner, use.name, use.offset, frame)
 
 
-def _is_attribute_telling(use: AttributeUse, frame: Frame) -> bool:
-    return use.action in ("import", "match") or access.is_telling(use.name, frame.scope)
-
-
 def _free(use: FreeUse, frame: Frame) -> Iterator[Diagnostic]:
     """``__class__`` names the class around the function: only `super` may have it. Names of that class hide others."""
     if use.name == "__class__" and not frame.is_in_local_class and not _is_for_super(use, frame):
         message = "`__class__` is a class of its own module"
         yield report("BCP101", message, use.offset, frame, help="use the receiver's class: `type(self)`")
-    elif frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF") and use.name in frame.scope.class_names:
+    elif use.name in frame.scope.class_names and frame.is_at(use.offset, "LOAD_FROM_DICT_OR_DEREF"):
         yield from access.name(use.name, use.offset, frame)
 
 
@@ -143,16 +121,12 @@ def _is_for_super(use: FreeUse, frame: Frame) -> bool:
     return use.action == "load" and use.offset in frame.given_to_super
 
 
-def _is_free_telling(use: FreeUse, frame: Frame) -> bool:
-    return use.name == "__class__" or use.name in frame.scope.class_names
-
-
-_RULES: Final = {
-    GlobalUse: Rule(_global, _is_global_telling),
-    ImportUse: Rule(_import, _every),
-    AttributeUse: Rule(_attribute, _is_attribute_telling),
-    CallUse: Rule(byname.call, byname.is_telling),
-    FreeUse: Rule(_free, _is_free_telling),
+_RULES: Final[dict[type, Callable[[Any, Frame], Iterator[Diagnostic]]]] = {
+    GlobalUse: _global,
+    ImportUse: _import,
+    AttributeUse: _attribute,
+    CallUse: byname.call,
+    FreeUse: _free,
 }
 
 

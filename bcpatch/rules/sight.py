@@ -8,7 +8,7 @@ trusts an origin only where it names what is watched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from typing import Final
 
@@ -21,7 +21,6 @@ from bcpatch.flow.origins import (
     Attribute,
     Called,
     Free,
-    Global,
     Imported,
     Made,
     Origin,
@@ -32,29 +31,27 @@ from bcpatch.flow.values import RESULTS
 from bcpatch.model import Code, Constant, FrozenSet, Text, Tuple
 from bcpatch.rules import byname, callables, formatting, names, routes
 from bcpatch.rules.access import report
-from bcpatch.rules.reach import Frame, follows, is_sure, named, options, paths, takers
+from bcpatch.rules.reach import Frame, follows, global_paths, is_sure, named, options, paths, takers
 
 _WATCHED: Final = byname.LOOKED_AT | routes.WATCHED_MODULES
 
-#: What an attribute must be called to be watched, or to be a package of the module.
-_CALLED: Final = names.last_parts(
+#: What an attribute must be called to be watched, unless it is a package of the module.
+CALLED: Final = names.last_parts(
     _WATCHED, routes.ALIASES, callables.BY_NAME_METHODS, callables.FORMAT, callables.FORMATTERS
 )
 
 _OF_FORMATTER: Final = frozenset((*callables.FORMAT, *callables.FORMATTERS))
 
 #: The same of a global that no import binds.
-_WATCHED_BUILTINS: Final = frozenset(
-    path.removeprefix("builtins.") for path in _WATCHED if path.startswith("builtins.")
-)
+WATCHED_BUILTINS: Final = frozenset(path.removeprefix("builtins.") for path in _WATCHED if path.startswith("builtins."))
 
 
 def check(watched: Mapping[int, str], frame: Frame) -> Iterator[Diagnostic]:
     """Findings where something watched goes out of sight."""
-    uses = {use.offset: use for use in frame.flow.uses if isinstance(use, (AttributeUse, CallUse))}
+    uses = {use.offset: use for use in frame.flow.uses if type(use) in _SEEING}
     members = frame.flow.trace.values.members
     carriers = frame.flow.trace.values.holding(watched.keys())
-    for at in _format_texts(frame):
+    for at in [value // RESULTS for value, what in watched.items() if what == _FORMAT_TEXT]:
         if frame.flow.graph.name(at) == "RETURN_CONST":
             yield _handed_on(frame.flow.graph.offset(at), frame)
     for at, work in enumerate(frame.flow.trace.operands):
@@ -85,18 +82,25 @@ def _out_of_sight(what: str, offset: int, frame: Frame) -> Diagnostic:
     return report("BCP106", message, offset, frame, help=help)
 
 
-def watched(frame: Frame) -> Mapping[int, str]:
-    """By value of the trace: what is watched in it."""
+#: Uses at which the rules look at what is worked on.
+_SEEING: Final = frozenset((AttributeUse, CallUse))
+
+
+def watched(uses: Iterable[Use], frame: Frame) -> Mapping[int, str]:
+    """By value of the trace: what is watched in it, of what some uses give, and of the constants."""
     trace, found = frame.flow.trace, {}
-    for use in frame.flow.uses:
+    for use in uses:
         if type(use) in _GIVING_NOTHING or not _may_give(use, frame):
             continue
-        at = frame.flow.at(use.offset)
-        for what in sorted(_what(_result(use, at, frame), frame)):
+        given = _given(use, frame)
+        at = frame.flow.at(use.offset) if given else 0
+        for what in sorted(given):
             for value in range(RESULTS * at, RESULTS * at + min(trace.steps.gives[at], 2)):
                 if trace.values.kinds[value] != NULL:
                     found[value] = what
-    return found | {RESULTS * at: _FORMAT_TEXT for at in _format_texts(frame)}
+    for at in _format_texts(frame):
+        found[RESULTS * at] = _FORMAT_TEXT
+    return found
 
 
 # --- texts that take private attributes ------------------------------------------------------
@@ -108,8 +112,10 @@ _FORMAT_TEXT: Final = "a format text"
 def _format_texts(frame: Frame) -> list[int]:
     """The instructions that load a text which takes private attributes of what it formats."""
     constants = frame.flow.code.constants
-    suspected = [one for one in constants if (type(one) is str and "{" in one) or type(one) in _MAY_HOLD_TEXT]
-    if not any(map(_takes_private, suspected)):
+    for one in constants:
+        if ((type(one) is str and "{" in one) or type(one) in _MAY_HOLD_TEXT) and _takes_private(one):
+            break
+    else:
         return []
     found = frame.flow.reached("LOAD_CONST", "RETURN_CONST")
     return [at for at in found if _takes_private(constants[frame.flow.graph.argument(at)])]
@@ -133,32 +139,42 @@ def _takes_private(constant: Constant) -> bool:
 
 
 #: Uses of which nothing is known but what is called or subscribed.
-_GIVING_NOTHING: Final = (CallUse, SubscriptUse)
+_GIVING_NOTHING: Final = frozenset((CallUse, SubscriptUse))
 
 
 def _may_give(use: Use, frame: Frame) -> bool:
     """Whether the names in a use leave it possible that it gives something watched."""
-    if isinstance(use, AttributeUse):
-        return use.name in _CALLED or use.name in frame.scope.text.package_names
-    if isinstance(use, GlobalUse):
-        return use.name in frame.scope.imports or use.name in _WATCHED_BUILTINS
+    if type(use) is AttributeUse:
+        return use.name in CALLED or use.name in frame.scope.text.package_names
+    if type(use) is GlobalUse:
+        return use.name in frame.scope.imports or use.name in WATCHED_BUILTINS
     return True
 
 
-def _result(use: Use, at: int, frame: Frame) -> Origin:
+def _given(use: Use, frame: Frame) -> Set[str]:
+    """What is watched in what a use gives."""
+    if isinstance(use, GlobalUse):
+        return _rows(global_paths(use.name, frame.scope), frame) if use.action == "load" else _NOTHING
+    if isinstance(use, MakeUse):  # what it captures is of no account here
+        return _BODY if _is_class_body(use.constant, frame) else _NOTHING
+    return _what(_result(use), frame)
+
+
+#: What the function of a class statement is called.
+_BODY: Final = frozenset({"the body of a class"})
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def _result(use: Use) -> Origin:
     """The origin of what a use gives, said by the use itself: origins of values far back may be lost."""
     offset = use.offset
     match use:
-        case GlobalUse(action="load", name=name):
-            return Global(offset, name)
         case AttributeUse(action="load" | "method" | "super" | "import", owner=owner, name=name):
             return Attribute(offset, owner, name)
         case ImportUse(module=module, level=level, names=imported):
             return Imported(offset, module, level, imported)
-        case MakeUse(constant=constant):
-            return Made(offset, constant, ())  # what it captures is of no account here
-        case FreeUse(action="load"):
-            return frame.flow.graph.content(frame.flow.graph.argument(at), offset, 0)
+        case FreeUse(action="load", graph=graph, at=at):
+            return graph.content(graph.argument(at), offset, 0)
     return Unknown(offset)
 
 
@@ -166,7 +182,7 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
     """What is watched in the things that an origin may stand for."""
     found = set()
     for one, where in options(origin, frame):
-        if isinstance(one, Attribute) and one.name not in _CALLED and one.name not in where.scope.text.package_names:
+        if isinstance(one, Attribute) and one.name not in CALLED and one.name not in where.scope.text.package_names:
             continue
         if isinstance(one, Attribute) and one.name in callables.BY_NAME_METHODS:
             found.add(one.name)
@@ -179,15 +195,23 @@ def _what(origin: Origin, frame: Frame) -> frozenset[str]:
             found.add(one.name)
         if isinstance(one, Free) and one.name == "__classdict__":
             found.add(one.name)
-        if isinstance(one, Made) and _is_class_body(one, where):
-            found.add("the body of a class")
-        for path in paths(one, where):
-            row = _row(path)
-            if row:
-                found.add(row)
-            if path in where.scope.text.packages:
-                found.add(path)
+        if isinstance(one, Made) and _is_class_body(one.constant, where):
+            found |= _BODY
+        found |= _rows(paths(one, where), where)
     return frozenset(found)
+
+
+def _rows(found: Iterable[str], frame: Frame) -> set[str]:
+    """What is watched among paths."""
+    packages = frame.scope.text.packages
+    rows = set()
+    for path in found:
+        row = _row(path)
+        if row:
+            rows.add(row)
+        if path in packages:
+            rows.add(path)
+    return rows
 
 
 @lru_cache(maxsize=1024)
@@ -202,9 +226,9 @@ def _modules(found: frozenset[str], frame: Frame) -> frozenset[str]:
     return found & (routes.WATCHED_MODULES | frame.scope.text.packages)
 
 
-def _is_class_body(made: Made, frame: Frame) -> bool:
+def _is_class_body(constant: int, frame: Frame) -> bool:
     """Whether a function's code has no locals of its own: called plainly, it would work on the module's namespace."""
-    code = frame.flow.code.constants[made.constant]
+    code = frame.flow.code.constants[constant]
     return isinstance(code, Code) and not code.flags & OPTIMIZED
 
 

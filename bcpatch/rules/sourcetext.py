@@ -24,7 +24,7 @@ from bcpatch.diagnostics import Place
 from bcpatch.fingerprint import Digests
 from bcpatch.flow import Position
 from bcpatch.model import Code, Module
-from bcpatch.rules import names, routes
+from bcpatch.rules import names
 
 
 class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -121,6 +121,8 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def own_path(self, path: str) -> str | None:
         """The dotted name of the module that a path ends with: other modules have it as an attribute of its package."""
+        if path.rpartition(".")[2] not in self.own_names:
+            return None
         for own in self.own_paths:
             if path == own or ("." in own and path.endswith(f".{own}")):
                 return own
@@ -138,11 +140,9 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
         return names.last_parts(self.packages)
 
     @cached_property
-    def telling(self) -> frozenset[str]:
-        """The names of attributes that may lead to this module, to what reaches around the rules, or to what an object
-        keeps inside.
-        """
-        return routes.TELLING | names.INSIDE.keys() | names.last_parts(self.own_paths)
+    def own_names(self) -> frozenset[str]:
+        """The names of attributes that may lead to this module, or to a package that has it."""
+        return names.last_parts(self.own_paths, self.packages)
 
     @property
     def is_python(self) -> bool:
