@@ -43,17 +43,15 @@ def check(frame: Frame) -> Iterator[Diagnostic]:
 
 def are_given(frame: Frame) -> bool:
     """Whether a code object has annotations, or makes functions, which may have."""
-    return (
-        bool(frame.flow.nested and frame.flow.made)
-        or frame.scope.role == "type parameters"
-        or _computes(frame)
-        or _keeps(frame)
-    )
+    flow, role = frame.flow, frame.scope.role
+    if flow.nested and flow.made:
+        return True
+    return (role != "function" and (role == "type parameters" or _computes(frame))) or _keeps(frame)
 
 
 def _keeps(frame: Frame) -> bool:
     """Whether a code object is a class body that puts annotations where they are kept."""
-    return frame.is_body and _KEPT in frame.flow.code.names
+    return _KEPT in frame.flow.code.names and frame.is_body
 
 
 #: Where a class keeps them, up to Python 3.13.

@@ -7,6 +7,7 @@ one that the code asks about first. It is left to run time, as in a fresh proces
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.uses import AttributeUse, GlobalUse
@@ -81,8 +82,23 @@ def _may_be_of_module(use: AttributeUse, frame: Frame) -> bool:
     bottom = graph.bottom(use.value)
     if graph.values.entry <= bottom < graph.values.single:
         return False  # an argument
-    name = graph.loaded(bottom)
-    return name is None or name in frame.scope.imports
+    at = graph.maker(bottom)
+    made_by = None if at is None else graph.name(at)
+    if at is None or made_by not in _CALLS:
+        name = graph.loaded(bottom)
+        return name in frame.scope.imports if name is not None else made_by not in _MAKING_NO_MODULE
+    name = graph.loaded(graph.callee(at))
+    return name is None or name in frame.scope.imports or name == "import_module"
+
+
+_CALLS: Final = frozenset({"CALL", "CALL_KW", "CALL_FUNCTION_EX"})
+
+#: Instructions whose result is a constant, something new, or an item.
+_MAKING_NO_MODULE: Final = frozenset(
+    """
+    LOAD_CONST LOAD_SMALL_INT BUILD_TUPLE BUILD_LIST BUILD_SET BUILD_MAP BUILD_STRING FOR_ITER BINARY_SUBSCR BINARY_OP
+    """.split()
+)
 
 
 def _module(found: frozenset[str], scope: Scope, certain: frozenset[str]) -> str | None:

@@ -68,10 +68,10 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
     def module(self) -> Module:
         return self.text.module
 
-    @cached_property
+    @property
     def class_names(self) -> frozenset[str]:
         """Names bound by the class body in which defaults, annotations and type parameters are evaluated."""
-        return self.text.bound_in_class(self.around) if self.around and self.role != "function" else frozenset()
+        return _NO_NAMES if self.role == "function" or not self.around else self.text.bound_in_class(self.around)
 
     @cached_property
     def type_parameters(self) -> frozenset[str]:
@@ -82,6 +82,9 @@ class Scope(msgspec.Struct, frozen=True, dict=True):
         """Whether the module's namespace or the builtins may have a name."""
         known = self.imports, self.text.bound, names.BUILTINS, names.FACTS, names.INSIDE, self.class_names
         return "*" in self.imports or any(name in some for some in known)
+
+
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 def importing(imports: Iterable[Import]) -> Mapping[str, tuple[Import, ...]]:

@@ -19,7 +19,6 @@ from bcpatch.flow.graph import text_of
 from bcpatch.flow.opcodes import NULL
 from bcpatch.flow.origins import (
     Attribute,
-    Called,
     Free,
     Imported,
     Made,
@@ -243,7 +242,7 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
         case AttributeUse(owner=owner, action=action) if position == (1 if action == "store" else 0):
             return _modules(_what(owner, frame), frame)
         case CallUse():
-            return _seen_by_call(at, position, use.call, frame)
+            return _seen_by_call(use, position, frame)
     if instruction.name == "STORE_DEREF":
         return _modules(_kept_in_cell(instruction.argument, frame), frame)
     if instruction.name.startswith("LOAD_FROM_DICT_OR_"):
@@ -255,9 +254,9 @@ def _seen(at: int, instruction: Instruction, position: int, use: Use | None, fra
     return frozenset()
 
 
-def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozenset[str]:
-    trace = frame.flow.trace
-    first, second = (trace.operands[at] or [])[:2]
+def _seen_by_call(use: CallUse, position: int, frame: Frame) -> frozenset[str]:
+    trace, graph = frame.flow.trace, frame.flow.graph
+    first, second = graph.operands(use.at)[:2]
     kinds, members = trace.values.kinds, trace.values.members
     paired = len(members(first)) == 1 and {one // RESULTS for one in members(first) | members(second)} == {
         min(members(first)) // RESULTS
@@ -265,7 +264,9 @@ def _seen_by_call(at: int, position: int, call: Called, frame: Frame) -> frozens
     if NULL not in (kinds[first], kinds[second]) and not paired:
         return frozenset()  # which of the two is called depends on the path
     if position < 2:
-        return _what(call.callee, frame) - {"the body of a class"}  # what is called like a module is none
+        (callee,) = graph.origins([graph.callee(use.at)])
+        return _what(callee, frame) - _BODY  # what is called like a module is none
+    call = use.call
     if position == 2 and call.arguments and _builds_class(min(members(first)), min(members(second)), frame):
         return frozenset({"the body of a class"})
     if not is_sure(call.callee, frame):
