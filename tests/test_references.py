@@ -16,6 +16,7 @@ import pytest
 from bcpatch import compile as compiler
 from bcpatch import fingerprint, pythons, verify
 from bcpatch.diagnostics import Diagnostic
+from bcpatch.flow import graph, uses
 from bcpatch.flow.values import Values
 from bcpatch.model import Module, ModulePatch, Patch, Policy
 from bcpatch.rules import access, byname, formatting, names, needs, sight, telling
@@ -1251,9 +1252,22 @@ def look_at_everything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sight, "CALLED", everything)
     patch.setattr(formatting, "_names_format", lambda flow: True)
     patch.setattr(sight, "_may_give", lambda use, frame: True)
+    patch.setattr(needs, "_may_need", lambda frame: True)
     patch.setattr(needs, "_may_be_of_module", lambda use, frame: True)
     patch.setattr(needs, "_ASKED", everything)
     patch.setattr(Values, "holding", lambda values, wanted: everything)
+
+
+def test_code_that_is_passed_over_has_no_instruction_that_tells() -> None:
+    by_name = {uses._attribute, uses._call, uses._subscript, uses._operator}
+    for number, (find, _) in uses._FINDERS.items():
+        assert (find in by_name) is (telling._TELLING.search(bytes([number])) is None)
+
+
+def test_code_that_needs_nothing_has_no_instruction_that_gives_a_module() -> None:
+    giving = {graph._global, graph._common, graph._imported, graph._deref}
+    for number, make in graph._MAKERS.items():
+        assert (make in giving) is (needs._GIVING.search(bytes([number])) is not None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from bcpatch.flow.decode import pattern
 from bcpatch.flow.fields import OPTIMIZED
+from bcpatch.flow.opcodes import numbers
 from bcpatch.flow.uses import AttributeUse, GlobalUse
 from bcpatch.model import Link
 from bcpatch.rules import names
@@ -41,7 +43,7 @@ def links(frame: Frame) -> Iterator[Link]:
 def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
     asks: bool | None = None
     imports, bound = frame.scope.imports, frame.scope.text.bound
-    for use in frame.flow.uses:
+    for use in frame.flow.uses if _may_need(frame) else ():
         if type(use) is GlobalUse:
             if use.action != "load" or (use.name in _GIVEN and use.name not in imports and use.name not in bound):
                 continue
@@ -55,6 +57,19 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
     if frame.flow.nested:
         for inner in inner_frames(frame):
             yield from _links(inner, certain)
+
+
+def _may_need(frame: Frame) -> bool:
+    """Whether code has any instruction that gives a global, a module or what code around it has."""
+    return _GIVING.search(frame.flow.trace.decoded.opcodes) is not None
+
+
+_GIVING: Final = pattern(
+    numbers(
+        *"LOAD_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS LOAD_COMMON_CONSTANT IMPORT_NAME".split(),
+        *"LOAD_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF".split(),
+    )
+)
 
 
 def _is_of_class(name: str, frame: Frame) -> bool:

@@ -25,15 +25,25 @@ _OF_STATEMENTS: Final = ("import", "match")
 
 #: Instructions that give what may be called by another name than those in the code.
 _UNNAMED: Final = pattern(numbers("IMPORT_NAME", "LOAD_COMMON_CONSTANT", "MATCH_CLASS"))
+#: Instructions of which something may be said whatever the names of attributes in the code are.
+_TELLING: Final = pattern(
+    numbers(
+        *"LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME STORE_NAME DELETE_NAME LOAD_FROM_DICT_OR_GLOBALS".split(),
+        *"LOAD_DEREF STORE_DEREF DELETE_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF".split(),
+        *"IMPORT_NAME IMPORT_FROM LOAD_SUPER_ATTR MATCH_CLASS MAKE_FUNCTION".split(),
+    )
+)
 
 
 def uses(frame: Frame) -> list[Use]:
     """The uses of which a rule may say something, or that may give what must stay in sight, in their order."""
     found: list[Use] = []
+    calls = _may_call(frame)
+    if not calls and not _may_tell(frame):
+        return found
     scope = frame.scope
     text, imports, class_names = scope.text, scope.imports, scope.class_names
     bound, own_names = text.bound, text.own_names
-    calls = _may_call(frame)
     for use in frame.flow.uses:
         if type(use) is GlobalUse:
             name = use.name
@@ -51,6 +61,17 @@ def uses(frame: Frame) -> list[Use]:
             continue
         found.append(use)
     return found
+
+
+def _may_tell(frame: Frame) -> bool:
+    """Whether of anything but calls in code something may be said."""
+    flow = frame.flow
+    return (
+        _TELLING.search(flow.trace.decoded.opcodes) is not None
+        or not _ATTRIBUTES.isdisjoint(flow.code.names)
+        or not frame.scope.text.own_names.isdisjoint(flow.code.names)
+        or any(name[:1] == "_" for name in flow.code.names)
+    )
 
 
 def _may_call(frame: Frame) -> bool:
