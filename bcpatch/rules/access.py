@@ -68,8 +68,9 @@ def _is_for_checkers(name: str, frame: Frame) -> bool:
     """Whether a value is asked for by a name that only ``if TYPE_CHECKING:`` imports, and the module binds itself."""
     scope = frame.scope
     imports = scope.imports.get(name, ())
-    is_value = scope.role in ("function", "default") and not frame.quoted
-    return is_value and bool(imports) and not any(one.runtime for one in imports) and scope.text.binds_itself(name)
+    if not imports or any(one.runtime for one in imports):
+        return False
+    return scope.role in ("function", "default") and not frame.quoted and scope.text.binds_itself(name)
 
 
 def _own_name(name: str, scope: Scope) -> str:

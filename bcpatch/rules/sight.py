@@ -262,22 +262,21 @@ def _seen_by_call(use: CallUse, position: int, frame: Frame) -> frozenset[str]:
         min(members(first)) // RESULTS
     }
     if NULL not in (kinds[first], kinds[second]) and not paired:
-        return frozenset()  # which of the two is called depends on the path
+        return _NOTHING  # which of the two is called depends on the path
+    (callee,) = graph.origins([graph.callee(use.at)])
     if position < 2:
-        (callee,) = graph.origins([graph.callee(use.at)])
         return _what(callee, frame) - _BODY  # what is called like a module is none
-    call = use.call
-    if position == 2 and call.arguments and _builds_class(min(members(first)), min(members(second)), frame):
-        return frozenset({"the body of a class"})
-    if not is_sure(call.callee, frame):
-        return frozenset()
-    if position == 2 and not call.unpacked and byname.formats_first(call.callee, frame):
+    if position == 2 and _builds_class(min(members(first)), min(members(second)), frame) and use.call.arguments:
+        return _BODY
+    if graph.name(use.at) == "CALL_FUNCTION_EX" or not is_sure(callee, frame):
+        return _NOTHING
+    if position == 2 and byname.formats_first(callee, frame):
         return frozenset({_FORMAT_TEXT})
-    rows = {named(path, callables.BY_NAME) for path in paths(call.callee, frame)}
+    rows = {named(path, callables.BY_NAME) for path in paths(callee, frame)}
     owners = {callables.BY_NAME[row].owner for row in rows if row}
-    if position - 2 in owners and not call.unpacked:
-        return _modules(_what(call.arguments[position - 2], frame), frame)
-    return frozenset()
+    if position - 2 in owners:
+        return _modules(_what(use.call.arguments[position - 2], frame), frame)
+    return _NOTHING
 
 
 def _builds_class(first: int, second: int, frame: Frame) -> bool:

@@ -81,10 +81,13 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
     @cached_property
     def _read(self) -> _Read:
         """The text in its sections, and what they bind: found out anew where the module's last text had it not."""
+        before = _latest.get(self.module, _NOTHING)
+        if before is not _NOTHING and before.source == self.source:
+            _remember(self.module, before)
+            return before
         text = self._decoded
         if text is None:
             return _Read(self.source, self.digest, sections.NOTHING, _Bound((None,)))
-        before = _latest.get(self.module, _NOTHING)
         asked: dict[str, _Bindings | None] = {}
 
         def bindings(section: str) -> _Bindings | None:
@@ -260,7 +263,7 @@ def _remember(module: Module, read: _Read) -> None:
     """Keep what the last text of each module binds: of older ones nothing is kept, nor of modules long ago."""
     _latest.pop(module, None)
     _latest[module] = read
-    size = sum(len(one.source) for one in list(_latest.values()))  # another thread may verify as well
+    size = sum([len(one.source) for one in list(_latest.values())])  # another thread may verify as well
     for other in list(_latest)[:-1]:
         if size <= _KEPT:
             break
