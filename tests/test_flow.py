@@ -152,11 +152,6 @@ def test_comprehensions_of_all_kinds_are_accepted(expression: str) -> None:
     flow.analyze(fingerprint.encode(compiled(f"async def f(x):\n  return {expression}\n")))
 
 
-def test_the_depth_found_is_never_more_than_the_compiler_says(features: CodeType) -> None:
-    for one in flows(flow.analyze(fingerprint.encode(features))):
-        assert one.max_depth <= one.code.stacksize
-
-
 @settings(max_examples=300, deadline=None)
 @given(
     some.binary(max_size=80).map(lambda data: data[: len(data) // 2 * 2]),

@@ -58,7 +58,6 @@ class Flow(msgspec.Struct, frozen=True, dict=True, eq=False):
     """
 
     code: Code
-    max_depth: int
     nested: Mapping[int, Flow]
     demands: tuple[int, ...]
     trace: Trace
@@ -173,7 +172,7 @@ def _analyze(code: Code, depth: int, faults: list[Fault]) -> Flow | None:
         fault(one)
     if len(faults) > before or trace is None or kinds is None:
         return None
-    return Flow(code, trace.max_depth, nested, kinds.demands, trace)
+    return Flow(code, nested, kinds.demands, trace)
 
 
 def analyze(code: Code) -> Flow:

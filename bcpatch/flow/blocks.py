@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Set
 from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from bcpatch.flow.decode import Decoded, Handler, pattern, places
 from bcpatch.flow.opcodes import FACTS, NEXT
@@ -16,7 +18,7 @@ from bcpatch.flow.opcodes import FACTS, NEXT
 _LEAVING: Final = pattern(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
 
 
-class Block(NamedTuple):
+class Block(msgspec.Struct, frozen=True, gc=False):
     """Instructions ``start`` to before ``end``: entered at the first, left after the last, one handler."""
 
     start: int
@@ -25,7 +27,7 @@ class Block(NamedTuple):
     handler_number: int
 
 
-class Blocks(NamedTuple):
+class Blocks(msgspec.Struct, frozen=True):
     """The basic blocks in order, the number of the one that starts at an instruction, and the instructions to which a
     jump or an exception leads.
     """
@@ -37,18 +39,18 @@ class Blocks(NamedTuple):
 
 def blocks(decoded: Decoded, table: tuple[Handler, ...]) -> Blocks:
     """Where paths part and meet."""
-    leaving = places(_LEAVING, decoded.opcodes)
-    if not table and not decoded.jumps and leaving in ([], [len(decoded) - 1]):
-        return Blocks([Block(0, len(decoded), None, -1)], {0: 0}, frozenset())
+    leaving, size = places(_LEAVING, decoded.opcodes), len(decoded.opcodes)
+    if not table and not decoded.jumps and leaving in ([], [size - 1]):
+        return Blocks([Block(0, size, None, -1)], {0: 0}, frozenset())
     targets = set(map(decoded.targets.__getitem__, decoded.jumps))
     leaders = {0, *[at + 1 for at in leaving], *targets}
     for handler in table:
         leaders.update((handler.start, handler.end, handler.target))
         targets.add(handler.target)
-    leaders.discard(len(decoded))
+    leaders.discard(size)
     starts = sorted(leaders)
     numbers = dict(zip(starts, range(len(starts)), strict=True))
-    ends = [*starts[1:], len(decoded)]
+    ends = [*starts[1:], size]
     if not table:
         return Blocks(list(map(Block, starts, ends, repeat(None), repeat(-1))), numbers, targets)
     found = []

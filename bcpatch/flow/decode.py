@@ -71,14 +71,13 @@ class Decoded:
     that have a target.
     """
 
-    __slots__ = ("arguments", "jumps", "keys", "offsets", "opcodes", "size", "targets")
+    __slots__ = ("arguments", "jumps", "keys", "offsets", "opcodes", "targets")
 
-    def __init__(self, offsets: list[int], opcodes: bytes, arguments: list[int], keys: list[int], size: int) -> None:
+    def __init__(self, offsets: list[int], opcodes: bytes, arguments: list[int], keys: list[int]) -> None:
         self.offsets = offsets
         self.opcodes = opcodes
         self.arguments = arguments
         self.keys = keys
-        self.size = size
         self.targets = [-1] * len(offsets)
         self.jumps = places(_JUMPS, opcodes)
 
@@ -92,10 +91,6 @@ class Decoded:
     def __iter__(self) -> Iterator[Instruction]:
         names = map(_NAMES.__getitem__, self.opcodes)
         return map(Instruction, self.offsets, self.opcodes, names, self.arguments, self.targets)
-
-    def end(self, at: int) -> int:
-        """The offset behind an instruction and its cache."""
-        return self.offsets[at + 1] if at + 1 < len(self.offsets) else self.size
 
     def broken(self, rule: str, message: str, at: int) -> Broken:
         """What is wrong at an instruction."""
@@ -128,11 +123,11 @@ def named(names: tuple[str, ...]) -> re.Pattern[bytes]:
 _start: Final[Callable[[re.Match[bytes]], int]] = methodcaller("start")
 
 
-def places(wanted: re.Pattern[bytes], opcodes: bytes) -> list[int]:
-    """The instructions that have one of the opcodes of a pattern."""
-    if wanted.search(opcodes) is None:  # most often
+def places(wanted: re.Pattern[bytes], opcodes: bytes, first: int = 0) -> list[int]:
+    """The instructions, from ``first`` on, that have one of the opcodes of a pattern."""
+    if wanted.search(opcodes, first) is None:  # most often
         return []
-    return list(map(_start, wanted.finditer(opcodes)))
+    return list(map(_start, wanted.finditer(opcodes, first)))
 
 
 def _any_of(opcodes: Iterable[int]) -> bytes:
@@ -192,9 +187,10 @@ def instructions(code: Code) -> Decoded:
         keys = [argument << 8 | number for number, argument in zip(opcodes, arguments, strict=True)]
     else:
         keys = list(filter(None, unpack(f"<{len(units)}H", bytecode)))  # an entry of a cache is two zeros
-    decoded = Decoded(offsets, opcodes, arguments, keys, len(bytecode))
+    decoded = Decoded(offsets, opcodes, arguments, keys)
+    ends = [*offsets[1:], len(bytecode)] if decoded.jumps else ()
     for at in decoded.jumps:
-        wanted = decoded.end(at) + _DIRECTIONS[opcodes[at]] * arguments[at]
+        wanted = ends[at] + _DIRECTIONS[opcodes[at]] * arguments[at]
         target = bisect_left(offsets, wanted)
         if target == len(offsets) or offsets[target] != wanted:
             message = f"{_NAMES[opcodes[at]]} jumps to byte {wanted}, where no instruction starts"

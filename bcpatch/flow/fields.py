@@ -254,9 +254,7 @@ _PLACED: Final = pattern(_ONCE | _SUSPENDING | {_RESUME})
 
 def _after_prologue(code: Code, decoded: Decoded, start: int) -> Iterator[Broken]:
     """What may only stand in the prologue, in a generator, or beside a certain other instruction."""
-    for at in places(_PLACED, decoded.opcodes):
-        if at <= start:
-            continue
+    for at in places(_PLACED, decoded.opcodes, start + 1):
         number, offset = decoded.opcodes[at], decoded.offsets[at]
         if number in _ONCE:
             yield Broken("BCP312", f"{decoded[at].name} after the prologue", offset)

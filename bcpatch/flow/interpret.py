@@ -8,9 +8,8 @@ instruction needs is asked afterwards, of what was recorded here.
 from __future__ import annotations
 
 from bisect import bisect_right
-from heapq import heappop, heappush
-from itertools import accumulate
-from operator import sub
+from itertools import accumulate, compress
+from operator import ne, sub
 from typing import Final
 
 from bcpatch import pythons
@@ -20,7 +19,7 @@ from bcpatch.flow.effects import Effect, effect
 from bcpatch.flow.moves import Moves
 from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, LASTI, NUMBERS, Row, numbers
 from bcpatch.flow.steps import BUDGET, CHANGING, Steps
-from bcpatch.flow.values import RESULTS, Slots, Values, constant_kind
+from bcpatch.flow.values import RESULTS, Slots, Values, constant_kinds
 from bcpatch.model import Code
 
 #: Instructions that raise no exception of their own. One may still arise right before them, in what traces the thread
@@ -39,7 +38,8 @@ _KEEPING: Final = NUMBERS["YIELD_VALUE"]
 _CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
 _RAISING: Final = pattern(FACTS.keys() - _CALM)
 #: Instructions after which slots, or where values stand on the stack, are not what they were.
-_CHANGING: Final = pattern(number for number, facts in FACTS.items() if facts.row.move in CHANGING)
+_CHANGING: Final = frozenset(number for number, facts in FACTS.items() if facts.row.move in CHANGING)
+_CHANGES: Final = pattern(_CHANGING)
 
 
 def _leaves(row: Row) -> tuple[bool, bool, str]:
@@ -63,7 +63,7 @@ class Trace:
     """Follows one code object's instructions and records, for each, the values that it works on.
 
     ``operands`` is None where an instruction is never reached. Slots that an instruction reads stand in ``operands``
-    as if they were on the stack.
+    as if they were on the stack. A state is a list: what is in each slot, then the stack, ``width`` values further on.
     """
 
     def __init__(self, code: Code, decoded: Decoded, steps: Steps, table: tuple[Handler, ...], slots: Slots) -> None:
@@ -73,26 +73,33 @@ class Trace:
         self.slots = slots
         self.steps = steps
         self._check_width()
-        self.blocks, self.block_at, self._targets = blocks(decoded, table)
-        self.values = Values(steps.results, len(slots.names), len(table))
+        found = blocks(decoded, table)
+        self.blocks, self.block_at, self._targets = found.all, found.number, found.targets
+        self.width = len(slots.names)
+        self.values = Values(steps.results, self.width, len(table))
         self._moves = Moves(decoded, steps, slots, self.values)
         self.operands = self._moves.operands
         #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
         #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
         self._depths = list(accumulate(map(sub, steps.gives, steps.removes), initial=0))
         self._spare = list(map(sub, self._depths, steps.wanted))
-        self.max_depth = 0
-        #: By number of a block: stack and local variables as it is entered. These lists are never changed.
-        self.entered: dict[int, tuple[list[int], list[int]]] = {}
+        #: How deep the stack may be before the first instruction, with what stands in the slots not counted, so that
+        #: it is deep enough, and not too deep, everywhere.
+        self._lowest, self._highest = -min(self._spare), code.stacksize - max(self._depths)
+        #: By number of a block: the state as it is entered, if it is. These lists are changed no more, but where only
+        #: the block before leads to one.
+        self.entered: list[list[int] | None] = [None] * len(self.blocks)
         #: By instruction that ends the code: what is left on the stack, where anything is.
         self.left: dict[int, int] = {}
         self.spent = 0
-        #: By number of a handler: a state before an instruction that it covers and that raises nothing itself. It is
-        #: followed where nothing else leads to the handler. It adds nothing to what else does: in between, slots that
-        #: a comprehension has for itself may hold what no handler of the compiler's own code is ready for.
-        self._passing: dict[int, tuple[Block, list[int], list[int], int]] = {}
-        self._waiting: list[int] = []
-        self._queued: set[int] = set()
+        #: By number of a handler: its first block, the state that an instruction brings to it which it covers and which
+        #: raises nothing itself, and that instruction. It is followed where nothing else leads to the handler. It adds
+        #: nothing to what else does: in between, slots that a comprehension has for itself may hold what no handler of
+        #: the compiler's own code is ready for.
+        self._passing: dict[int, tuple[int, list[int], int]] = {}
+        #: By number of a block: whether it has to be followed; and the first for which that may be so.
+        self._waiting = bytearray(len(self.blocks))
+        self._next = 0
         self._set_kinds()
 
     def effect(self, at: int) -> Effect:
@@ -119,119 +126,108 @@ class Trace:
 
     def _set_kinds(self) -> None:
         kinds, arguments = self.values.kinds, self.decoded.arguments
+        of_constants = constant_kinds(self.code.constants)
         for at in places(_CONSTANTS, self.decoded.opcodes):
-            kinds[RESULTS * at] = constant_kind(self.code.constants[arguments[at]])
+            kinds[RESULTS * at] = of_constants[arguments[at]]
         for number in range(len(self.table)):
             kinds[self.values.first_handler + 2 * number] = LASTI
             kinds[self.values.first_handler + 2 * number + 1] = EXCEPTION
-        for slot in range(self.slots.first_free, len(self.slots.names)):
+        for slot in range(self.slots.first_free, self.width):
             kinds[self.values.first_slot + slot] = CELL
 
     # --- following -----------------------------------------------------------------
 
     def follow(self) -> None:
         """To the end. Raises `Broken` (BCP303, BCP304, BCP305, BCP309, BCP310, BCP312, BCP315)."""
-        slots = self.slots
-        local = [self.values.unbound] * len(slots.names)
-        local[: slots.parameters] = range(self.values.first_slot, self.values.first_slot + slots.parameters)
-        self._enter(0, [], local, 0)
+        first, parameters = self.values.first_slot, self.slots.parameters
+        self._enter(0, [*range(first, first + parameters), *[self.values.unbound] * (self.width - parameters)], 0)
         self._follow()
-        while unseen := [one for one in self._passing.values() if not self._is_entered(one[0])]:
-            self._unwind(*unseen[0])
+        while unseen := [one for one in self._passing.values() if self.entered[one[0]] is None]:
+            self._enter(*unseen[0])
             self._follow()
 
-    def _is_entered(self, block: Block) -> bool:
-        """Whether the handler of a block was followed."""
-        return block.handler is not None and self.block_at[block.handler.target] in self.entered
-
     def _follow(self) -> None:
-        while self._waiting:
-            number: int | None = heappop(self._waiting)
-            self._queued.discard(number)
-            while number is not None:
-                number = self._through(number)
+        waiting = self._waiting
+        while (number := waiting.find(1, self._next)) >= 0:
+            waiting[number] = 0
+            self._next = number + 1
+            state = self.entered[number]
+            assert state is not None
+            after = self._through(number, state.copy())
+            while after is not None:
+                after = self._through(*after)
 
-    def _through(self, number: int) -> int | None:
-        """Through a block; the number of the one that has to be next, where only this one leads to it."""
+    def _through(self, number: int, state: list[int]) -> tuple[int, list[int]] | None:
+        """Through a block, which changes the state. The next one's number and state, where its turn is now."""
         block = self.blocks[number]
-        start, end, handler, _ = block
-        stack, local = self.entered[number]
-        self.spent += len(stack) + len(local) + end - start
+        start, end = block.start, block.end
+        size = len(state)
+        self.spent += size + end - start
         if self.spent > BUDGET:
             raise self.decoded.broken("BCP310", "the code is too tangled to follow", start)
-        stack, local = stack.copy(), local.copy()
-        self._moves.changed = True
-        if self.table:
-            self._raises_before(number, stack, local)
-        if self.operands[start] is None:  # the first time; it never has another depth
-            self._check_depth(start, end, len(stack))
-        if handler is None:
-            self._moves.run(start, end, stack, local)
+        if self.table and _CALLING:
+            self._raises_before(number, state)
+        base = size - self.width - self._depths[start]
+        if not self._lowest <= base <= self._highest:
+            self._check_depth(start, end, base)
+        if block.handler is None:
+            self._moves.run(start, end, state)
         else:
-            self._run_covered(block, stack, local)
-        return self._leave(number, end - 1, stack, local)
+            self._run_covered(block, state)
+        return self._leave(number, end - 1, state)
 
-    def _enter(self, start: int, stack: list[int], local: list[int], source: int) -> None:
-        """Join what flows into the block at instruction ``start``: lists that nobody changes any more."""
-        number = self.block_at.get(start)
-        if number is None:
-            raise self.decoded.broken("BCP309", "control falls off the end of the code", source)
-        known = self.entered.get(number)
+    def _enter(self, number: int, state: list[int], source: int) -> None:
+        """Join what flows into a block: a list that nobody changes any more."""
+        known = self.entered[number]
         if known is None:
-            if len(stack) > self.code.stacksize:
-                raise self.decoded.broken("BCP305", f"{len(stack)} values on a stack of {self.code.stacksize}", source)
-            if len(stack) > self.max_depth:
-                self.max_depth = len(stack)
-            self.entered[number] = (stack, local)
-        elif known == (stack, local):
+            depth = len(state) - self.width
+            if depth > self.code.stacksize:
+                raise self.decoded.broken("BCP305", f"{depth} values on a stack of {self.code.stacksize}", source)
+            self.entered[number] = state
+        elif known == state:
             return
         else:
-            if len(known[0]) != len(stack):
-                raise self.decoded.broken(
-                    "BCP304", f"paths meet with {len(known[0])} and {len(stack)} values on the stack", start
-                )
-            joined = self._join(known[0], stack), self._join(known[1], local)
+            if len(known) != len(state):
+                depths = f"{len(known) - self.width} and {len(state) - self.width}"
+                start = self.blocks[number].start
+                raise self.decoded.broken("BCP304", f"paths meet with {depths} values on the stack", start)
+            joined = known.copy()
+            for place in compress(range(len(known)), map(ne, known, state)):
+                joined[place] = self.values.union(known[place], state[place])
             if joined == known:
                 return
             self.entered[number] = joined
-        self._wait(number)
+        self._waiting[number] = 1
+        if number < self._next:
+            self._next = number
 
-    def _wait(self, number: int) -> None:
-        if number not in self._queued:
-            self._queued.add(number)
-            heappush(self._waiting, number)
-
-    def _join(self, known: list[int], new: list[int]) -> list[int]:
-        if known == new:
-            return known
-        union = self.values.union
-        return [old if old == one else union(old, one) for old, one in zip(known, new, strict=True)]
-
-    def _unwind(self, block: Block, stack: list[int], local: list[int], source: int) -> None:
-        """What an instruction that raises brings to the block's handler."""
+    def _brought(self, block: Block, state: list[int]) -> list[int]:
+        """The state that an exception in a block brings to its handler."""
         handler = block.handler
         assert handler is not None
         raised = self.values.first_handler + 2 * block.handler_number
-        pushed = [raised, raised + 1] if handler.lasti else [raised + 1]
-        self._enter(handler.target, stack[: handler.depth] + pushed, local.copy(), source)
+        return state[: self.width + handler.depth] + ([raised, raised + 1] if handler.lasti else [raised + 1])
 
-    def _raises(self, block: Block, at: int, stack: list[int], local: list[int]) -> None:
-        """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them."""
+    def _raises(self, block: Block, at: int, state: list[int], has_changed: bool) -> bool:
+        """An exception in the instruction at ``at`` finds its operands gone, and needs enough values below them.
+
+        ``has_changed`` and the result tell whether the handler was not told of such a state.
+        """
         assert block.handler is not None
-        floor = block.handler.depth
-        raises = self.decoded.opcodes[at] not in _CALM
-        gone = 0 if self.decoded.opcodes[at] == _KEEPING or not raises else self.steps.removes[at]
-        if len(stack) - gone < floor:
-            if self.decoded.opcodes[at] in _BELOW and self._looks_at_exception_alone(block.handler):
-                return
-            name = self.decoded[at].name
-            raise self.decoded.broken("BCP308", f"an exception at {name} has a handler that expects {floor} values", at)
-        if not raises:
-            if self._moves.changed and block.handler_number not in self._passing:
-                self._passing[block.handler_number] = (block, stack[:floor], local.copy(), at)
-        elif self._moves.changed:
-            self._moves.changed = False
-            self._unwind(block, stack, local, at)
+        opcode = self.decoded.opcodes[at]
+        raises = opcode not in _CALM
+        gone = 0 if opcode == _KEEPING or not raises else self.steps.removes[at]
+        if len(state) - self.width - gone < block.handler.depth:
+            if opcode in _BELOW and self._looks_at_exception_alone(block.handler):
+                return has_changed
+            message = f"an exception at {self.decoded[at].name} has a handler that expects {block.handler.depth} values"
+            raise self.decoded.broken("BCP308", message, at)
+        if has_changed and raises:
+            self._enter(self.block_at[block.handler.target], self._brought(block, state), at)
+        elif has_changed and block.handler_number not in self._passing:
+            brought = self.block_at[block.handler.target], self._brought(block, state), at
+            self._passing[block.handler_number] = brought
+        return has_changed and not raises
 
     def _looks_at_exception_alone(self, handler: Handler) -> bool:
         """Whether a handler does no more than the one around a whole generator: turn StopIteration, raise again."""
@@ -243,101 +239,100 @@ class Trace:
         turns = pythons.intrinsic(self.decoded.arguments[first]) == "INTRINSIC_STOPITERATION_ERROR"
         return turns and self.decoded.arguments[second] == 1
 
-    def _raises_before(self, number: int, stack: list[int], local: list[int]) -> None:
+    def _raises_before(self, number: int, state: list[int]) -> None:
         """The same, for the handler of the instruction before the block, where that may be asked instead."""
         block, before = self.blocks[number], self.blocks[number - 1]
         if number and before.handler and before.handler is not block.handler:
             if self.decoded.opcodes[block.start] in _CALLING:
-                self._raises(before, block.start, stack, local)
-                self._moves.changed = True
+                self._raises(before, block.start, state, True)
 
-    def _run_covered(self, block: Block, stack: list[int], local: list[int]) -> None:
+    def _run_covered(self, block: Block, state: list[int]) -> None:
         """What the instructions of a block do whose exceptions a handler may take up.
 
         The first one that raises tells for all up to where a slot changes.
         """
-        at, end, handler, number = block
+        at, end, handler, number = block.start, block.end, block.handler, block.handler_number
         assert handler is not None
-        if len(stack) - self._depths[at] + min(self._spare[at:end]) < handler.depth:
-            self._run_close(block, stack, local)
+        if len(state) - self.width - self._depths[at] + min(self._spare[at:end]) < handler.depth:
+            self._run_close(block, state)
             return
-        opcodes = self.decoded.opcodes
+        opcodes, target = self.decoded.opcodes, self.block_at[handler.target]
         while at < end:
             if number not in self._passing and opcodes[at] in _CALM:
-                self._passing[number] = (block, stack[: handler.depth], local.copy(), at)
+                self._passing[number] = (target, self._brought(block, state), at)
             raising = _RAISING.search(opcodes, at, end)
             if raising is None:
-                self._moves.run(at, end, stack, local)
+                self._moves.run(at, end, state)
                 return
-            self._moves.run(at, raising.start(), stack, local)
-            self._unwind(block, stack, local, raising.start())
-            changing = _CHANGING.search(opcodes, raising.start(), end)
+            first = raising.start()
+            self._moves.run(at, first, state)
+            self._enter(target, self._brought(block, state), first)
+            changing = _CHANGES.search(opcodes, first, end)
             at = changing.end() if changing else end
-            self._moves.run(raising.start(), at, stack, local)
+            self._moves.run(first, at, state)
 
-    def _run_close(self, block: Block, stack: list[int], local: list[int]) -> None:
+    def _run_close(self, block: Block, state: list[int]) -> None:
         """The same where an instruction may leave the handler fewer values than it expects."""
+        has_changed = True
         for at in range(block.start, block.end):
-            self._raises(block, at, stack, local)
-            self._moves.run(at, at + 1, stack, local)
+            has_changed = self._raises(block, at, state, has_changed)
+            self._moves.run(at, at + 1, state)
+            has_changed = has_changed or self.decoded.opcodes[at] in _CHANGING
 
-    def _check_depth(self, start: int, end: int, depth: int) -> None:
-        """How deep the stack is from instruction to instruction, which depends on nothing but them."""
+    def _check_depth(self, start: int, end: int, base: int) -> None:
+        """How deep the stack is from instruction to instruction; ``base`` is what there is beyond `_depths`."""
         depths = self._depths
-        base = depth - depths[start]
-        deepest = base + max(depths[start : end + 1])
-        if deepest > self.max_depth:
-            self.max_depth = deepest
-        if deepest > self.code.stacksize or base + min(self._spare[start:end]) < 0:
-            for at in range(start, end):
-                if base + self._spare[at] < 0:
-                    message = (
-                        f"{self.decoded[at].name} needs {self.steps.wanted[at]} values, {base + depths[at]} are there"
-                    )
-                    raise self.decoded.broken("BCP303", message, at)
-                if base + depths[at + 1] > self.code.stacksize:
-                    message = f"{base + depths[at + 1]} values on a stack of {self.code.stacksize}"
-                    raise self.decoded.broken("BCP305", message, at)
+        if base + max(depths[start : end + 1]) <= self.code.stacksize and base + min(self._spare[start:end]) >= 0:
+            return
+        for at in range(start, end):
+            if base + self._spare[at] < 0:
+                message = f"{self.decoded[at].name} needs {self.steps.wanted[at]} values, {base + depths[at]} are there"
+                raise self.decoded.broken("BCP303", message, at)
+            if base + depths[at + 1] > self.code.stacksize:
+                message = f"{base + depths[at + 1]} values on a stack of {self.code.stacksize}"
+                raise self.decoded.broken("BCP305", message, at)
 
-    def _leave(self, number: int, at: int, stack: list[int], local: list[int]) -> int | None:
+    def _leave(self, number: int, at: int, state: list[int]) -> tuple[int, list[int]] | None:
         """To the blocks after the one whose last instruction is ``at``. The next one, if its turn is now and no other
-        way leads to it, need not wait: its number.
+        way leads to it, takes the state as it is: its number and that state.
         """
         falls, jumps, special = _LEAVES[self.decoded.opcodes[at]]
-        falling, jumping = stack, stack
-        falling_local, jumping_local = local, local
+        falling = jumping = state
         if special == "jump":
-            jumping = self._jumping(at, stack)
+            jumping = self._jumping(at, state)
         elif special:
             tested = self.operands[at]
             assert tested
             known = self.values.present(tested[0])
             if known != tested[0]:
-                narrowed = [known if one == tested[0] else one for one in stack]
-                narrowed_local = [known if one == tested[0] else one for one in local]
-                if special == "present":
-                    jumping, jumping_local = narrowed, narrowed_local
-                else:
-                    falling, falling_local = narrowed, narrowed_local
-        following = None
+                narrowed = [known if one == tested[0] else one for one in state]
+                falling, jumping = (state, narrowed) if special == "present" else (narrowed, state)
+        following, goes_on = number + 1, False
         if falls:
-            if at + 1 in self._targets or number + 1 in self.entered or number + 1 == len(self.blocks):
-                self._enter(at + 1, falling, falling_local, at)
+            if following == len(self.blocks):
+                raise self.decoded.broken("BCP309", "control falls off the end of the code", at)
+            if at + 1 in self._targets:
+                self._enter(following, falling, at)
             else:
-                following = number + 1
-                self.entered[following] = (falling, falling_local)
+                self.entered[following] = falling
+                goes_on = True
         if jumps:
-            self._enter(self.decoded.targets[at], jumping, jumping_local, at)
-        elif not falls and stack:
-            self.left[at] = len(stack)
-        if following is not None and self._waiting and self._waiting[0] < following:
-            self._wait(following)
+            shares = goes_on and jumping is falling
+            self._enter(self.block_at[self.decoded.targets[at]], jumping.copy() if shares else jumping, at)
+        elif not falls and len(state) > self.width:
+            self.left[at] = len(state) - self.width
+        if not goes_on:
             return None
-        return following
+        is_next = self._next >= following
+        self._waiting[following] = not is_next
+        if not is_next:
+            return None
+        self._next = following + 1
+        return following, falling
 
-    def _jumping(self, at: int, stack: list[int]) -> list[int]:
-        """The stack along a jump that leaves other values than going on."""
+    def _jumping(self, at: int, state: list[int]) -> list[int]:
+        """The state along a jump that leaves other values than going on."""
         work, facts = self.operands[at] or (), self.effect(at)
-        before = [*stack[: len(stack) - len(facts.gives)], *work[len(work) - facts.removes :]]
+        before = [*state[: len(state) - len(facts.gives)], *work[len(work) - facts.removes :]]
         del before[len(before) - facts.jump_removes :]
         return before + [RESULTS * at + 2] * len(facts.jump_gives)

@@ -31,7 +31,11 @@ def check(trace: Trace) -> Iterator[Broken]:
     if not any(one.target < one.end for one in trace.table):
         if _UNINTERRUPTED not in trace.decoded.opcodes:
             return  # every way back asks
-    edges = {number: [one for one in _uninterrupted(trace, number) if one in trace.entered] for number in trace.entered}
+    edges = {
+        number: [one for one in _uninterrupted(trace, number) if trace.entered[one] is not None]
+        for number, state in enumerate(trace.entered)
+        if state is not None
+    }
     state = dict.fromkeys(edges, 0)
     for root in edges:
         path = [(root, iter(edges[root]))] if not state[root] else []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from bcpatch import pythons
 from bcpatch.flow.decode import Decoded
 from bcpatch.flow.effects import effect
@@ -18,12 +20,14 @@ from bcpatch.model import Code
 
 #: How much following may cost, in values looked at: real code of any size stays far below.
 BUDGET: Final = 20_000_000
-#: How an instruction moves values; where it is nothing of its own, by how many it takes and gives.
+#: How an instruction moves values; where it is nothing of its own, by how many it takes and gives. The most frequent
+#: ones come first.
 (
-    MOVE_PUSH, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_BORROW, MOVE_POP, MOVE_GATHER, MOVE_STAY, MOVE_CHANGE, MOVE_LOAD_TWO,
-    MOVE_PLAIN, MOVE_COPY, MOVE_SWAP, MOVE_TAKE, MOVE_BORROW_TWO, MOVE_STORE, MOVE_STORE_LOAD, MOVE_STORE_TWO,
-    MOVE_DELETE, MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_END_SEND, MOVE_PUSH_EXCEPTION, MOVE_PASS,
-) = range(24)  # fmt: skip
+    MOVE_PUSH, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_BORROW, MOVE_GATHER, MOVE_POP, MOVE_CHANGE, MOVE_STAY, MOVE_STORE,
+    MOVE_PUSH_TWO, MOVE_CHANGE_TWO, MOVE_PLAIN, MOVE_PASS, MOVE_LOAD_TWO, MOVE_BORROW_TWO, MOVE_COPY, MOVE_SWAP,
+    MOVE_TAKE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE, MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_END_SEND,
+    MOVE_PUSH_EXCEPTION,
+) = range(26)  # fmt: skip
 #: The moves that load one variable are these and those before them, but `MOVE_PUSH`.
 MOVE_LAST_LOAD: Final = MOVE_BORROW
 
@@ -41,7 +45,10 @@ CHANGING: Final = frozenset({"swap", "take", "store", "store load", "store store
 
 #: The moves of instructions that take all that they want: by how many values that is, and how many they give. Where it
 #: is more than one that becomes one, they gather them.
-_BY_COUNT: Final = {(0, 0): MOVE_STAY, (0, 1): MOVE_PUSH, (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE}
+_BY_COUNT: Final = {
+    (0, 0): MOVE_STAY, (0, 1): MOVE_PUSH, (0, 2): MOVE_PUSH_TWO,
+    (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE, (1, 2): MOVE_CHANGE_TWO,
+}  # fmt: skip
 
 #: Instructions whose result may be their operand itself, borrowed as it was: which result.
 PASSING: Final = {NUMBERS[name]: result for name, result in pythons.PASSES_BORROWED.items() if name in NUMBERS}
@@ -100,7 +107,7 @@ def _step(opcode: int, argument: int) -> Step:
     return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
 
 
-class Steps(NamedTuple):
+class Steps(msgspec.Struct, frozen=True):
     """What following does at each instruction, in columns."""
 
     wanted: tuple[int, ...]
@@ -124,7 +131,7 @@ def columns(decoded: Decoded) -> Steps:
         found = list(map(_known.__getitem__, decoded.keys))
     except KeyError:
         found = _learned(decoded.keys)
-    return Steps._make(zip(*found, strict=True))
+    return Steps(*zip(*found, strict=True))
 
 
 def _learned(keys: list[int]) -> list[Step]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 
@@ -64,7 +64,8 @@ class Values:
         self._parts: list[tuple[frozenset[int], frozenset[int]]] = []
         self._numbers: dict[tuple[frozenset[int], frozenset[int]], int] = {}
         self._unions: dict[tuple[int, int], int] = {}
-        self._borrowed: dict[tuple[int, int], int] = {}
+        #: By value and slot: what `borrowed` has told.
+        self.lendings: dict[tuple[int, int], int] = {}
 
     def parts(self, value: int) -> tuple[frozenset[int], frozenset[int]]:
         """The single values that ``value`` may be, and the slots that it may be borrowed from."""
@@ -106,10 +107,11 @@ class Values:
         return both
 
     def borrowed(self, value: int, slot: int) -> int:
-        number = self._borrowed.get((value, slot))
+        """``value``, borrowed from a slot."""
+        number = self.lendings.get((value, slot))
         if number is None:
             members, lenders = self.parts(value)
-            number = self._borrowed[value, slot] = self._number(members, lenders | {slot})
+            number = self.lendings[value, slot] = self._number(members, lenders | {slot})
         return number
 
     def lent(self, value: int, source: int) -> int:
@@ -143,13 +145,16 @@ class Values:
 
 _TEXT_TYPES: Final = frozenset((str, Text))
 #: By type of a constant. Of an `OBJECT` nothing is taken for granted.
-_CONSTANT_KINDS: Final[dict[type, int]] = {
-    bool: BOOL, int: INTEGER, Integer: INTEGER, str: TEXT, Text: TEXT, Code: CODE,
+_CONSTANT_KINDS: Final[dict[type, int]] = dict.fromkeys(get_args(Constant), OBJECT) | {
+    bool: BOOL, int: INTEGER, Integer: INTEGER, str: TEXT, Text: TEXT, Code: CODE, Tuple: TUPLE,
 }  # fmt: skip
 
 
-def constant_kind(constant: Constant) -> int:
-    """The kind of what LOAD_CONST pushes."""
-    if isinstance(constant, Tuple):
-        return TEXTS if _TEXT_TYPES.issuperset(map(type, constant.items)) else TUPLE
-    return _CONSTANT_KINDS.get(type(constant), OBJECT)
+def constant_kinds(constants: Sequence[Constant]) -> list[int]:
+    """The kinds of what LOAD_CONST pushes."""
+    kinds = list(map(_CONSTANT_KINDS.__getitem__, map(type, constants)))
+    if TUPLE in kinds:
+        for index, constant in enumerate(constants):
+            if isinstance(constant, Tuple) and _TEXT_TYPES.issuperset(map(type, constant.items)):
+                kinds[index] = TEXTS
+    return kinds
