@@ -39,7 +39,11 @@ from bcpatch.model import Code, Constant, Text, Tuple
 
 #: How far back a chain of origins is followed at once.
 _DEEPEST: Final = 40
-_METHOD_LOADS: Final = frozenset({"LOAD_METHOD", "LOAD_ATTR", "LOAD_SUPER_ATTR", "LOAD_SPECIAL"})
+_METHOD_LOADS: Final = numbers("LOAD_METHOD", "LOAD_ATTR", "LOAD_SUPER_ATTR", "LOAD_SPECIAL")
+_CALL_KW: Final = NUMBERS.get("CALL_KW", -1)
+_CALL_FUNCTION_EX: Final = NUMBERS["CALL_FUNCTION_EX"]
+#: One that no code has, where the version lacks it.
+_KW_NAMES: Final = NUMBERS.get("KW_NAMES", 0)
 #: Instructions that add to a container: where it stands among their operands.
 _GATHERING: Final = {
     "LIST_APPEND": 0,
@@ -115,9 +119,9 @@ class Graph:
         self._offsets = trace.decoded.offsets
         self._operands = trace.operands
         self.stored_by_nested = stored_by_nested
-        self._known: dict[int, Origin] = {}
+        #: By value; None while its origin is looked for.
+        self._known: dict[int, Origin | None] = {}
         self._weights: dict[int, int] = {}
-        self._open: set[int] = set()
         #: By value of a container: the instructions that add to it.
         self.added: dict[int, list[int]] = {}
         #: By slot of a cell: what is stored in it.
@@ -167,9 +171,9 @@ class Graph:
         known = self._known.get(value)
         if known is not None:
             return known
-        if value in self._open or depth > _DEEPEST:
+        if depth > _DEEPEST or value in self._known:
             return Unknown(self._made_at(value))
-        self._open.add(value)
+        self._known[value] = None
         members = None if value < self.values.single else self.values.members(value) - {self.values.unbound}
         if members is None:
             found = self._single(value, depth)
@@ -178,7 +182,6 @@ class Graph:
         else:
             options = [self.origin(one, depth + 1) for one in sorted(members)[: WIDTH + 1]]
             found = self.either(options, self._made_at(value))
-        self._open.discard(value)
         self._known[value] = found
         return found
 
@@ -192,7 +195,7 @@ class Graph:
         weight = self._weights.get(value)
         if weight is None:
             weight = weigh(origin)
-            if value in self._known:
+            if self._known.get(value) is not None:
                 self._weights[value] = weight
         return weight
 
@@ -266,19 +269,17 @@ class Graph:
 
     def keywords(self, at: int) -> tuple[str, ...]:
         """The names of a call's keyword arguments."""
-        if self.name(at) == "CALL_KW":
+        if self._opcodes[at] == _CALL_KW:
             loaded = min(self.values.members(self.operands(at)[-1])) // RESULTS
             return texts_of(self.code.constants[self.argument(loaded)])
-        for before in range(max(at - 2, 0), at):
-            if self.name(before) == "KW_NAMES":
-                return texts_of(self.code.constants[self.argument(before)])
-        return ()
+        before = self._opcodes.find(_KW_NAMES, max(at - 2, 0), at)
+        return texts_of(self.code.constants[self.argument(before)]) if before >= 0 else ()
 
     def call(self, at: int, depth: int) -> tuple[Origin, tuple[Origin, ...], tuple[str, ...], bool]:
         """Callee, arguments, their keywords, and whether there is ``*`` or ``**``."""
         work, kinds = self.operands(at), self.values.kinds
-        unpacks = self.name(at) == "CALL_FUNCTION_EX"
-        rest = work[2:-1] if self.name(at) == "CALL_KW" else work[2:]
+        unpacks = self._opcodes[at] == _CALL_FUNCTION_EX
+        rest = work[2:-1] if self._opcodes[at] == _CALL_KW else work[2:]
         if unpacks:
             rest = tuple([one for one in rest if kinds[one] != NULL])
         elif not self._is_pair(work[0], work[1]):
@@ -293,10 +294,12 @@ class Graph:
 
     def _is_pair(self, first: int, second: int) -> bool:
         """Whether the first two operands of a call are a callee and what was left for the receiver of a method."""
-        if NULL in (self.values.kinds[first], self.values.kinds[second]):
+        if self.values.kinds[first] == NULL or self.values.kinds[second] == NULL:
             return True
-        makers = {min(self.values.members(one)) // RESULTS for one in (first, second)}
-        return len(makers) == 1 and first < self.values.entry and self.name(makers.pop()) in _METHOD_LOADS
+        maker = min(self.values.members(first)) // RESULTS
+        if maker != min(self.values.members(second)) // RESULTS or first >= self.values.entry:
+            return False
+        return self._opcodes[maker] in _METHOD_LOADS
 
     def loaded(self, value: int) -> str | None:
         """The name of the global or the attribute that a value is; None where it may be something else."""

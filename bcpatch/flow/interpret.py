@@ -165,7 +165,7 @@ class Trace:
         self.spent += size + end - start
         if self.spent > BUDGET:
             raise self.decoded.broken("BCP310", "the code is too tangled to follow", start)
-        if self.table and _CALLING:
+        if self.table and self.decoded.opcodes[start] in _CALLING:
             self._raises_before(number, state)
         base = size - self.width - self._depths[start]
         if not self._lowest <= base <= self._highest:
@@ -240,11 +240,10 @@ class Trace:
         return turns and self.decoded.arguments[second] == 1
 
     def _raises_before(self, number: int, state: list[int]) -> None:
-        """The same, for the handler of the instruction before the block, where that may be asked instead."""
+        """The same, for the handler of the instruction before the block, where that is asked instead."""
         block, before = self.blocks[number], self.blocks[number - 1]
         if number and before.handler and before.handler is not block.handler:
-            if self.decoded.opcodes[block.start] in _CALLING:
-                self._raises(before, block.start, state, True)
+            self._raises(before, block.start, state, True)
 
     def _run_covered(self, block: Block, state: list[int]) -> None:
         """What the instructions of a block do whose exceptions a handler may take up.

@@ -167,61 +167,61 @@ Use: TypeAlias = GlobalUse | AttributeUse | ImportUse | CallUse | SubscriptUse |
 # --- one function a kind of instruction ---------------------------------------------------
 
 
-def _global(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [GlobalUse(graph.offset(at), action, graph.named(at), False)]
+def _global(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return GlobalUse(offset, action, graph.named(at), False)
 
 
-def _namespace(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [GlobalUse(graph.offset(at), action, graph.named(at), True)]
+def _namespace(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return GlobalUse(offset, action, graph.named(at), True)
 
 
-def _attribute(graph: Graph, at: int, action: Action) -> list[Use]:
+def _attribute(graph: Graph, at: int, offset: int, action: Action) -> Use:
     called = action == "load" and graph.trace.steps.gives[at] == 2
-    return [AttributeUse(graph.offset(at), "method" if called else action, graph.named(at), graph, at)]
+    return AttributeUse(offset, "method" if called else action, graph.named(at), graph, at)
 
 
-def _from(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [AttributeUse(graph.offset(at), "import", graph.named(at), graph, at)]
+def _from(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return AttributeUse(offset, "import", graph.named(at), graph, at)
 
 
-def _super(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [AttributeUse(graph.offset(at), "super", graph.named(at), graph, at)]
+def _super(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return AttributeUse(offset, "super", graph.named(at), graph, at)
 
 
-def _match(graph: Graph, at: int, action: Action) -> list[Use]:
+def _match(graph: Graph, at: int, offset: int, action: Action) -> list[Use]:
     loaded = (member // RESULTS for member in graph.values.members(graph.operands(at)[-1]))
     return [
-        AttributeUse(graph.offset(at), "match", name, graph, at)
+        AttributeUse(offset, "match", name, graph, at)
         for one in loaded
         for name in texts_of(graph.code.constants[graph.argument(one)])
     ]
 
 
-def _import(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [ImportUse(graph.offset(at), *imported(graph, at))]
+def _import(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return ImportUse(offset, *imported(graph, at))
 
 
-def _call(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [CallUse(graph.offset(at), graph, at)]
+def _call(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return CallUse(offset, graph, at)
 
 
-def _subscript(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [SubscriptUse(graph.offset(at), action, graph, at)]
+def _subscript(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return SubscriptUse(offset, action, graph, at)
 
 
-def _operator(graph: Graph, at: int, action: Action) -> list[Use]:
-    return _subscript(graph, at, "load") if graph.argument(at) == pythons.SUBSCRIPT_OPERATOR else []
+def _operator(graph: Graph, at: int, offset: int, action: Action) -> Use | list[Use]:
+    return SubscriptUse(offset, "load", graph, at) if graph.argument(at) == pythons.SUBSCRIPT_OPERATOR else []
 
 
-def _free(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [FreeUse(graph.offset(at), action, graph.trace.slots.names[graph.argument(at)], graph, at)]
+def _free(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return FreeUse(offset, action, graph.trace.slots.names[graph.argument(at)], graph, at)
 
 
-def _make(graph: Graph, at: int, action: Action) -> list[Use]:
-    return [MakeUse(graph.offset(at), graph.made_of(at), graph, at)]
+def _make(graph: Graph, at: int, offset: int, action: Action) -> Use:
+    return MakeUse(offset, graph.made_of(at), graph, at)
 
 
-_Find = Callable[[Graph, int, Action], list[Use]]
+_Find = Callable[[Graph, int, int, Action], Use | list[Use]]
 
 
 def _action(name: str) -> Action:
@@ -261,11 +261,15 @@ def may_use(trace: Trace) -> bool:
 def uses(graph: Graph) -> tuple[Use, ...]:
     """Of all reachable instructions, in their order."""
     found: list[Use] = []
-    opcodes, operands = graph.trace.decoded.opcodes, graph.trace.operands
-    for at in places(_USING, opcodes):
+    decoded, operands = graph.trace.decoded, graph.trace.operands
+    for at in places(_USING, decoded.opcodes):
         if operands[at] is not None:
-            find, action = _FINDERS[opcodes[at]]
-            found += find(graph, at, action)
+            find, action = _FINDERS[decoded.opcodes[at]]
+            one = find(graph, at, decoded.offsets[at], action)
+            if isinstance(one, list):
+                found += one
+            else:
+                found.append(one)
     return tuple(found)
 
 
