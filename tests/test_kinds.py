@@ -49,6 +49,9 @@ def covered(before: str, text: str, good: str, bad: str, depth: int, since: int 
     return Operand(body, good, bad, {"exception_table": table}, since, until)
 
 
+#: A group of exceptions, or None, that CHECK_EG_MATCH has left.
+MATCHED = "PUSH_EXC_INFO; LOAD_GLOBAL 0; CHECK_EG_MATCH; POP_TOP;"
+IF_NONE, IF_NOT_NONE = (f"POP_JUMP_{'FORWARD_' * (VERSION == 11)}IF_{one}" for one in ("NONE", "NOT_NONE"))
 ITER = "GET_ITER 0" if VERSION > 14 else "GET_ITER"
 INDEX = "PUSH_NULL;" if VERSION > 14 else ""
 END_OF_LOOP = "END_ASYNC_FOR 1" if VERSION > 13 else "END_ASYNC_FOR"
@@ -104,6 +107,8 @@ OPERANDS = (
     handled(f"PUSH_EXC_INFO; POP_TOP; @; !POP_EXCEPT; {DONE}", "NOP", "LOAD_CONST 0"),
     handled(f"PUSH_EXC_INFO; @; LOAD_GLOBAL 0; !CHECK_EXC_MATCH; {DONE}", "NOP", "LOAD_CONST 0"),
     handled(f"PUSH_EXC_INFO; @; LOAD_GLOBAL 0; !CHECK_EG_MATCH; {DONE}", "NOP", "LOAD_CONST 0"),
+    handled(f"{MATCHED} COPY 1; @ 3; LOAD_CONST 0; POP_TOP; !RERAISE 0; POP_TOP; {DONE}", IF_NONE, IF_NOT_NONE),
+    handled(f"{MATCHED} COPY 1; @ 2; POP_TOP; {DONE}; !RERAISE 0", IF_NOT_NONE, IF_NONE),
     covered("LOAD_FAST 0; ", f"@; !{END_OF_LOOP}; {DONE}", "NOP", "LOAD_CONST 0", 1),
     covered(
         f"LOAD_FAST 0; {'LOAD_FAST 0;' if VERSION < 14 else 'PUSH_NULL;'} ",
