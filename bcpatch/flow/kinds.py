@@ -296,7 +296,7 @@ class Kinds:
     def _all_fit(self) -> bool:
         """Whether no operand is of a wrong kind, as far as that is plain: each has its forbidden kinds beside it."""
         reached, forbids = self.trace.operands, self.trace.steps.forbids
-        if None in reached:
+        if None in self.trace.entered:
             forbids = tuple([one for one, work in zip(forbids, reached, strict=True) if work is not None])
         works = list(filter(None, reached))
         kinds = map(self.values.kinds.__getitem__, chain.from_iterable(works))
