@@ -34,7 +34,7 @@ GOAL: Final = 10.0
 
 def rows(run: Run) -> Iterator[Row]:
     """Microseconds an instruction, by what is done; and shares of verifying in percent."""
-    step, rounds = (6, 3) if run.quick else (4, 5)
+    step, rounds = (6, 7) if run.quick else (4, 9)
     compiled = [compile(text, name, "exec", dont_inherit=True) for name, text in sample.texts(step)]
     flat = [one for code in compiled for one in sample.nested(code)]
     encoded = [fingerprint.encode(code) for code in compiled]
