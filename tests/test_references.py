@@ -637,6 +637,7 @@ BY_NAME = [
         "match other:\n    case object(sys=found): pass\nreturn getattr(other, 'sys'), operator.attrgetter('code')",
     ),
     refused("BCP106", "as a value", "return «map(getattr, other, name)»"),
+    refused("BCP106", "captured", "«read» = getattr\nreturn lambda: «read(me, name)»"),
     refused("BCP106", "by a finder of objects", "return «pkgutil.resolve_name('builtins:getattr')»(me, name)"),
     refused("BCP106", "a module of a module, by a finder", "return «pkgutil.resolve_name('os:sys')».modules"),
     refused("BCP106", "the format of texts, by a finder", "import pydoc\nreturn «pydoc.locate('builtins.str.format')»"),

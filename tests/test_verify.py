@@ -282,6 +282,11 @@ LINKED = [
         ["shop.cart.os", "shop.cart.sys"],
     ),
     ("imported by the function", "def f():\n    import json\n    return json.dumps\n", []),
+    (
+        "imported by a function's name for it",
+        "import importlib, json\ndef f():\n    return importlib.import_module('json').dumps\n",
+        ["importlib.import_module", "json.dumps", "shop.cart.importlib"],
+    ),
     ("in a default value", "import json\ndef f(x=json.dumps): pass\n", ["json.dumps", "shop.cart.json"]),
 ]
 

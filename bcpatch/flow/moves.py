@@ -63,13 +63,13 @@ class Moves:
         self.slots = slots
         self.values = values
         self.operands: list[Work | None] = [None] * len(decoded.opcodes)
-        self._columns = decoded.arguments, steps.wanted, values.kinds, values.lendings
+        self._columns = decoded.arguments, steps.wanted, values.kinds
         self._width = len(slots.names)
 
     def run(self, start: int, end: int, state: list[int]) -> None:
         """What the instructions ``start`` to before ``end`` do to a state whose stack is deep enough for them."""
         operands = self.operands
-        arguments, wanted, kinds, borrowed = self._columns
+        arguments, wanted, kinds = self._columns
         for at, move in enumerate(self.steps.move[start:end], start):
             if move == MOVE_PUSH:
                 operands[at] = ()
@@ -81,9 +81,7 @@ class Moves:
                 if move == MOVE_LOAD_CHECKED and kinds[value] & UNBOUND:
                     value = state[slot] = self.values.bound(value, RESULTS * at)
                     operands[at] = (value,)
-                if move == MOVE_BORROW:
-                    value = borrowed.get((value, slot)) or self.values.borrowed(value, slot)
-                state.append(value)
+                state.append(self.values.borrowed(value, slot) if move == MOVE_BORROW else value)
             elif move == MOVE_GATHER:
                 operands[at] = tuple(state[-wanted[at] :])
                 state[-wanted[at] :] = (RESULTS * at,)

@@ -64,8 +64,7 @@ class Values:
         self._parts: list[tuple[frozenset[int], frozenset[int]]] = []
         self._numbers: dict[tuple[frozenset[int], frozenset[int]], int] = {}
         self._unions: dict[tuple[int, int], int] = {}
-        #: By value and slot: what `borrowed` has told.
-        self.lendings: dict[tuple[int, int], int] = {}
+        self._borrowed: dict[tuple[int, int], int] = {}
 
     def parts(self, value: int) -> tuple[frozenset[int], frozenset[int]]:
         """The single values that ``value`` may be, and the slots that it may be borrowed from."""
@@ -108,10 +107,10 @@ class Values:
 
     def borrowed(self, value: int, slot: int) -> int:
         """``value``, borrowed from a slot."""
-        number = self.lendings.get((value, slot))
+        number = self._borrowed.get((value, slot))
         if number is None:
             members, lenders = self.parts(value)
-            number = self.lendings[value, slot] = self._number(members, lenders | {slot})
+            number = self._borrowed[value, slot] = self._number(members, lenders | {slot})
         return number
 
     def lent(self, value: int, source: int) -> int:
