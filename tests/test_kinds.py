@@ -14,6 +14,7 @@ from assembly import assemble, entry, marked, units, with_resume
 from test_structure import CALL, CALLEE, CASES, END, GENERATES, START, VERSION, faults
 
 from bcpatch.flow import decode, opcodes
+from bcpatch.model import Code
 
 
 class Operand(NamedTuple):
@@ -160,3 +161,37 @@ def refused(text: str, fields: Mapping[str, Any]) -> set[str]:
     code = assemble((START if fields is GENERATES else "") + text, **{"stacksize": 9, **fields})
     places = {one.offset for one in faults(code) if one.rule in ("BCP306", "BCP315", "BCP316")}
     return {one.name for one in decode.instructions(code) if one.offset in places} if places else set()
+
+
+# --- in which order blocks are followed ------------------------------------------------------
+
+CATCH = "PUSH_EXC_INFO; POP_TOP; POP_EXCEPT;"
+
+
+def caught(text: str, *entries: tuple[int, int, int], depth: int = 0) -> Code:
+    """Code in which exceptions of the first to the second of three instructions, by their numbers, go to the third."""
+    places = [offset // 2 for offset, _ in units(with_resume(text))]
+    table = (entry(places[a], places[b + 1] - places[a], places[to], depth) for a, b, to in entries)
+    return assemble(text, exception_table=b"".join(table), stacksize=9)
+
+
+def test_what_follows_is_looked_at_where_an_earlier_handler_has_its_turn_first() -> None:
+    text = f"JUMP_FORWARD 5; {CATCH} LOAD_CONST 0; RETURN_VALUE; LOAD_GLOBAL 0; POP_TOP; LOAD_CONST 0; !BUILD_TUPLE @; "
+    good, bad = (caught(text.replace("@", count) + "RETURN_VALUE", (7, 7, 2)) for count in ("1", "2"))
+    assert faults(good) == ()
+    assert [one.rule for one in faults(bad)] == ["BCP303"]
+
+
+def test_what_waited_and_was_followed_since_does_not_wait_any_more() -> None:
+    text = f"LOAD_CONST 0; JUMP_FORWARD 11; {CATCH} LOAD_CONST 0; RETURN_VALUE;"
+    text += f"{CATCH} BUILD_TUPLE 0; POP_TOP; LOAD_CONST 1; LOAD_GLOBAL 0; POP_TOP;"
+    text += "LOAD_GLOBAL 0; LOAD_GLOBAL 0; POP_TOP; POP_TOP; RETURN_VALUE"
+    assert faults(caught(text, (14, 14, 8), (16, 17, 3))) == ()
+
+
+def test_a_handler_is_told_of_what_changes_though_values_below_it_are_taken() -> None:
+    text = "BUILD_LIST 0; STORE_FAST 0; LOAD_CONST 0; LOAD_GLOBAL 0; POP_TOP; @; STORE_FAST 0; LOAD_GLOBAL 0; POP_TOP; "
+    text += "POP_TOP; LOAD_CONST 0; RETURN_VALUE; PUSH_EXC_INFO; LOAD_FAST 0; LOAD_CONST 0; LIST_APPEND 1; " + DONE
+    good, bad = (caught(text.replace("@", one), (4, 10, 13), depth=1) for one in ("BUILD_LIST 0", "LOAD_CONST 0"))
+    assert faults(good) == ()
+    assert [one.rule for one in faults(bad)] == ["BCP306"]
