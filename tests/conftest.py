@@ -50,6 +50,15 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that goes with the test. With pytest's own, every test that had one would stay until the last one has
+    run, and every search for functions would look at them all.
+    """
+    with tempfile.TemporaryDirectory(prefix="bcpatch-test-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
 class Aside(msgspec.Struct, gc=False):
     """The tests of a session, out of the garbage collector's sight, and so of every search for functions.
 
@@ -65,6 +74,17 @@ class Aside(msgspec.Struct, gc=False):
         return self.items[index]
 
 
+class Forgetting:
+    """Has a worker of pytest-xdist keep none of the reports that it has sent: a search looks at them too."""
+
+    def __init__(self, reports: dict[str, list[object]]) -> None:
+        self.reports = reports
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self) -> None:
+        self.reports.clear()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile bcpatch once for the hundreds of processes that tests start: they may not write what they compile.
 
@@ -77,6 +97,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     session.items = cast(list[pytest.Item], Aside(session.items))
+    plugins = session.config.pluginmanager
+    if hasattr(session.config, "workerinput"):
+        plugins.register(Forgetting(plugins.getplugin("terminalreporter").stats))
     with deterministic_PRNG():
         pass  # hypothesis looks who holds its own generator of numbers, once, and would not see it afterwards
     gc.collect()

@@ -13,8 +13,8 @@ import gc
 import operator
 import sys
 import weakref
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, compress, repeat, starmap
 from types import CellType, FunctionType, MethodType
@@ -88,14 +88,15 @@ def around(functions: Iterable[FunctionType], walk: Walk, own: Own, everywhere: 
 
 def _above(functions: Mapping[int, FunctionType], walk: Walk, own: Own) -> list[Any] | None:
     """The caches that hold some functions, by others that pass calls on; None where something is out of sight."""
-    near = _near({id(one.__globals__): one.__globals__ for one in functions.values()}.values())
+    spaces = {id(one.__globals__): one.__globals__ for one in functions.values()}
+    near = _near(spaces.values())
     referring = [near.values(), walk.functions, walk.caches, walk.holders, walk.queue, walk.seen.values()]
     found: list[Any] = []
     done: set[int] = set()
     level: dict[int, object] = dict(functions)
     while level:
         known = own.with_more([*level, *functions, *map(id, found)])
-        if _is_held_elsewhere(list(level.values()), near.values(), referring, known):
+        if _is_held_elsewhere(list(level.values()), spaces, near.values(), referring, known):
             return None
         done |= level.keys()
         wanted = frozenset(level)
@@ -132,23 +133,34 @@ def _is_large(one: Any) -> bool:
 
 
 def _is_held_elsewhere(
-    objects: list[object], holders: Iterable[object], referring: Iterable[Iterable[object]], own: Own
+    objects: list[object],
+    spaces: Collection[int],
+    holders: Iterable[object],
+    referring: Iterable[Iterable[object]],
+    own: Own,
 ) -> bool:
     """Whether something refers to one of some objects that is neither a module, nor bcpatch, nor one of some holders.
 
-    ``referring`` have references of bcpatch that ``own`` does not tell of, and ``objects`` one to each.
+    ``referring`` have references of bcpatch that ``own`` does not tell of, and ``objects`` one to each. Where a
+    reference is likely, as by the names of the modules with the namespaces ``spaces``, is looked at first: the names
+    of all others are many.
     """
     ids = list(map(id, objects))
-    expected = Counter(dict(zip(ids, own.of(ids), strict=True)))
-    wanted = frozenset(ids)
-    named = (space.values() for space in all_namespaces())
-    referents: Iterable[object]
-    for referents in chain(referring, named, map(gc.get_referents, holders)):
-        expected.update(filter(wanted.__contains__, map(id, referents)))
-    del referents  # it may be one more that refers to them
     objects.append(_unheld())
     counts = list(map(sys.getrefcount, objects))
-    return any(count - counts[-1] > expected[key] for key, count in zip(ids, counts[:-1], strict=True))
+    known = zip(ids, counts[:-1], own.of(ids), strict=True)
+    missing = {key: count - counts[-1] - told for key, count, told in known if count - counts[-1] > told}
+    named = [space.values() for space in sorted(all_namespaces(), key=lambda space: id(space) not in spaces)]
+    near, far = named[: len(spaces)], named[len(spaces) :]
+    referents: Iterable[object]
+    for referents in chain(near, map(gc.get_referents, holders), referring, far):
+        for key in filter(missing.__contains__, map(id, referents)):
+            missing[key] -= 1
+            if not missing[key]:
+                del missing[key]
+        if not missing:
+            break
+    return bool(missing)
 
 
 def _unheld() -> FunctionType:
