@@ -150,8 +150,9 @@ def _is_held_elsewhere(
     counts = list(map(sys.getrefcount, objects))
     known = zip(ids, counts[:-1], own.of(ids), strict=True)
     missing = {key: count - counts[-1] - told for key, count, told in known if count - counts[-1] > told}
-    named = [space.values() for space in sorted(all_namespaces(), key=lambda space: id(space) not in spaces)]
-    near, far = named[: len(spaces)], named[len(spaces) :]
+    loaded = all_namespaces()
+    near = (space.values() for space in loaded if id(space) in spaces)
+    far = (space.values() for space in loaded if id(space) not in spaces)
     referents: Iterable[object]
     for referents in chain(near, map(gc.get_referents, holders), referring, far):
         for key in filter(missing.__contains__, map(id, referents)):
