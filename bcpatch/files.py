@@ -214,7 +214,7 @@ def _commit(path: str, revision: str) -> tuple[str, str] | str:
         commit = git.run(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", asked)
     except git.Failed:
         return f"no commit `{revision}` in its repository"
-    return os.path.realpath(top.decode().strip()), commit.decode().strip()
+    return os.path.realpath(os.fsdecode(top).removesuffix("\n")), commit.decode().strip()
 
 
 def _folder_from_git(path: str, objects: git.Objects, commit: str, revision: str) -> Iterator[Source]:
@@ -224,7 +224,7 @@ def _folder_from_git(path: str, objects: git.Objects, commit: str, revision: str
     prefix = start.relative_to(root).as_posix()
     below = "." if prefix == "." else f"{prefix}/"
     listing = git.run(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", below)
-    files = [Path(root, name) for name in listing.decode("utf-8", "surrogateescape").split("\0") if name]
+    files = [Path(root, name) for name in os.fsdecode(listing).split("\0") if name]
     held = set(files)
 
     def root_of(folder: Path) -> Path:

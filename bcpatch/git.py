@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 from bcpatch.diagnostics import Error
@@ -50,7 +51,7 @@ class Objects:
         """The content of a file by its digest, or as ``REV:path``; None where there is none."""
         if "\n" in name:
             return None  # a name that can't be asked for
-        self._ask.write(name.encode("utf-8", "surrogateescape") + b"\n")
+        self._ask.write(os.fsencode(name) + b"\n")
         self._ask.flush()
         *_, kind, size = (b"", *self._answer.readline().split())
         if kind != b"blob" and not size.isdigit():

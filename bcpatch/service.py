@@ -377,4 +377,4 @@ def _told(modules: dict[str, ModuleType]) -> Iterator[LoadedModule]:
                 file = file_of(module)
             if file:
                 package = names.get("__package__")
-                yield LoadedModule(name, file, package if isinstance(package, str) else "")
+                yield LoadedModule(name, os.fsencode(file), package if isinstance(package, str) else "")

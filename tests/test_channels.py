@@ -428,15 +428,17 @@ def test_a_folder_that_cannot_be_made_is_said(folder: Path, monkeypatch: pytest.
         unix.open_channel(echo, hello)
 
 
-def test_names_of_files_that_are_no_text_are_told_escaped() -> None:
+def test_names_of_programs_that_are_no_text_are_told_escaped() -> None:
     told = msgspec.structs.replace(hello(), program="python a\udcff.py")
     assert protocol.read_hello(frame(told)[4:]).program == "python a\\udcff.py"
-    modules = (protocol.LoadedModule("a", "/a\udcff.py", ""),)
-    reply = protocol.LoadedReply(0, None, modules)
-    assert protocol.identity(reply) == protocol.identity(reply)
+
+
+def test_files_of_modules_are_told_as_they_are() -> None:
+    reply = protocol.LoadedReply(0, None, (protocol.LoadedModule("a", os.fsencode("/a\udcff.py"), ""),))
     found = protocol.read_reply(frame(reply)[4:])
     assert isinstance(found, protocol.LoadedReply)
-    assert found.modules[0].file == "/a\\udcff.py"
+    assert found.modules[0].path == "/a\udcff.py"
+    assert protocol.identity(found) == protocol.identity(reply)
 
 
 # --- those who ask -----------------------------------------------------------------------

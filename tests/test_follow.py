@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -42,7 +43,7 @@ class Process:
         self.hello = Hello(
             pid=pid, program="", interpreter=interpreter, policy=None, generation=generation, started=0.0
         )
-        self.modules = tuple(LoadedModule(name, str(folder / f"{name}.py"), "") for name in loaded)
+        self.modules = tuple(LoadedModule(name, os.fsencode(folder / f"{name}.py"), "") for name in loaded)
         self.generation = generation
         self.patch: str | None = None
         self.answer: Reply | None = None
@@ -195,7 +196,7 @@ def test_preparing_waits_for_what_is_more_urgent(world):
 def test_a_process_that_has_loaded_a_file_under_another_name_meanwhile_gets_both(world):
     process = world.join(1, "a")
     world.save(a=2000)
-    process.modules += (LoadedModule("__main__", str(world.folder / "a.py"), ""),)
+    process.modules += (LoadedModule("__main__", os.fsencode(world.folder / "a.py"), ""),)
     world.save(a=3000)
     assert sorted(process.brought) == [("__main__", 3000), ("a", 3000)]
     assert len(process.sent) == 2
@@ -284,7 +285,7 @@ def test_a_file_loaded_after_its_edit_is_compared_with_what_was_loaded(world):
     process = world.join(1, "a")
     world.save(b=2000)
     assert "b.py: not imported" in world.lines[-1]
-    process.modules += (LoadedModule("b", str(world.folder / "b.py"), ""),)
+    process.modules += (LoadedModule("b", os.fsencode(world.folder / "b.py"), ""),)
     world.save(b=3000)
     assert process.brought == [("b", 3000)]
     assert process.sent[-1].modules[0].replaces == digest(2000)
@@ -309,14 +310,14 @@ def test_a_file_in_which_no_code_changed_is_the_base_of_the_next_patch(world):
 
 def test_a_file_under_two_names_is_patched_under_both(world):
     process = world.join(1, "a")
-    process.modules += (LoadedModule("__main__", str(world.folder / "a.py"), ""),)
+    process.modules += (LoadedModule("__main__", os.fsencode(world.folder / "a.py"), ""),)
     world.save(a=2000)
     assert sorted(process.brought) == [("__main__", 2000), ("a", 2000)]
 
 
 def test_the_main_module_of_a_package_is_below_its_import_root(world):
     process = world.join(1)
-    process.modules = (LoadedModule("__main__", str(world.folder / "a.py"), "shop.tools"),)
+    process.modules = (LoadedModule("__main__", os.fsencode(world.folder / "a.py"), "shop.tools"),)
     world.save(a=2000)
     assert process.sent[-1].modules[0].module.path == "shop/tools/a.py"
 

@@ -103,7 +103,7 @@ def test_a_process_tells_its_loaded_modules(loop: loops.Loop) -> None:
     reply = peer.request(LoadedRequest(), SECONDS)
     peer.close()
     assert isinstance(reply, LoadedReply)
-    files = {module.name: (module.file, module.package) for module in reply.modules}
+    files = {module.name: (module.path, module.package) for module in reply.modules}
     assert files["bcpatch.runtime"] == (runtime.__file__, "bcpatch")
     assert "sys" not in files
 

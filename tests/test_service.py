@@ -29,7 +29,7 @@ def files() -> dict[str, str]:
 
 
 def files_anew() -> dict[str, str]:
-    return {one.name: one.file for one in service.loaded().modules if one.name.startswith("told")}
+    return {one.name: one.path for one in service.loaded().modules if one.name.startswith("told")}
 
 
 @pytest.fixture

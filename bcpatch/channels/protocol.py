@@ -7,6 +7,7 @@ message in MessagePack. Nothing here knows of sockets, or of what a request does
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
@@ -137,12 +138,18 @@ class StatusReply(Message, frozen=True):
 class LoadedModule(msgspec.Struct, frozen=True):
     """A module of the process: its key in ``sys.modules``, its file, and its ``__package__``.
 
-    The package tells where below the import root the file is, for ``__main__`` too.
+    The package tells where below the import root the file is, for ``__main__`` too. The file is
+    told by the bytes of its path (`os.fsencode`), which need be no text.
     """
 
     name: str
-    file: str
+    file: bytes
     package: str
+
+    @property
+    def path(self) -> str:
+        """The path of the file as Python has it."""
+        return os.fsdecode(self.file)
 
 
 class LoadedReply(Message, frozen=True):
@@ -199,7 +206,7 @@ def frame(message: Hello | Request | Reply) -> bytes:
 
 
 def _encoded(content: object) -> bytes:
-    """The content as MessagePack, whose texts are UTF-8: names of files that are not (surrogates) are shown escaped."""
+    """The content as MessagePack, whose texts are UTF-8: where others (surrogates) are only shown, they are escaped."""
     try:
         return _encoder.encode(content)
     except UnicodeEncodeError:

@@ -80,7 +80,7 @@ class Worker(msgspec.Struct, eq=False):
         self.loaded = loaded
         self.modules = {}
         for one in loaded.modules:
-            self.modules.setdefault(real(one.file), []).append(_module(one))
+            self.modules.setdefault(real(one.path), []).append(_module(one))
 
     def went_live(self, generation: int, patch: str, runs: Delta) -> None:
         """A patch has made what it runs a generation; as far as is known it has loaded nothing meanwhile."""
@@ -96,7 +96,7 @@ class Worker(msgspec.Struct, eq=False):
 
 def _module(loaded: LoadedModule) -> Module:
     folders = loaded.package.split(".") if loaded.package else []
-    return Module(loaded.name, "/".join([*folders, os.path.basename(loaded.file)]))
+    return Module(loaded.name, "/".join([*folders, os.path.basename(loaded.path)]))
 
 
 def asked(workers: Iterable[Worker], request: Request, seconds: float = ANSWER_SECONDS) -> dict[Worker, Reply]:
