@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Container, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     modules: tuple[LinkedModule, ...]
     sites: tuple[LinkedSite, ...]
     still: tuple[Still, ...]
+    adrift: frozenset[weakref.ref[FunctionType]]
     satisfied: tuple[Site, ...]
     notes: tuple[Diagnostic, ...]
     versions: tuple[Version, ...] = ()
@@ -102,6 +104,7 @@ def link(
         modules=tuple(parts.linked),
         sites=located.sites,
         still=located.still,
+        adrift=located.adrift,
         satisfied=located.satisfied,
         notes=tuple(found),
         versions=tuple(parts.versions),

@@ -53,7 +53,9 @@ def test_a_base_may_be_a_file_or_a_folder(tmp_path: Path) -> None:
     assert [str(edit.site) for edit in module.edits if hasattr(edit, "site")] == ["shop.cart:total"]
 
 
-def test_a_base_may_be_a_commit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plain", "caf\udce9", "two\nlines"])
+def test_a_base_may_be_a_commit(name: str, tmp_path: Path) -> None:
+    tmp_path = tmp_path / name
     write(tmp_path, {"shop/__init__.py": "", "shop/cart.py": OLD, "src/lib.py": OLD})
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")

@@ -194,6 +194,6 @@ def test_chains_of_patches_rollbacks_and_loads_end_as_a_fresh_process_or_are_ref
     check(Random(seed), tmp_path, Counter(), PIECES)
 
 
-@pytest.mark.parametrize("seed", [*range(12), 801136, 915170, 916835])
+@pytest.mark.parametrize("seed", [*range(12), 801136, 915170, 916835, 31128289])
 def test_chains_of_all_kinds_of_definitions_end_as_a_fresh_process_or_are_refused(seed: int, tmp_path: Path) -> None:
     check(Random(seed), tmp_path, Counter())

@@ -80,7 +80,7 @@ class Process:
 
     def with_texts(self, patch: Patch) -> Patch:
         """The patch with the texts of its modules as they are on the disk."""
-        files = {one.name: Path(one.file) for one in self.modules}
+        files = {one.name: Path(one.path) for one in self.modules}
         parts = [msgspec.structs.replace(one, source=files[one.module.name].read_bytes()) for one in patch.modules]
         return msgspec.structs.replace(patch, modules=tuple(parts))
 
@@ -542,14 +542,15 @@ def test_a_deleted_file_is_looked_at_again_and_then_explained(world):
 
 
 def test_a_folder_that_was_moved_away_is_all_its_files(tmp_path):
-    (tmp_path / "p").mkdir()
-    world = World(tmp_path)
-    (tmp_path / "p" / "a.py").write_text("x = 1\n")
-    world.follower.saved(Batch(frozenset({str(tmp_path / "p")}), 0.0, True))
+    watched, inner = tmp_path / "watched", tmp_path / "watched" / "p"
+    inner.mkdir(parents=True)
+    world = World(watched)
+    (inner / "a.py").write_text("x = 1\n")
+    world.follower.saved(Batch(frozenset({str(inner)}), 0.0, True))
     world.join(1)
-    (tmp_path / "p").rename(tmp_path.parent / "gone")
+    inner.rename(tmp_path / "gone")
     world.lines.clear()
-    world.follower.saved(Batch(frozenset({str(tmp_path / "p")}), 0.0, True))
+    world.follower.saved(Batch(frozenset({str(inner)}), 0.0, True))
     assert "deleted" in world.lines[0]
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -587,6 +587,31 @@ def test_lines_of_another_text_do_not_tell_which_branch_ran(
             found = {one.code for one in errors(refused.diagnostics)}
         assert found in (set(), {"BCP515"} if lines else set())
         assert module.f() == (1 if found else new[1])
+
+
+TRIED = "import sys\n{}try:\n    def f(): return {}\nexcept Exception:\n    def f(): return {}\ndef last(): return 0\n"
+
+
+@pytest.mark.parametrize("lines", [0, 2, 3])
+@pytest.mark.parametrize(
+    "moves", [("",), ("\n", ""), ("\n\n", "")], ids=["once", "by one, and back", "by two, and back"]
+)
+def test_what_may_be_of_two_definitions_does_not_become_one_of_them_by_moves(
+    moves: tuple[str, ...], lines: int, tmp_path: Path, history: History
+) -> None:
+    """Started with two lines more than the base has, the first of them stands where that has the second."""
+    text = TRIED.format("\n", 1, 1)
+    with worlds.world("\n" * lines + text, tmp_path) as module:
+        for above in moves:
+            moved = TRIED.format(above, 1, 1)
+            Path(str(module.__file__)).write_text(moved)
+            load.apply(worlds.linked(text, moved), history)
+            text = moved
+        second = text.replace("Exception:\n    def f(): return 1", "Exception:\n    def f(): return 2")
+        Path(str(module.__file__)).write_text(second)
+        with suppress(Refused) if lines else nullcontext():
+            load.apply(worlds.linked(text, second), history)
+        assert module.f() == 1
 
 
 def test_namesakes_on_lines_of_two_texts_are_told_by_what_was_switched(tmp_path: Path, history: History) -> None:

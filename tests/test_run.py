@@ -127,6 +127,16 @@ class TestSaves:
         running.hear("live in 1 process")
         assert asked(running, "c") == "old c 3"
 
+    def test_an_edit_in_a_folder_whose_name_is_no_text_goes_live(self, project):
+        folder = project / "caf\udce9"
+        write(folder / "app.py", APP)
+        write(folder / "lib.py", LIB)
+        with run("app.py", cwd=folder) as running:
+            running.hear("takes patches", "ready")
+            edit(folder / "lib.py", OLD, NEW)
+            running.hear("live in 1 process")
+            assert asked(running, "a") == "new a 1"
+
     def test_a_refused_edit_is_explained_and_the_next_one_is_compared_with_what_runs(self, running, project):
         edit(project / "lib.py", OLD, "self._private()")
         running.hear("BCP104")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import re
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from bcpatch import pythons, splices
+from bcpatch import fingerprint, pythons, splices
 from bcpatch.diagnostics import Diagnostic, errors
 from bcpatch.model import FunctionEdit, PositionEdit, Site
 from bcpatch.process import guards, naming
@@ -117,7 +118,20 @@ def _searched(
         return result
     absent = [one for one in wanted if one not in left and isinstance(one[1], FunctionEdit)]
     result = _settle(left, walk, aside, history)
-    return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)))
+    stay = [one for one in wanted if one not in left and isinstance(one[1], PositionEdit)]
+    adrift = frozenset(map(weakref.ref, _adrift(stay, result, walk)))
+    return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)), adrift=adrift)
+
+
+def _adrift(stay: Iterable[Wanted], result: Located, walk: Walk) -> Iterator[FunctionType]:
+    """The functions that may be of definitions whose lines can't be followed, and of no other that was found."""
+    switched = {id(function) for site in result.sites for function in site.functions}
+    left = {(id(module.namespace), edit.site.qualname, edit.replaces) for module, edit in stay}
+    names = {(namespace, qualname) for namespace, qualname, _ in left}
+    for function in walk.functions:
+        name = id(function.__globals__), function.__code__.co_qualname
+        if name in names and id(function) not in switched and (*name, fingerprint.of(function.__code__)) in left:
+            yield function
 
 
 def _is_recorded_only(result: Located, reached: Container[int]) -> bool:
