@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import AdditionEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
-from bcpatch.source import branches, given, header, importtime, readers, shape
+from bcpatch.source import branches, given, header, importtime, order, readers, shape
 from bcpatch.source.evaluated import binds
 from bcpatch.source.outline import Class, Unit
 from bcpatch.source.values import Binding, binders, bindings, is_evaluable, is_shared, is_value, known_names, mangled
@@ -208,6 +208,8 @@ def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
     for (arm, before), (_, after) in zip(branches.arms(was), branches.arms(now), strict=True):
         if [ast.dump(one) for one in before] == [ast.dump(one) for one in after]:
             continue
+        if any(order.differences(before, after)):
+            return
         test = branches.condition(was, arm, known, at.new.source.module)
         when = None if test is None else header.value(at.new, test, None, at.level)
         inside = replace(at, when=when, is_branch=True)
