@@ -132,7 +132,7 @@ def _along(plan: Plan, history: History, ready: Prepared, way: Renewed, entry: E
     yield history.files.update, ready.files
     yield from way.along
     yield history.arrivals.extend, ready.came
-    yield history.adrift.update, plan.adrift
+    yield history.displaced.update, plan.displaced
     yield from entry.rows
     yield from history.giving_way(way.changes, patched, entry.places)
 

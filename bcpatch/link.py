@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from collections.abc import Container, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -64,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     modules: tuple[LinkedModule, ...]
     sites: tuple[LinkedSite, ...]
     still: tuple[Still, ...]
-    adrift: frozenset[weakref.ref[FunctionType]]
+    displaced: frozenset[str]
     satisfied: tuple[Site, ...]
     notes: tuple[Diagnostic, ...]
     versions: tuple[Version, ...] = ()
@@ -104,7 +103,7 @@ def link(
         modules=tuple(parts.linked),
         sites=located.sites,
         still=located.still,
-        adrift=located.adrift,
+        displaced=located.displaced,
         satisfied=located.satisfied,
         notes=tuple(found),
         versions=tuple(parts.versions),

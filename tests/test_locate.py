@@ -614,6 +614,37 @@ def test_what_may_be_of_two_definitions_does_not_become_one_of_them_by_moves(
         assert module.f() == 1
 
 
+def test_what_could_not_follow_a_move_is_not_known_by_its_line_afterwards(tmp_path: Path, history: History) -> None:
+    text, moved, second = (
+        TRIED.format(above, 1, value).partition("def last")[0] for above, value in (("", 1), ("\n", 1), ("\n", 2))
+    )
+    with worlds.world("\n\n\n" + text, tmp_path) as module:
+        Path(str(module.__file__)).write_text(moved)
+        load.apply(worlds.linked(text, moved), history)
+        Path(str(module.__file__)).write_text(second)
+        with suppress(Refused):
+            load.apply(worlds.linked(moved, second), history)
+        assert module.f() == 1
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("lines", [0, 2])
+def test_a_patch_does_not_take_away_what_tells_that_lines_are_off(
+    lines: int, on_disk: bool, tmp_path: Path, history: History
+) -> None:
+    """What it has switched stands on the lines of its text."""
+    text = TRIED.format("", 1, 1)
+    other = text.replace("last(): return 0", "last(): return 1")
+    second = other.replace("Exception:\n    def f(): return 1", "Exception:\n    def f(): return 2")
+    with worlds.world("\n" * lines + text, tmp_path) as module:
+        for before, after in ((text, other), (other, second)):
+            if on_disk:
+                Path(str(module.__file__)).write_text(after)
+            with suppress(Refused) if lines else nullcontext():
+                load.apply(worlds.linked(before, after), history)
+        assert (module.last(), module.f()) == (1, 1)
+
+
 def test_namesakes_on_lines_of_two_texts_are_told_by_what_was_switched(tmp_path: Path, history: History) -> None:
     """The process was started with a line more than the base has; what a patch brought has the lines of its text."""
     text = "all = [\n    lambda: {},\n    lambda: {},\n]\ndef last(): return 0\n"

@@ -69,7 +69,7 @@ class History(msgspec.Struct, eq=False, weakref=True):
     swaps_of: Counter[int] = msgspec.field(default_factory=Counter)  # swaps of functions, by the namespace's id
     named: set[SlotKey] = msgspec.field(default_factory=set)
     exchanged: dict[int, Store] = msgspec.field(default_factory=dict)
-    adrift: set[weakref.ref[FunctionType]] = msgspec.field(default_factory=set)  # see `Located`
+    displaced: set[str] = msgspec.field(default_factory=set)  # names of modules, see `Located`
     exhibits: weakref.WeakSet[FunctionType] = msgspec.field(default_factory=weakref.WeakSet)
     _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
     _owner: int | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, TypeAlias
@@ -129,15 +128,16 @@ class Located(msgspec.Struct, frozen=True):
     """What was found: sites to switch, sites that run the new code already, and findings.
 
     ``still`` tells of each code object that gives way, but for those of sites that are alone, when nobody is inside.
-    ``adrift`` are functions that stay on their lines while their definitions move, because it can't be told which of
-    these is whose: from then on their lines tell even less.
+    ``displaced`` are the names of modules of which something stood on another line than in the base: the process was
+    started from another text, or does not follow what moves. From then on lines tell little there, as what a patch has
+    switched stands where its text has it.
     """
 
     sites: tuple[LinkedSite, ...]
     satisfied: tuple[Site, ...]
     found: tuple[Diagnostic, ...]
     still: tuple[Still, ...] = ()
-    adrift: frozenset[weakref.ref[FunctionType]] = frozenset()
+    displaced: frozenset[str] = frozenset()
 
 
 Wanted: TypeAlias = tuple[LinkedModule, SiteEdit]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import re
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -62,7 +61,9 @@ def locate(modules: Sequence[LinkedModule], history: History, *, heap: bool, pos
         walk = walk_in(spaces.values(), history)
         searched = _searched(list(spaces.values()), left, walk, aside, history, heap=heap)
         searched = with_caches(searched, walk, Own(history), everywhere)
-    return replace(searched, sites=tuple(site for site in (*sites, *searched.sites) if not _is_another(site)))
+    sites += searched.sites
+    displaced = searched.displaced.union(_displaced(sites))
+    return replace(searched, sites=tuple(site for site in sites if not _is_another(site)), displaced=displaced)
 
 
 def _is_another(site: LinkedSite) -> bool:
@@ -119,19 +120,29 @@ def _searched(
     absent = [one for one in wanted if one not in left and isinstance(one[1], FunctionEdit)]
     result = _settle(left, walk, aside, history)
     stay = [one for one in wanted if one not in left and isinstance(one[1], PositionEdit)]
-    adrift = frozenset(map(weakref.ref, _adrift(stay, result, walk)))
-    return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)), adrift=adrift)
+    displaced = frozenset(_left_behind(stay, result, walk))
+    return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)), displaced=displaced)
 
 
-def _adrift(stay: Iterable[Wanted], result: Located, walk: Walk) -> Iterator[FunctionType]:
-    """The functions that may be of definitions whose lines can't be followed, and of no other that was found."""
+def _left_behind(stay: Iterable[Wanted], result: Located, walk: Walk) -> Iterator[str]:
+    """The modules of definitions whose lines can't be followed, where something is there that may be of these."""
     switched = {id(function) for site in result.sites for function in site.functions}
-    left = {(id(module.namespace), edit.site.qualname, edit.replaces) for module, edit in stay}
+    left = {(id(module.namespace), edit.site.qualname, edit.replaces): edit.site.module for module, edit in stay}
     names = {(namespace, qualname) for namespace, qualname, _ in left}
     for function in walk.functions:
         name = id(function.__globals__), function.__code__.co_qualname
-        if name in names and id(function) not in switched and (*name, fingerprint.of(function.__code__)) in left:
-            yield function
+        if name in names and id(function) not in switched:
+            module = left.get((*name, fingerprint.of(function.__code__)))
+            if module is not None:
+                yield module
+
+
+def _displaced(sites: Iterable[LinkedSite]) -> Iterator[str]:
+    """The modules of sites that stood on other lines than in the base."""
+    for site in sites:
+        line = site.edit.replaced_line
+        if line and any(one.__code__.co_firstlineno != line for one in site.functions):
+            yield site.edit.site.module
 
 
 def _is_recorded_only(result: Located, reached: Container[int]) -> bool:

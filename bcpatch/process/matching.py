@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import weakref
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import chain
@@ -199,7 +198,7 @@ def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType]
         if any(edit.replaces in one.prints or brings in one.prints for one in edit.rivals):
             alike_here = [one for one in candidates if prints[id(one)] in (edit.replaces, brings)]
             lines = {one.__code__.co_firstlineno for one in ours}
-            if lines - {edit.replaced_line} or (alike_here and _may_have_moved(alike_here, known)):
+            if lines - {edit.replaced_line} or (alike_here and _are_lines_off(known)):
                 message = f"which of the functions named `{edit.site.qualname}` runs here can't be told"
                 return finding("BCP515", message, Place(module.file, edit.replaced_line), site=edit.site)
         if not ours:
@@ -208,7 +207,7 @@ def _choose(edit: SiteEdit, told: _Told, known: Known) -> Sequence[FunctionType]
             return _mismatch(module, edit, ()) if several else did_not_run(module, edit)
     if isinstance(edit, PositionEdit) and matching and _is_doubtful(told.alike, matching, known):
         matching = [one for one in matching if one.__code__.co_firstlineno == edit.replaced_line]
-        if matching and _may_have_moved(matching, known):
+        if matching and _are_lines_off(known):
             return _several(edit, told.alike, sorted(map(known.place, matching)), "which may be of two of them", known)
     if not matching:
         if isinstance(edit, PositionEdit) and brings in prints.values():
@@ -275,9 +274,9 @@ def _is_rival(code: CodeType, print_: str, edit: FunctionEdit) -> bool:
     )
 
 
-def _may_have_moved(functions: Sequence[FunctionType], known: Known) -> bool:
-    """Whether the line of a function need not be that of its definition in the base, but may be that of another one."""
-    return known.remade.is_off() or any(weakref.ref(one) in known.history.adrift for one in functions)
+def _are_lines_off(known: Known) -> bool:
+    """Whether a function of the module may stand on the line that another definition has in the base."""
+    return known.module.part.module.name in known.history.displaced or known.remade.is_off()
 
 
 def _is_doubtful(alike: Sequence[int], matching: Sequence[FunctionType], known: Known) -> bool:
