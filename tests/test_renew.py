@@ -201,3 +201,24 @@ def test_what_somebody_sets_before_the_swap_is_not_lost(
             worlds.applied(TEXT, TEXT.replace('"old"', '"new"'), history)
         assert [one.code for one in refused.value.diagnostics] == ["BCP608"]
         assert getattr(module.f, name) is values[name]
+
+
+@pytest.mark.parametrize("decorator", ["staticmethod", "classmethod", "property"])
+@pytest.mark.parametrize("said", ["1", "'Other'"])
+def test_what_wraps_a_function_has_its_documentation_again_in_every_generation(
+    said: str, decorator: str, tmp_path: Path
+) -> None:
+    """The patch that changes it stores into the wrapper: the one after that must not put another in its place."""
+    text = f"class C:\n    @{decorator}\n    def m(*s):\n        {{}}\n        return {{}}\n"
+    texts = [text.format("'Doc'", 0), text.format(said, 1), text.format(said, 2)]
+    history = History()
+    told = []
+    with worlds.world(texts[0], tmp_path) as module:
+        for old, new in pairwise(texts):
+            told.append(vars(module.C)["m"].__doc__)
+            worlds.applied(old, new, history)
+        told.append(vars(module.C)["m"].__doc__)
+        with history.exclusive():
+            for number in (0, 2, 1, 0):
+                apply.rollback(history, number)
+                assert vars(module.C)["m"].__doc__ == told[number]

@@ -23,6 +23,7 @@ from bcpatch.exchange.wrappers import COPIED
 from bcpatch.process import guards
 from bcpatch.process.history import History, Own
 from bcpatch.process.linked import LinkedSite
+from bcpatch.process.objects import instance_namespace
 from bcpatch.process.records import Target
 from bcpatch.process.swap import NO_VALUES, Change, Kind, Row, Slot, Values, held, held_by
 
@@ -139,8 +140,8 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
         if key in taken or key in history.named:
             continue
         value = held(slot)
-        if value is not function and not COPIED.isdisjoint(values):
-            continue  # what wraps it has copied that, and is to change with it
+        if value is not function and (not COPIED.isdisjoint(values) or _is_recorded(value, history)):
+            continue  # what wraps it has copied that, and changes with it, there and back
         if slot.kind is Kind.CLASS and history.swaps_of[id(slot.owner)] >= _MOST_SWAPS:
             continue
         fresh = twin(function, values, function.__closure__ or ())
@@ -149,6 +150,11 @@ def _renewals(sites: Sequence[LinkedSite], changes: Sequence[Change], history: H
             taken.add(key)
             sole = (function,) if value is function else (function, value)
             yield Renewal((function, fresh), Change(slot, value, wrapped), sole, own, values)
+
+
+def _is_recorded(wrapper: object, history: History) -> bool:
+    """Whether a generation has changed what a wrapper copied: the way back leads to this very one."""
+    return history.keeps(wrapper) or history.keeps(instance_namespace(wrapper))
 
 
 def _verified(chosen: Sequence[Renewal]) -> Values:
