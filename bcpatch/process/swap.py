@@ -191,6 +191,8 @@ def exchange(
     finally:
         if collecting:
             gc.enable()
+        asked.clear()  # what guards looked at may be this very frame: a cycle, which would hold what gives way
+        rows.clear()
     return True
 
 
