@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import _thread
 import gc
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bcpatch.process import swap
+from bcpatch.process.guards import nobody_inside
 from bcpatch.process.swap import ABSENT, Change, HalfDone, Kind, Slot, Torn, exchange
 
 
@@ -66,3 +68,23 @@ def test_a_guard_that_does_not_hold_restores_nothing() -> None:
     space: dict[str, object] = {"x": "old"}
     assert not swap.exchange(changes(space), guards=[iter([True]), iter([True, False])])
     assert space == {"x": "old"}
+
+
+def test_a_swap_that_was_not_made_leaves_no_garbage_that_holds_what_was_to_give_way() -> None:
+    """What the guard has looked at is the frame of the very call that asks it: a cycle."""
+
+    def running() -> int:
+        old = {"an": "object"}
+        space: dict[str, object] = {"x": old}
+        before = sys.getrefcount(old)
+        conditions = [nobody_inside(frozenset({id(running.__code__)}))]
+        is_made = exchange(changes(space), guards=conditions)
+        conditions.clear()
+        assert not is_made
+        return sys.getrefcount(old) - before
+
+    gc.disable()
+    try:
+        assert running() == 0
+    finally:
+        gc.enable()
