@@ -16,8 +16,9 @@ from bcpatch import files, fingerprint, narrow, patchfile, splices, verify
 from bcpatch.diagnostics import NOWHERE, Diagnostic, Place, Refused, errors, finding
 from bcpatch.model import CreationEdit, FunctionEdit, Interpreter, Module, ModulePatch, Patch, Policy
 from bcpatch.narrow import Compared
-from bcpatch.source import importtime, shape
-from bcpatch.source.outline import Source, Unit, outline
+from bcpatch.source import importtime, instances, shape
+from bcpatch.source.instances import Gained
+from bcpatch.source.outline import Source, Unit, decoded, outline
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -112,6 +113,7 @@ def _assembled(
     before = {source.module: source for source in old}
     after = {source.module: source for source in new}
     found: list[Diagnostic] = []
+    gained: dict[Module, Sequence[Gained]] = {}
     modules = []
     for module, source in after.items():
         base = before.get(module)
@@ -123,7 +125,7 @@ def _assembled(
             found.append(finding("BCP214", message, Place(source.path)))
             continue
         try:
-            part = _new_module(source, level) if is_new else _changed(base, source, policy, level, found)
+            part = _new_module(source, level) if is_new else _changed(base, source, policy, level, found, gained)
         except Refused as refused:
             found.extend(refused.diagnostics)
             continue
@@ -136,6 +138,8 @@ def _assembled(
     if after and not before:
         found.append(_without_base(list(after.values())))
     found.extend(_run_too_early(modules, after, level))
+    for owner, some in gained.items():
+        found.extend(_read_elsewhere(owner, some, modules, before, after, level))
     interpreter = _interpreter(level)
     patch = Patch(
         interpreter,
@@ -166,11 +170,18 @@ def _interpreter(optimization: int) -> Interpreter:
 
 
 def _changed(
-    base: Source | None, source: Source, policy: Policy, level: int, found: list[Diagnostic]
+    base: Source | None,
+    source: Source,
+    policy: Policy,
+    level: int,
+    found: list[Diagnostic],
+    gained: dict[Module, Sequence[Gained]],
 ) -> ModulePatch | None:
     """What a patch changes in a module; the verifier finds the names that it links to. None for nothing."""
     changed = _compared(base, source, policy, level)
     found.extend(changed.diagnostics)
+    if changed.gained:
+        gained[source.module] = changed.gained
     if not changed.edits:
         return None
     return ModulePatch(
@@ -195,7 +206,7 @@ def _compared(base: Source | None, source: Source, policy: Policy, level: int) -
     old = None if base is None else _base_unit(base, level)
     changed = compiler.changes(old, new, policy, level)
     imports = shape.imports(new.tree, source.module, new.own_names)
-    return Compared(changed.edits, changed.diagnostics, imports, changed.turns)
+    return Compared(changed.edits, changed.diagnostics, imports, changed.turns, changed.gained)
 
 
 def _new_module(source: Source, level: int) -> ModulePatch:
@@ -221,6 +232,21 @@ def _run_too_early(
             for statement, name in importtime.calls_of_others(unit, part.imports, changed):
                 message = f"this runs `{name}`, perhaps before the swap, while that is still the old code"
                 yield finding("BCP211", message, unit.place(statement))
+
+
+def _read_elsewhere(
+    owner: Module,
+    gained: Sequence[Gained],
+    modules: Iterable[ModulePatch],
+    bases: Mapping[Module, Source],
+    sources: Mapping[Module, Source],
+    level: int,
+) -> Iterator[Diagnostic]:
+    """Where other modules of the patch read what objects of a class of one module get only now."""
+    for part in modules:
+        if part.module != owner and any(one.name.encode() in part.source for one in gained):
+            base = decoded(bases[part.module]) if part.module in bases else ""
+            yield from instances.elsewhere(outline(sources[part.module], level), base, owner.name, gained)
 
 
 def _base_unit(base: Source, level: int) -> Unit:

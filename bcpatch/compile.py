@@ -31,12 +31,13 @@ from bcpatch.model import (
     RemovalEdit,
     Turns,
 )
-from bcpatch.source import functions, order, readers, shape
+from bcpatch.source import functions, instances, order, readers, shape
 from bcpatch.source.additions import Found, additions, premature, stale
 from bcpatch.source.comparison import Comparison
 from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike
 from bcpatch.source.header import is_lazy, variable_annotations
+from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Class, Unit
 from bcpatch.source.pairing import paired, turns
 
@@ -44,11 +45,15 @@ _HIDES = "keep the import, or build with --policy linked: the name hides a built
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What differs between two versions of a module: edits, and findings about the rest."""
+    """What differs between two versions of a module: edits, and findings about the rest.
+
+    ``gained`` is what objects get by changed methods that those which the process has made lack.
+    """
 
     edits: tuple[Edit, ...]
     diagnostics: tuple[Diagnostic, ...]
     turns: tuple[Turns, ...] = ()
+    gained: tuple[Gained, ...] = ()
 
 
 def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> Changes:
@@ -81,11 +86,15 @@ def changes(old: Unit | None, new: Unit, policy: Policy, optimization: int) -> C
     for function, parameters in at.anew.defaults:
         what = beyond.names(), beyond.attributes(), changed
         found.extend(readers.premature_header(new, function, parameters, *what))
+    switched = {edit.site for edit in edits if isinstance(edit, FunctionEdit)}
+    written = (*(after for before, after in pairing.pairs if before.site in switched), *pairing.added)
+    gained = instances.gained(old, new, written)
+    found.extend(instances.findings(old, new, gained))
     if not errors(found):
         found.extend(_unplaced_findings(old, new))
     said = _without_repeats(found)
     told = tuple(said if at.is_strict else map(_for_linked, said))
-    return Changes(tuple(edits), told, tuple(turns(pairing)))
+    return Changes(tuple(edits), told, tuple(turns(pairing)), gained)
 
 
 def _program(at: Comparison) -> Iterator[ProgramEdit]:

@@ -227,6 +227,13 @@ RULES = {
             "restart the process where that looks at it, or build with --policy linked",
         ),
         Rule("BCP218", "no base", "name what the process runs: --base FILE, or --base git:REV", Severity.NOTE),
+        Rule(
+            "BCP219",
+            "attribute that existing objects lack",
+            "read it with a default (`getattr`), give the class a value for it, or bring what exists up to date in an "
+            "update hook",
+            Severity.WARNING,
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),

@@ -38,6 +38,7 @@ from bcpatch.model import (
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import NOTHING, Sections, Split, split
 from bcpatch.source import facts, given, importtime, shape
+from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit, decoded, part
 from bcpatch.source.pairing import context_key
 from bcpatch.splices import in_order
@@ -49,12 +50,16 @@ _KEPT: Final = 32
 
 
 class Compared(NamedTuple):
-    """The edits between two versions of a module, findings about them, and all that the new one imports."""
+    """The edits between two versions of a module, findings about them, and all that the new one imports.
+
+    ``gained`` as in `bcpatch.compile.Changes`.
+    """
 
     edits: tuple[Edit, ...]
     diagnostics: tuple[Diagnostic, ...]
     imports: tuple[Import, ...]
     turns: tuple[Turns, ...] = ()
+    gained: tuple[Gained, ...] = ()
 
 
 class _Names(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -235,6 +240,8 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
             raise Untold
         was = now = now._replace(flags=new.code.co_flags & _FUTURE_FLAGS)
         changed = compiler.changes(old, new, policy, optimization)
+        if changed.gained:  # what reads it, and classes that it may come from, may stand anywhere
+            raise Untold
         switched = {edit.site: edit for edit in changed.edits if isinstance(edit, FunctionEdit)}
         if any(_is_among(one, run) for one in new.functions if one.site in switched):
             raise Untold

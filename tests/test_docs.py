@@ -2,7 +2,8 @@
 
 Below a heading ``## BCPnnn title`` a block ``python base`` is what the process runs (none:
 every function is an edit), ``python refused`` must get that code, and ``python accepted`` must
-build. A block may name the first Python that can read it: ``python accepted 3.12``.
+build; ``python told`` must build and get the code as a warning or a note. A block may name the
+first Python that can read it: ``python accepted 3.12``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import NamedTuple
 import pytest
 
 import bcpatch
+from bcpatch import builder, files
 from bcpatch.diagnostics import RULES, Refused, errors
 
 PAGES = sorted((Path(__file__).parent.parent / "docs" / "diagnostics").glob("*.md"))
 _HEADING = re.compile(r"^## (BCP\d{3}) (.+)$")
-_FENCE = re.compile(r"^```python (base|refused|accepted)(?: (\d+)\.(\d+))?$")
+_FENCE = re.compile(r"^```python (base|refused|told|accepted)(?: (\d+)\.(\d+))?$")
 
 
 class Example(NamedTuple):
@@ -60,6 +62,7 @@ def examples(page: Path) -> Iterator[Example]:
 
 
 ALL = [example for page in PAGES for example in examples(page)]
+KINDS = Counter((one.code, one.kind) for one in ALL)
 
 
 @pytest.mark.parametrize("example", [pytest.param(one, id=f"{one.page}:{one.line}") for one in ALL])
@@ -85,6 +88,9 @@ def test_examples_do_what_they_say(example: Example, tmp_path: Path) -> None:
         assert codes == {example.code} or not example.code.startswith("BCP1")
     else:
         assert bcpatch.build(file, base).modules
+    if (example.code, "told") in KINDS:
+        outcome = builder.compare(*files.versions([str(file)], None if base is None else str(base), None))
+        assert (example.code in {one.code for one in outcome.diagnostics}) == (example.kind == "told")
 
 
 def test_every_code_has_its_section_in_one_page() -> None:
@@ -106,8 +112,7 @@ def test_a_page_holds_one_family_in_order() -> None:
 
 
 def test_the_reference_rules_have_both_kinds_of_examples() -> None:
-    kinds = Counter((one.code, one.kind) for one in ALL)
     for code in RULES:
         if code.startswith("BCP1"):
-            assert kinds[code, "refused"], code
-            assert kinds[code, "accepted"], code
+            assert KINDS[code, "refused"], code
+            assert KINDS[code, "accepted"], code

@@ -25,6 +25,16 @@ def total(prices):
 def rate(country):
     return 1
 """
+BOX = """
+class Box:
+    def __init__(self):
+        self.{given} = {value}
+
+    def get(self):
+        return self.{given}
+
+BOX = Box()
+"""
 TEST = """\
 from shop import cart
 
@@ -39,6 +49,11 @@ VERSIONS = {
     "body": (CART.format(total="sum(prices)", cache="cache"), TEST.format(total=3)),
     "comment": (CART.format(total="sum(prices)", cache="cache") + "# words\n", TEST.format(total=3) + "\n"),
     "decorator": (CART.format(total="7", cache="lru_cache(2)"), TEST.format(total=7)),
+    "a class": (f"{CART.format(total='7', cache='cache')}{BOX.format(given='size', value=1)}", TEST.format(total=7)),
+    "attribute": (
+        f"{CART.format(total='7', cache='cache')}{BOX.format(given='more', value=2)}",
+        f"{TEST.format(total=7)}\ndef test_box():\n    assert cart.BOX.get() == 2\n",
+    ),
 }
 #: Says that it applied a patch and does nothing; says that it refused, and leaves a changed process.
 LIAR = """
@@ -69,7 +84,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replayed(
-    clone: Path, tmp_path: Path, *more: str, span: str = "HEAD~3..HEAD"
+    clone: Path, tmp_path: Path, *more: str, span: str = "HEAD~5..HEAD~2"
 ) -> tuple[int, dict[tuple[str, str], Any]]:
     """The exit status, and by subject and policy what each discriminating commit came to."""
     out = tmp_path / "out.json"
@@ -104,9 +119,16 @@ def test_a_tool_that_lies_is_noticed(clone: Path, tmp_path: Path) -> None:
     tool = tmp_path / "liar.py"
     tool.write_text(LIAR)
     policies = ["--policy", "linked", "--policy", "strict"]
-    status, found = replayed(clone, tmp_path, "--tool", str(tool), *policies, span="HEAD~3..HEAD~2")
+    status, found = replayed(clone, tmp_path, "--tool", str(tool), *policies, span="HEAD~5..HEAD~4")
     assert found["body", "linked"]["outcome"] == "wrong"
     assert list(found["body", "linked"]["stale"]) == ["tests/test_cart.py::test_total"]
     assert found["body", "strict"]["outcome"] == "refused, changed"
     assert list(found["body", "strict"]["damaged"]) == ["tests/test_cart.py::test_rate"]
+    assert status == 1
+
+
+def test_a_wrong_outcome_says_what_was_warned_of(clone: Path, tmp_path: Path) -> None:
+    status, found = replayed(clone, tmp_path, span="HEAD~1..HEAD")
+    assert found["attribute", "linked"]["outcome"] == "wrong"
+    assert found["attribute", "linked"]["warned"] == ["BCP211", "BCP219"]
     assert status == 1

@@ -18,7 +18,8 @@ from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import all_modules, class_namespace, is_class, is_function, is_module, namespace_of
 from bcpatch.process.sources import is_opaque
 from bcpatch.process.swap import Kind, Slot
-from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, dotted, package_of, run_by_call
+from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, package_of, run_by_call
+from bcpatch.source import shape
 from bcpatch.source.evaluated import evaluated
 
 _CONSTANTS: Final = (int, float, complex, str, bytes, tuple, frozenset, NoneType, EllipsisType)
@@ -203,7 +204,9 @@ class _Use:
 
     def _reads(self, node: ast.AST) -> bool:
         return (
-            isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and self._is_use(dotted(node))
+            isinstance(node, ast.Name | ast.Attribute)
+            and isinstance(node.ctx, ast.Load)
+            and self._is_use(shape.dotted(node))
         )
 
     def _calls(self, node: ast.AST, own: set[str]) -> bool:
@@ -211,7 +214,9 @@ class _Use:
         called = node.func if isinstance(node, ast.Call) else None
         if called is None:
             return False
-        return (isinstance(called, ast.Name) and called.id in own) or id(self._held(dotted(called))) in self._readers
+        return (isinstance(called, ast.Name) and called.id in own) or id(
+            self._held(shape.dotted(called))
+        ) in self._readers
 
     def _own_readers(self, tree: ast.Module) -> set[str]:
         """Functions and classes of the module itself that read the name, directly or by each other."""

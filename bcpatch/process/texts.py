@@ -169,16 +169,7 @@ def _reads(tree: ast.Module) -> Iterator[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
                 waiting.append(run_by_call(own.pop(node.func.id)))
             if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-                yield dotted(node)
-
-
-def dotted(node: ast.expr) -> str:
-    """A name, or a dotted name that begins with one; an empty string for any other expression."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+                yield shape.dotted(node)
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:

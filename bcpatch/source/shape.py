@@ -132,6 +132,15 @@ def dumped(node: object) -> object:
     return ast.dump(node) if isinstance(node, ast.AST) else node
 
 
+def dotted(node: ast.expr) -> str:
+    """A name, or a dotted name that begins with one; an empty string for any other expression."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+
+
 def is_type_checking(test: ast.expr) -> bool:
     """Whether the test of an ``if`` is the constant that only type checkers take for true."""
     match test:

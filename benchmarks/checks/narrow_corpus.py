@@ -121,7 +121,8 @@ def differs(old: Unit, source: Source, policy: Policy) -> bool | None:
     except Refused:
         return True
     whole = compiler.changes(old, new, policy, 0)
-    return found != (whole.edits, whole.diagnostics, shape.imports(new.tree, MODULE, new.own_names), whole.turns)
+    imports = shape.imports(new.tree, MODULE, new.own_names)
+    return found != narrow.Compared(whole.edits, whole.diagnostics, imports, whole.turns, whole.gained)
 
 
 def main() -> int:

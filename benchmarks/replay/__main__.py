@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import history
-from judge import OUTCOMES, Judged, Setting, judge
+from judge import OUTCOMES, Judged, Setting, Verdict, judge
 
 
 def main() -> int:
@@ -103,10 +103,15 @@ def _chosen(setting: Setting, span: str) -> itertools.chain[history.Commit]:
 
 
 def _told(one: Judged) -> Judged:
-    said = ", ".join(f"{v.policy}: {v.outcome} {' '.join(_rules(v.refused))}".strip() for v in one.verdicts)
+    said = ", ".join(map(_in_words, one.verdicts))
     told = said or one.note or "its tests pass in the old process"
     print(f"{one.commit.digest[:10]}  {told[:110]}  {one.commit.subject[:60]}", file=sys.stderr, flush=True)
     return one
+
+
+def _in_words(verdict: Verdict) -> str:
+    warned = f"({', '.join(verdict.warned)} warned)" if verdict.outcome == "wrong" and verdict.warned else ""
+    return " ".join(filter(None, (f"{verdict.policy}: {verdict.outcome}", *_rules(verdict.refused), warned)))
 
 
 def _rules(refused: tuple[tuple[str, str], ...]) -> list[str]:

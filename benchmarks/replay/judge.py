@@ -45,7 +45,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a tool made of a commit. ``stale`` tests needed the new code, ``damaged`` ones passed without it."""
+    """What a tool made of a commit. ``stale`` tests needed the new code, ``damaged`` ones passed without it;
+    ``warned`` are rules that warned of an edit which was applied all the same.
+    """
 
     policy: str
     outcome: Outcome
@@ -53,6 +55,7 @@ class Verdict:
     stale: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    warned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Run:
         self.end = end
         self.unchanged: bool = state.get("unchanged", False)
         self.refused: tuple[tuple[str, str], ...] = tuple((code, text) for code, text in state.get("refused", ()))
+        self.warned: tuple[str, ...] = tuple(state.get("warned", ()))
         self.passed: frozenset[str] = frozenset(state.get("passed", ()))
         self.failed: dict[str, str] = state.get("failed", {})
 
@@ -136,8 +140,8 @@ class _Replay:
         if ran.refused:
             return Verdict(policy, "refused, changed" if unexpected else "refused", ran.refused, {}, damaged)
         if missed:
-            return Verdict(policy, "wrong", (), stale, damaged)
-        return Verdict(policy, "no-op" if ran.unchanged else "right")
+            return Verdict(policy, "wrong", (), stale, damaged, warned=ran.warned)
+        return Verdict(policy, "no-op" if ran.unchanged else "right", warned=ran.warned)
 
     def _run(self, start: str, tool: str, policy: str) -> Run:
         """One process, from its start to the end of the tests."""

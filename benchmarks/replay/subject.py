@@ -49,8 +49,8 @@ def bring(new: Path, live: Path) -> None:
     importlib.invalidate_caches()
 
 
-def with_bcpatch(old: str, new: str, policy: str) -> Refusals | None:
-    """Build in a process of its own, apply in this one; None where nothing changed."""
+def with_bcpatch(old: str, new: str, policy: str) -> tuple[Refusals | None, list[str]]:
+    """Build in a process of its own, apply in this one; None where nothing changed. And the rules that warned."""
     with tempfile.TemporaryDirectory() as folder:
         patch = os.path.join(folder, "commit.patch")
         build = [sys.executable, "-m", "bcpatch", "build", new, "--base", old, "-o", patch]
@@ -58,29 +58,30 @@ def with_bcpatch(old: str, new: str, policy: str) -> Refusals | None:
             [*build, "--policy", policy, "--format", "json"], cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode == 3:
-            return None
+            return None, []
         if done.returncode not in (0, 1, 2) or "Traceback" in done.stderr:
             raise RuntimeError(f"bcpatch build: exit status {done.returncode}: {done.stderr[-800:]}")
+        found = json.loads(done.stdout)
+        warned = sorted({one["code"] for one in found if one["severity"] == "warning"})
         if done.returncode:
-            found = json.loads(done.stdout)
-            return [(one["code"], one["message"]) for one in found if one["severity"] == "error"]
+            return [(one["code"], one["message"]) for one in found if one["severity"] == "error"], warned
         from bcpatch import Refused, runtime
 
         try:
             runtime.apply(patch)
         except Refused as refused:
-            return [(one.code, one.message) for one in refused.diagnostics if one.severity.value == "error"]
-    return []
+            return [(one.code, one.message) for one in refused.diagnostics if one.severity.value == "error"], warned
+    return [], warned
 
 
-def tool_of(file: str) -> Callable[[str, str, str], Refusals | None]:
-    """The function ``apply(old, new, policy)`` that a Python file defines."""
+def tool_of(file: str) -> Callable[[str, str, str], tuple[Refusals | None, list[str]]]:
+    """The function ``apply(old, new, policy)`` that a Python file defines; it warns of nothing."""
     spec = importlib.util.spec_from_file_location("tool_under_test", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.apply  # type: ignore[no-any-return]
+    return lambda old, new, policy: (module.apply(old, new, policy), [])
 
 
 class Recorder:
@@ -118,8 +119,8 @@ def main(job_file: str) -> int:
         if job["tool"]:
             apply = with_bcpatch if job["tool"] == "bcpatch" else tool_of(job["tool"])
             save(stage="applying")
-            answer = apply(job["old_sources"], job["new_sources"], job["policy"])
-            save(refused=answer or [], unchanged=answer is None)
+            answer, warned = apply(job["old_sources"], job["new_sources"], job["policy"])
+            save(refused=answer or [], unchanged=answer is None, warned=warned)
     save(stage="testing")
     import pytest
 
