@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from bcpatch import across, files, fingerprint, narrow, patchfile, splices, verify
 from bcpatch import compile as compiler
-from bcpatch import files, fingerprint, narrow, patchfile, splices, verify
 from bcpatch.diagnostics import NOWHERE, Diagnostic, Place, Refused, errors, finding
-from bcpatch.model import CreationEdit, FunctionEdit, Interpreter, Module, ModulePatch, Patch, Policy
+from bcpatch.model import CreationEdit, Interpreter, Module, ModulePatch, Patch, Policy
 from bcpatch.narrow import Compared
-from bcpatch.source import importtime, instances, shape
+from bcpatch.source import shape, takers
 from bcpatch.source.instances import Gained
-from bcpatch.source.outline import Source, Unit, decoded, outline
+from bcpatch.source.outline import Source, Unit, outline
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,6 +77,7 @@ def compare(
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), parent, optimization)
+    found.extend(across.run_elsewhere(patch, sides[1]))
     return _verified(patch, found, *sides)
 
 
@@ -86,7 +87,8 @@ def draft(
     """Do as `compare` does, but leave the verification to the process that the patch goes to.
 
     For those who send it at once, and look for the reasons with `compare` where it is refused. Where something
-    is against the patch already, all that is comes back as from there.
+    is against the patch already, all that is comes back as from there. What has run the functions that change
+    (`bcpatch.across.run_elsewhere`) is not looked for.
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), None, optimization)
@@ -137,9 +139,9 @@ def _assembled(
             found.append(finding("BCP214", message, Place(source.path)))
     if after and not before:
         found.append(_without_base(list(after.values())))
-    found.extend(_run_too_early(modules, after, level))
+    found.extend(across.run_too_early(modules, after, level))
     for owner, some in gained.items():
-        found.extend(_read_elsewhere(owner, some, modules, before, after, level))
+        found.extend(across.read_elsewhere(owner, some, modules, before, after, level))
     interpreter = _interpreter(level)
     patch = Patch(
         interpreter,
@@ -162,6 +164,7 @@ def prepare(source: Source, optimization: int) -> Iterator[None]:
     verify.prepare(source.module, source.data)
     yield
     yield from narrow.prepare(source, optimization)
+    takers.prepare(source, optimization)
 
 
 def _interpreter(optimization: int) -> Interpreter:
@@ -214,39 +217,6 @@ def _new_module(source: Source, level: int) -> ModulePatch:
     new = outline(source, level)
     imports = shape.imports(new.tree, source.module, new.own_names)
     return ModulePatch(source.module, None, source.digest, imports, None, (CreationEdit(),), source.data, ())
-
-
-def _run_too_early(
-    modules: Iterable[ModulePatch], sources: Mapping[Module, Source], level: int
-) -> Iterator[Diagnostic]:
-    """New modules whose import runs what the patch changes in others: they may be imported before the swap."""
-    changed = {
-        (part.module.name, edit.site.qualname.partition(".")[0])
-        for part in modules
-        for edit in part.changes
-        if isinstance(edit, FunctionEdit)
-    }
-    for part in modules:
-        if part.is_new and changed:
-            unit = outline(sources[part.module], level)
-            for statement, name in importtime.calls_of_others(unit, part.imports, changed):
-                message = f"this runs `{name}`, perhaps before the swap, while that is still the old code"
-                yield finding("BCP211", message, unit.place(statement))
-
-
-def _read_elsewhere(
-    owner: Module,
-    gained: Sequence[Gained],
-    modules: Iterable[ModulePatch],
-    bases: Mapping[Module, Source],
-    sources: Mapping[Module, Source],
-    level: int,
-) -> Iterator[Diagnostic]:
-    """Where other modules of the patch read what objects of a class of one module get only now."""
-    for part in modules:
-        if part.module != owner and any(one.name.encode() in part.source for one in gained):
-            base = decoded(bases[part.module]) if part.module in bases else ""
-            yield from instances.elsewhere(outline(sources[part.module], level), base, owner.name, gained)
 
 
 def _base_unit(base: Source, level: int) -> Unit:

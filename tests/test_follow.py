@@ -30,7 +30,7 @@ from bcpatch.fingerprint import blake, this_interpreter
 from bcpatch.model import FunctionEdit, Module, Patch, Policy, PositionEdit
 from bcpatch.running import follow
 from bcpatch.running.follow import LARGE, Follower
-from bcpatch.source import facts
+from bcpatch.source import facts, takers
 from bcpatch.source.outline import Source
 from bcpatch.watch import Batch, Fate, Voice
 
@@ -170,14 +170,16 @@ def test_a_process_is_asked_once_what_it_has_loaded(world):
     assert process.asked == 1
 
 
-def test_what_was_prepared_is_not_read_again_by_the_first_save(world):
+def test_what_was_prepared_is_not_read_again_by_the_first_save(world, monkeypatch):
     more = "".join(f"\ndef f{number}():\n    return {number}\n" for number in range(100))
     world.write("a", 1000, more)
+    world.write("b", 1000, "import a\n")
     world.follower = Follower(watch.snapshot([str(world.folder)]), Policy.STRICT, world.follower._voice)
-    process = world.join(1, "a")
+    process = world.join(1, "a", "b")
     assert world.follower.prepare()
     assert not world.follower.prepare()
     known = facts.names.cache_info().misses, facts.standings.cache_info().misses
+    monkeypatch.setattr(takers, "outline", None)  # what imports call is known
     world.write("a", 2000, "\n\n" + more)
     world.saved("a")
     assert ("a", 2000) in process.brought
@@ -444,6 +446,30 @@ def test_a_note_is_told_once_whatever_comes_of_the_patch(own, text, codes):
     (own.folder / "a.py").write_text(text.replace("import json\n", ""))
     own.saved("a")
     assert own.codes == codes
+
+
+def test_what_the_import_of_another_loaded_module_ran_is_told_once_it_is_live(world):
+    world.write("b", 1000, "import a\nTABLE = a.value()\n")
+    world.write("c", 1000, "import a\nTABLE = a.value()\n")
+    follower = World(world.folder)  # it has read these
+    first = follower.join(1, "a", "b")
+    follower.save(a=2000)
+    assert "live in 1 process" in follower.lines[-1]
+    assert follower.codes == ["BCP211"]
+    assert "by the import of `b`" in follower.told[0].message
+    assert "more module" not in follower.told[0].message  # c is not loaded
+    follower.save(a=3000)
+    assert follower.codes == ["BCP211"]
+    (world.folder / "b.py").unlink()
+    follower.saved("b")
+    follower.save(a=4000)  # what the text of b was is not known any more
+    assert "live in 1 process" in follower.lines[-1]
+    assert follower.codes == []
+    first.answer = BUSY
+    follower.write("b", 1000, "import a\nTABLE = a.value()\n")
+    follower.saved("b")
+    follower.save(a=5000)
+    assert follower.codes == ["BCP606"]
 
 
 def test_a_note_is_told_though_nobody_answers(own):

@@ -286,6 +286,20 @@ def test_a_new_module_that_runs_changed_functions_when_it_is_imported(world: Wor
     world.build({"pa": USER}, {"pa": NEW_A, "pn": "import pa\n\n\ndef f():\n    return pa.value()\n"}, Policy.LINKED)
 
 
+@pytest.mark.parametrize(("method", "refuses"), [("def __init_subclass__(cls)", True), ("def size(self)", False)])
+def test_a_new_module_that_derives_from_a_class_runs_what_that_does_with_it(
+    world: World, method: str, refuses: bool
+) -> None:
+    old = f"class Base:\n    {method}:\n        return 1\n"
+    versions = {"pa": old}, {"pa": old.replace("1", "2"), "pn": "import pa\n\n\nclass A(pa.Base):\n    pass\n"}
+    if refuses:
+        with pytest.raises(Refused) as refused:
+            world.build(*versions, Policy.LINKED)
+        assert codes(refused) == ["BCP211"]
+    else:
+        assert world.build(*versions, Policy.LINKED).modules
+
+
 def test_strict_leaves_new_modules_to_the_disk(world: World) -> None:
     new = {"pa": NEW_A, "pn": NEW}
     assert [part.module.name for part in world.build({"pa": USER}, new).modules] == ["pa"]

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from bcpatch import builder, patchfile
+from bcpatch import across, builder, patchfile
 from bcpatch.builder import Outcome
 from bcpatch.channels.peer import Peer
 from bcpatch.channels.protocol import (
@@ -412,11 +412,21 @@ class Follower:
             numbers = _listed(dict.fromkeys(f"generation {reply.generation}" for reply in applied))
             count = f"{len(applied)} process{'' if len(applied) == 1 else 'es'}"
             self._voice.say(f"live in {count} after {milliseconds:.0f} ms: {_brought(patch)} ({numbers})")
+            self._voice.tell(tuple(across.run_elsewhere(patch, self._loaded_by(made.workers))))
         for found, pids in refusals.items():
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)
             self._voice.say(f"refused by {who}: the old code runs on there; the next save tries again")
         return Sent(other)
+
+    def _loaded_by(self, workers: Iterable[Worker]) -> Iterator[Source]:
+        """The sources of the modules that some workers have loaded."""
+        files = {real(path): path for path in (*self._start, *self._disk)}
+        for worker in workers:
+            for file in files.keys() & worker.modules.keys():
+                content = self._seen(files[file])
+                if content is not None:
+                    yield from (_source(module, files[file], content) for module in worker.modules[file])
 
 
 # --- sources and words ------------------------------------------------------------------

@@ -8,7 +8,7 @@ not seen.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 
 from bcpatch.model import Import
 from bcpatch.source.evaluated import bound_in
@@ -54,28 +54,38 @@ def _run(unit: Unit, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> li
     return list(found.values())
 
 
-def calls_of_others(
-    unit: Unit, imports: Iterable[Import], functions: Set[tuple[str, str]]
-) -> Iterator[tuple[ast.stmt, str]]:
-    """Statements whose execution calls functions, or something of classes, that the module imports.
+def called(unit: Unit) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
+    """The statements that call something by a name when the module is executed, and the names that lead to it.
 
-    ``functions`` are (module, name) pairs; gives the statement and the dotted name.
+    A class that derives from another one calls the ``__init_subclass__`` of that.
     """
-    paths = {one.name: f"{one.module}.{one.attribute}" if one.attribute else one.module for one in imports}
-    wanted = tuple(f"{module}.{name}." for module, name in functions)
     for statement in _statements(unit.tree.body):
         nodes = [*with_comprehensions(statement)]
         for function in run_by(unit, statement):
             nodes += ast.walk(function.node)
-        calls = [node for node in nodes if isinstance(node, ast.Call)]
-        callees = [node.func for node in calls]
-        callees += [one for node in calls if last_name(node.func) in CALLS_ITS_ARGUMENTS for one in node.args]
-        callees += [one for node in nodes for one in getattr(node, "decorator_list", ())]
-        for callee in callees:
-            first, *rest = _path(callee)
-            called = ".".join((paths.get(first, ""), *rest))
-            if f"{called}.".startswith(wanted):
-                yield statement, called
+        for callee, method in _callees(nodes):
+            names = (*_path(callee), *method)
+            if names[0]:
+                yield statement, names
+
+
+def paths(imports: Iterable[Import]) -> dict[str, str]:
+    """What names that a module imports stand for, as dotted names."""
+    return {one.name: f"{one.module}.{one.attribute}" if one.attribute else one.module for one in imports}
+
+
+def _callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str, ...]]]:
+    """What evaluating some nodes calls, and the method of it where it is not called itself."""
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            yield node.func, ()
+            if last_name(node.func) in CALLS_ITS_ARGUMENTS:
+                yield from ((one, ()) for one in node.args)
+        for decorator in getattr(node, "decorator_list", ()):
+            yield decorator, ()
+        if isinstance(node, ast.ClassDef):
+            yield from ((base, ("__init_subclass__",)) for base in node.bases)
+            yield from ((one.value, ()) for one in node.keywords if one.arg == "metaclass")
 
 
 def calls_with(unit: Unit, name: str) -> Iterator[ast.Call]:

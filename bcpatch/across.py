@@ -1,0 +1,94 @@
+"""What the change of one module means for others of the same sources.
+
+Each module is compared by itself; what is found here needs several: who runs at import what changes, and who reads what
+objects get only now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from bcpatch.diagnostics import Diagnostic, Place, as_warning, finding
+from bcpatch.model import FunctionEdit, Module, ModulePatch, Patch, Site
+from bcpatch.source import importtime, instances, takers
+from bcpatch.source.instances import Gained
+from bcpatch.source.outline import Source, decoded, outline
+
+
+def run_too_early(modules: Iterable[ModulePatch], sources: Mapping[Module, Source], level: int) -> Iterator[Diagnostic]:
+    """New modules whose import runs what the patch changes in others (BCP211): they may be imported before the swap."""
+    sites = [edit.site for part in modules for edit in _switched(part)]
+    exactly = {f"{site.module}.{site.qualname}" for site in sites}
+    wanted = tuple({f"{site.module}.{site.qualname.partition('.')[0]}." for site in sites})
+    for part in modules:
+        if not (part.is_new and sites):
+            continue
+        unit = outline(sources[part.module], level)
+        paths = importtime.paths(part.imports)
+        for statement, (first, *rest) in importtime.called(unit):
+            name = ".".join((paths.get(first, ""), *rest))
+            derives = name.endswith(".__init_subclass__")
+            if name in exactly or (f"{name}.".startswith(wanted) and not derives):
+                message = f"this runs `{name}`, perhaps before the swap, while that is still the old code"
+                yield finding("BCP211", message, unit.place(statement))
+
+
+def run_elsewhere(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
+    """Functions that change and that the import of a module runs by what it imports (BCP211): what came of that stays.
+
+    Warnings: that the process has imported the module is not known here.
+    """
+    by_name: dict[str, Site] = {}
+    for edit in (edit for part in patch.modules for edit in _switched(part)):
+        owner, _, name = edit.site.qualname.rpartition(".")
+        if edit.replaces not in ("", edit.brings):
+            by_name[f"{edit.site.module}.{edit.site.qualname}"] = edit.site
+            if owner and name in importtime.CLASS_PROTOCOL:
+                by_name.setdefault(f"{edit.site.module}.{owner}", edit.site)
+    if not by_name:
+        return
+    wanted = {(site.module, site.qualname.partition(".")[0]) for site in by_name.values()}
+    by_module = {source.module: source for source in sources}
+    new = {part.module for part in patch.modules if part.is_new}
+    others = [source for module, source in by_module.items() if module not in new]
+    found: dict[Site, dict[Module, takers.Call]] = {}
+    for call in takers.calls(others, wanted, patch.interpreter.optimization):
+        site = by_name.get(call.called)
+        if site is not None:
+            found.setdefault(site, {}).setdefault(call.module, call)
+    for part in patch.modules if found else ():
+        for edit in _switched(part):
+            if edit.site in found:
+                yield _ran(edit, by_module.get(part.module), list(found[edit.site].values()))
+
+
+def _switched(part: ModulePatch) -> list[FunctionEdit]:
+    return [edit for edit in part.changes if isinstance(edit, FunctionEdit)]
+
+
+def _ran(edit: FunctionEdit, source: Source | None, calls: Sequence[takers.Call]) -> Diagnostic:
+    first, more = calls[0], len(calls) - 1
+    others = f", and by {more} more module{'s' * (more > 1)}" if more else ""
+    message = (
+        f"`{edit.site.qualname}` is run by the import of `{first.module.name}` (line {first.line}: `{first.text}`)"
+        f"{others}; what it returned or did there stays as the old code made it"
+    )
+    line = edit.code.first_line
+    text = [] if source is None else decoded(source).splitlines()[line - 1 : line]
+    place = Place("" if source is None else source.path, line, text="".join(text))
+    return as_warning(finding("BCP211", message, place, site=edit.site))
+
+
+def read_elsewhere(
+    owner: Module,
+    gained: Sequence[Gained],
+    modules: Iterable[ModulePatch],
+    bases: Mapping[Module, Source],
+    sources: Mapping[Module, Source],
+    level: int,
+) -> Iterator[Diagnostic]:
+    """Where other modules of a patch read what objects of a class of one module get only now (BCP219)."""
+    for part in modules:
+        if part.module != owner and any(one.name.encode() in part.source for one in gained):
+            base = decoded(bases[part.module]) if part.module in bases else ""
+            yield from instances.elsewhere(outline(sources[part.module], level), base, owner.name, gained)
