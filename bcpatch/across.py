@@ -76,7 +76,8 @@ def _ran(edit: FunctionEdit, source: Source | None, calls: Sequence[takers.Call]
     line = edit.code.first_line
     text = [] if source is None else decoded(source).splitlines()[line - 1 : line]
     place = Place("" if source is None else source.path, line, text="".join(text))
-    return as_warning(finding("BCP211", message, place, site=edit.site))
+    advice = "restart the process, or make it anew in an update hook"
+    return as_warning(finding("BCP211", message, place, help=advice, site=edit.site))
 
 
 def read_elsewhere(
