@@ -367,6 +367,23 @@ def refusal(old: str, new: str, tmp_path: Path, spoil: str = "") -> set[str]:
         return {found.code for found in caught.value.diagnostics}
 
 
+def test_a_hash_can_be_added_where_a_class_got_none(tmp_path: Path) -> None:
+    old = "class A:\n  def __eq__(self, other): return True\nclass B(A): pass\n"
+    new = old.replace("class B", "  def __hash__(self): return 3\nclass B")
+    with worlds.world(old, tmp_path) as live:
+        before, history = worlds.portrait(live), History()
+        apply(old, new, history)
+        assert (hash(live.A()), hash(live.B())) == (3, 3)
+        apply(new, new.replace("3", "4"), history)
+        assert (hash(live.A()), hash(live.B())) == (4, 4)
+        load.rollback(history, 0)
+        assert vars(live.A)["__hash__"] is None
+        assert without_texts(worlds.portrait(live)) == without_texts(before)
+        load.rollback(history, 1)
+        assert hash(live.B()) == 3
+    assert refusal(old, new, tmp_path, "A.__hash__ = lambda self: 5") == {"BCP513"}
+
+
 def test_a_value_that_the_process_changed_is_refused(tmp_path: Path) -> None:
     assert refusal("A = [1]\n", "A = [2]\n", tmp_path, "A.append(2)") == {"BCP512"}
     assert refusal("A = 1\n", "A = 2\n", tmp_path, "A = True") == {"BCP512"}

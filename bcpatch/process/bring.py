@@ -184,7 +184,12 @@ def _bound_by_others(module: LinkedModule, edit: AdditionEdit, history: History)
 
 
 def _there(edit: AdditionEdit, space: Mapping[str, object]) -> str | None:
-    return next((name for name in edit.names if name in space), None)
+    return next((name for name in edit.names if name in space and not _is_made(name, space[name])), None)
+
+
+def _is_made(name: str, value: object) -> bool:
+    """Whether ``type`` has bound a name of a class: so it does for one that has an ``__eq__`` and no ``__hash__``."""
+    return name == "__hash__" and value is None
 
 
 def _has_values(edit: AdditionEdit | ValueEdit | RemovalEdit, owner: type) -> bool:
