@@ -203,6 +203,8 @@ def _compounds(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place, fou
 
 def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
     """Take the edits of every arm, if all that differs in them are edits."""
+    if branches.tries_less(was, now, at.new.source.module):
+        return
     known = known_names(at.old, at.before) - at.old.stored_globals
     trial = Found(handled=set(found.handled))
     for (arm, before), (_, after) in zip(branches.arms(was), branches.arms(now), strict=True):
@@ -210,7 +212,7 @@ def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
             continue
         if any(order.differences(before, after)):
             return
-        test = branches.condition(was, arm, known, at.new.source.module)
+        test = branches.condition(was, now, arm, known, at.new.source.module)
         when = None if test is None else header.value(at.new, test, None, at.level)
         inside = replace(at, when=when, is_branch=True)
         _block(before, after, inside, trial)
@@ -236,15 +238,18 @@ def _is_silent(statement: ast.stmt) -> bool:
 
 
 def _imports_of_arm(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place, found: Found) -> None:
-    before, after = (
-        {
-            (binding.name, binding.submodule): (binding, one)
+    bound = [
+        [
+            ((binding.name, binding.submodule), (binding, one))
             for one in body
             if isinstance(one, (ast.Import, ast.ImportFrom))
             for binding in shape.bindings(one, at.new.source.module)
-        }
+        ]
         for body in (was, now)
-    )
+    ]
+    before, after = map(dict, bound)
+    if len(before) + len(after) < sum(map(len, bound)):  # one import of a name after another, which may fail before it
+        return
     for key, (binding, statement) in after.items():
         replaced = before.get(key)
         if binding.name != "*" and (replaced is None or replaced[0] != binding):

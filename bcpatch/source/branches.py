@@ -91,31 +91,43 @@ def exclude(one: Path, other: Path) -> bool:
 # --- whether an arm ran ------------------------------------------------------------------------
 
 
-def condition(statement: ast.stmt, arm: str, known: frozenset[str], module: Module) -> ast.expr | None:
-    """An expression that tells a process whether an arm ran: True, False, or None where it can't be told.
+def condition(statement: ast.stmt, now: ast.stmt, arm: str, known: frozenset[str], module: Module) -> ast.expr | None:
+    """An expression that tells a process whether an arm ran, as it would now: True, False, None where it can't be told.
 
     There is one for a test of constants, imported names and comparisons, and for a ``try`` that only
-    imports: it went through if all is bound to what was imported, and did not if something can't have been.
+    imports: it went through if all is bound to what was imported, and did not if something can't have been. That it
+    would not ``now`` either is known if what it tried is still tried first.
     """
     match statement:
         case ast.If(test=test) if is_test(test, known):
             whether = ast.Call(_name("bool"), [test], [])
             return _at(whether if arm == "then" else ast.UnaryOp(ast.Not(), whether), statement)
         case ast.Try(body=body, handlers=[_], orelse=orelse, finalbody=[]) if all(map(_only_imports, (*body, *orelse))):
-            bound = [
-                binding
-                for one in body
-                if isinstance(one, (ast.Import, ast.ImportFrom))
-                for binding in shape.bindings(one, module)
-            ]
+            bound = [*_bindings(body, module)]
             if not bound or any(one.name == "*" for one in bound):
                 return None
             went = _every(ast.And(), [_is_bound(one) for one in bound])
             failed = _every(ast.Or(), [_is_missing(one) for one in bound])
             through = arm == "body"
-            unknown = ast.IfExp(failed, ast.Constant(not through), ast.Constant(None))
-            return _at(ast.IfExp(went, ast.Constant(through), unknown), statement)
+            otherwise: ast.expr = ast.Constant(None)
+            if isinstance(now, ast.Try) and bound == [*_bindings(now.body, module)][: len(bound)]:
+                otherwise = ast.IfExp(failed, ast.Constant(not through), ast.Constant(None))
+            return _at(ast.IfExp(went, ast.Constant(through), otherwise), statement)
     return None
+
+
+def tries_less(was: ast.stmt, now: ast.stmt, module: Module) -> bool:
+    """Whether a ``try`` does not import any more what it imported, or in another order: it may go another way then."""
+    if not (isinstance(was, ast.Try) and isinstance(now, ast.Try)):
+        return False
+    old, new = ([(one.name, one.submodule) for one in _bindings(body, module)] for body in (was.body, now.body))
+    return [one for one in new if one in old] != old
+
+
+def _bindings(body: Sequence[ast.stmt], module: Module) -> Iterator[Import]:
+    for one in body:
+        if isinstance(one, (ast.Import, ast.ImportFrom)):
+            yield from shape.bindings(one, module)
 
 
 def _only_imports(statement: ast.stmt) -> bool:
