@@ -33,29 +33,29 @@ def run_too_early(modules: Iterable[ModulePatch], sources: Mapping[Module, Sourc
                 yield finding("BCP211", message, unit.place(statement))
 
 
-def run_elsewhere(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
-    """Functions that change and that the import of a module runs by what it imports (BCP211): what came of that stays.
+def run_elsewhere(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Functions that change and that the import of another module runs (BCP211): what came of that stays.
 
-    Warnings: that the process has imported the module is not known here.
+    Warnings: that the process has imported the module is not known here. Of functions of which that was ``said``
+    already, nothing is.
     """
-    by_name: dict[str, Site] = {}
+    told = {one.site for one in said if one.code == "BCP211"}
+    sites: dict[takers.Callee, Site] = {}
     for edit in (edit for part in patch.modules for edit in _switched(part)):
         owner, _, name = edit.site.qualname.rpartition(".")
-        if edit.replaces not in ("", edit.brings):
-            by_name[f"{edit.site.module}.{edit.site.qualname}"] = edit.site
+        if edit.replaces not in ("", edit.brings) and edit.site not in told:
+            sites[edit.site.module, edit.site.qualname] = edit.site
             if owner and name in importtime.CLASS_PROTOCOL:
-                by_name.setdefault(f"{edit.site.module}.{owner}", edit.site)
-    if not by_name:
+                sites.setdefault((edit.site.module, owner), edit.site)
+    if not sites:
         return
-    wanted = {(site.module, site.qualname.partition(".")[0]) for site in by_name.values()}
+    by_name = {".".join(callee): site for callee, site in sites.items()}
     by_module = {source.module: source for source in sources}
     new = {part.module for part in patch.modules if part.is_new}
     others = [source for module, source in by_module.items() if module not in new]
     found: dict[Site, dict[Module, takers.Call]] = {}
-    for call in takers.calls(others, wanted, patch.interpreter.optimization):
-        site = by_name.get(call.called)
-        if site is not None:
-            found.setdefault(site, {}).setdefault(call.module, call)
+    for call in takers.calls(others, sites.keys(), patch.interpreter.optimization):
+        found.setdefault(by_name[call.called], {}).setdefault(call.module, call)
     for part in patch.modules if found else ():
         for edit in _switched(part):
             if edit.site in found:

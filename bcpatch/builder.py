@@ -77,7 +77,7 @@ def compare(
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), parent, optimization)
-    found.extend(across.run_elsewhere(patch, sides[1]))
+    found.extend([*across.run_elsewhere(patch, sides[1], found)])
     return _verified(patch, found, *sides)
 
 

@@ -65,7 +65,9 @@ def told(change: str, policy: Policy = Policy.LINKED, core: str = "pkg/core", **
     assert CORE.count(old) == 1
     beside = {name.replace("__", "/", 1): text for name, text in others.items()}
     beside = {name if name != "pkg" else "pkg/__init__": text for name, text in beside.items()}
-    sides = [sources({core: text, **beside}) for text in (CORE, CORE.replace(old, new))]
+    # of `Base` the module itself runs what is asked, as it makes a class that may derive from it
+    base = CORE.partition("class Meta")[0] if change.startswith("Base") else CORE
+    sides = [sources({core: text, **beside}) for text in (base, base.replace(old, new))]
     outcome = builder.compare(*sides, policy=policy)
     found = [one for one in outcome.diagnostics if one.code == "BCP211" and "by the import of" in one.message]
     assert all(one.severity is Severity.WARNING for one in found)
@@ -119,6 +121,92 @@ def test_what_the_import_of_another_module_runs_is_told(text: str, change: str) 
 )
 def test_a_module_may_take_what_its_package_has(statement: str) -> None:
     assert told("load", core="pkg/__init__", pkg__user=f"{statement}\nTABLE = load()")
+
+
+#: Modules between the function and the import that runs it, and whether that is told.
+CHAINS = {
+    "a function": ("from pkg.core import load\ndef go():\n    return load()", "go()", True),
+    "a function that another one calls": (
+        "from pkg.core import load\ndef inner():\n    return load()\ndef go():\n    return inner()",
+        "go()",
+        True,
+    ),
+    "an import in the function": ("def go():\n    from pkg import core\n    return core.load()", "go()", True),
+    "a relative import in the function": ("def go():\n    from .core import load\n    return load()", "go()", True),
+    "a class": ("from .core import load\nclass A:\n    def __init__(self):\n        load()", "A()", True),
+    "a class that is not called": (
+        "from .core import load\nclass A:\n    def __init__(self):\n        load()",
+        "A",
+        False,
+    ),
+    "a class of which only another method does": (
+        "from .core import load\nclass A:\n    def go(self):\n        load()",
+        "A()",
+        False,
+    ),
+    "a method": (
+        "from .core import load\nclass A:\n    @classmethod\n    def go(cls):\n        load()",
+        "A.go()",
+        True,
+    ),
+    "a method that another one calls": (
+        "from .core import load\nclass A:\n    def one(self):\n        load()\n    def go(self):\n        self.one()",
+        "A().go()",
+        True,
+    ),
+    "a decorator": ("from .core import load\ndef go(f):\n    load()\n@go\ndef f(): pass", "f", True),
+    "a default": ("from .core import load\ndef go(a=load()): pass", "go", True),
+    "another function": ("from pkg.core import load\ndef go():\n    return load\ndef no():\n    load()", "go()", False),
+    "a function of another name": ("from pkg.core import load\ndef go():\n    return load()", "no()", False),
+    "a namesake": ("from pkg.core import wrap\ndef go():\n    load()\ndef load(): pass", "go()", False),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_it_is_followed_through_functions_of_other_modules(case: str) -> None:
+    between, use, expected = CHAINS[case]
+    assert bool(told("load", pkg__between=between, app=f"from pkg.between import *\nTABLE = {use}")) == expected
+    third = "from pkg import between\ndef last():\n    return between." + use
+    assert (
+        bool(told("load", pkg__between=between, pkg__third=third, app="import pkg.third\npkg.third.last()")) == expected
+    )
+
+
+def test_calls_in_a_circle_come_to_an_end() -> None:
+    one = "from pkg.core import load\nfrom pkg import other\ndef go():\n    other.back()\n    load()"
+    other = "from pkg import one\ndef back():\n    one.go()"
+    assert told("load", pkg__one=one, pkg__other=other) == []
+    assert len(told("load", pkg__one=one, pkg__other=other, app="from pkg.other import back\nback()")) == 1
+
+
+def test_not_more_is_followed_than_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    between = "from pkg.core import load\ndef f0(): load()\n" + "".join(
+        f"def f{n}(): f{n - 1}()\n" for n in range(1, 10)
+    )
+    app = "from pkg.between import f9\nf9()"
+    assert told("load", pkg__between=between, app=app)
+    monkeypatch.setattr(takers, "_MOST", 5)
+    assert not told("load", pkg__between=between, app=app)
+
+
+def test_each_of_several_functions_is_told() -> None:
+    between = "from pkg.core import load, Box\ndef go():\n    load()\n    Box()"
+    text = CORE
+    for change in ("load", "Box.__init__"):
+        text = text.replace(*CHANGES[change])
+    beside = {"pkg/between": between, "app": "from pkg.between import go\ngo()"}
+    sides = [sources({"pkg/core": one, **beside}) for one in (CORE, text)]
+    found = builder.compare(*sides, policy=Policy.LINKED).diagnostics
+    assert sorted(one.site.qualname for one in found if one.code == "BCP211" and one.site) == ["Box.__init__", "load"]
+
+
+def test_what_the_modules_own_import_ran_is_told_once() -> None:
+    text = f"{CORE}\nTABLE = load()\n"
+    beside = {"app": "import core\nTABLE = core.load()\n"}
+    sides = [sources({"core": one, **beside}) for one in (text, text.replace(*CHANGES["load"]))]
+    found = [one.message for one in builder.compare(*sides, policy=Policy.LINKED).diagnostics if one.code == "BCP211"]
+    assert len(found) == 1
+    assert "by the import of" not in found[0]
 
 
 def test_the_message_says_where_and_how_often() -> None:

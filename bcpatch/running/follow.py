@@ -412,7 +412,8 @@ class Follower:
             numbers = _listed(dict.fromkeys(f"generation {reply.generation}" for reply in applied))
             count = f"{len(applied)} process{'' if len(applied) == 1 else 'es'}"
             self._voice.say(f"live in {count} after {milliseconds:.0f} ms: {_brought(patch)} ({numbers})")
-            self._voice.tell(tuple(across.run_elsewhere(patch, self._loaded_by(made.workers))))
+            ran = across.run_elsewhere(patch, self._loaded_by(made.workers), made.outcome.diagnostics)
+            self._voice.tell(tuple(ran))
         for found, pids in refusals.items():
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)

@@ -63,10 +63,15 @@ def called(unit: Unit) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
         nodes = [*with_comprehensions(statement)]
         for function in run_by(unit, statement):
             nodes += ast.walk(function.node)
-        for callee, method in _callees(nodes):
-            names = (*_path(callee), *method)
-            if names[0]:
-                yield statement, names
+        yield from ((statement, names) for names in callees(nodes))
+
+
+def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
+    """What evaluating some nodes calls by a name: the names that lead to it."""
+    for callee, method in _callees(nodes):
+        names = (*_path(callee), *method)
+        if names[0]:
+            yield names
 
 
 def paths(imports: Iterable[Import]) -> dict[str, str]:

@@ -1,24 +1,31 @@
-"""Other modules of the same sources that take names of a module, and which of these their own import calls.
+"""Modules of the same sources that take names of others, and which of these importing them calls.
 
-Found by names: import statements say what a name is, through modules that pass it on. Not seen is what is reached by an
-object that another module has made, nor what a function calls that a third module has.
+Found by names: import statements say what a name is, through modules that pass it on, and functions are followed to
+those that call them. What is called of an object is not seen, unless a method calls it of its own.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from itertools import compress
 from operator import not_
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
 from bcpatch.source import importtime, shape
-from bcpatch.source.outline import Source, outline
+from bcpatch.source.outline import Source, Unit, outline
+
+#: A function or a class: its module, and its qualified name there.
+Callee: TypeAlias = tuple[str, str]
+
+#: At most so many callers are followed: a name that half of an application uses says nothing.
+_MOST: Final = 200
 
 #: What takes names of the package around it, which it need not name; and what takes all that there are.
 _RELATIVE: Final = rb"\bfrom[\s\\]*\."
@@ -30,7 +37,7 @@ _KEPT: Final = 4096
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A statement that calls something of another module, by its dotted name there, when its own module is imported."""
+    """A statement of a module whose execution calls something by its dotted name, itself or by what it calls."""
 
     module: Module
     line: int
@@ -39,50 +46,101 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class _Read(msgspec.Struct, frozen=True):
-    """What a module imports, and what its import calls: line, statement, and the names that lead to what is called."""
+    """What a module imports, and the dotted names of what it calls.
+
+    ``called`` has what executing the module calls, with the line and text of the statement; ``inside`` what its
+    functions call, with their qualified names. A name that is not imported is the module's own.
+    """
 
     imports: tuple[Import, ...]
-    called: tuple[tuple[int, str, tuple[str, ...]], ...]
+    called: tuple[tuple[int, str, str], ...]
+    inside: tuple[tuple[str, str], ...]
 
 
-def calls(sources: Iterable[Source], wanted: Set[tuple[str, str]], optimization: int) -> Iterator[Call]:
-    """The calls of some names, or of something of theirs, that importing any of some sources makes.
+def calls(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> Iterator[Call]:
+    """The calls of some functions and classes that importing any of some sources makes.
 
-    ``wanted`` are pairs of a module and one of its names. Only modules that may have taken one are compiled.
+    Only modules that may have taken one, or what calls one, are compiled.
     """
-    origins = {f"{module}.{name}": f"{module}.{name}" for module, name in wanted}
-    for source, read in _takers(sources, origins, optimization):
-        paths = importtime.paths(_with_stars(read.imports, origins))
-        for line, text, (first, *rest) in read.called:
-            found = _at_origin([*paths.get(first, "").split("."), *rest], origins)
-            if found is not None:
-                yield Call(source.module, line, text, found)
+    followed = _Followed(list(sources), optimization)
+    for module, qualname in wanted:
+        followed.lead(module, qualname, {f"{module}.{qualname}"})
+    while followed.step():
+        pass
+    yield from followed.found
+
+
+class _Followed:
+    """What leads to a call of something wanted, and which imports call that. ``found`` are those of imports."""
+
+    def __init__(self, sources: list[Source], optimization: int) -> None:
+        self._left = sources
+        self._level = optimization
+        self._read: list[tuple[Source, _Read]] = []
+        #: Names that are looked for, by all dotted names that they have anywhere.
+        self._origins: dict[str, str] = {}
+        #: By dotted name of a callee: what is wanted and called by it.
+        self._leads: dict[str, set[str]] = {}
+        self.found: dict[Call, None] = {}
+
+    def lead(self, module: str, qualname: str, wanted: Set[str]) -> bool:
+        """A call of this leads to what is wanted. Returns whether that is new."""
+        name = f"{module}.{qualname}"
+        top = f"{module}.{qualname.partition('.')[0]}"
+        known = self._leads.setdefault(name, set())
+        if wanted <= known or len(self._leads) > _MOST:
+            return False
+        known |= wanted
+        self._origins.setdefault(top, top)
+        return True
+
+    def step(self) -> bool:
+        """Look once at all that may call something. Returns whether there is more to look for."""
+        self._take()
+        is_more = False
+        for source, read in self._read:
+            for line, text, called in read.called:
+                for wanted in self._reached(called):
+                    self.found.setdefault(Call(source.module, line, text, wanted))
+            for caller, called in read.inside:
+                reached = self._reached(called)
+                owner, _, name = caller.rpartition(".")
+                if reached:
+                    is_more |= self.lead(source.module.name, caller, reached)
+                if reached and owner and name in importtime.CLASS_PROTOCOL:
+                    is_more |= self.lead(source.module.name, owner, reached)
+        return is_more
+
+    def _reached(self, called: str) -> Set[str]:
+        """What is wanted that calling something leads to."""
+        parts = called.split(".")
+        for end in range(len(parts), 1, -1):
+            origin = self._origins.get(".".join(parts[:end]))
+            if origin is not None:
+                return self._leads.get(".".join((origin, *parts[end:])), frozenset())
+        return frozenset()
+
+    def _take(self) -> None:
+        """Read the modules that may have taken a name, and learn by what names they have it."""
+        size = 0
+        while size < len(self._origins):
+            size = len(self._origins)
+            names = _any_of((name.rpartition(".")[2] for name in self._origins), _STAR)
+            modules = _any_of((name.split(".")[-2] for name in self._origins), _RELATIVE)
+            is_near = [bool(names.search(one.data) and modules.search(one.data)) for one in self._left]
+            read = ((source, _read(source, self._level)) for source in compress(self._left, is_near))
+            self._read += [(source, one) for source, one in read if one is not None]
+            self._left = list(compress(self._left, map(not_, is_near)))
+            for source, one in self._read:
+                for taken in _with_stars(one.imports, self._origins):
+                    origin = self._origins.get(f"{taken.module}.{taken.attribute}")
+                    if origin is not None:
+                        self._origins.setdefault(f"{source.module.name}.{taken.name}", origin)
 
 
 def prepare(source: Source, optimization: int) -> None:
     """Find out what `calls` will ask of a source."""
     _read(source, optimization)
-
-
-def _takers(sources: Iterable[Source], origins: dict[str, str], optimization: int) -> list[tuple[Source, _Read]]:
-    """The modules that may take some names; ``origins`` has these, and gets the names that they have elsewhere."""
-    names = _any_of((name.rpartition(".")[2] for name in origins), _STAR)
-    left = [source for source in sources if names.search(source.data)]
-    found: list[tuple[Source, _Read]] = []
-    size = 0
-    while size < len(origins):
-        size = len(origins)
-        modules = _any_of((name.split(".")[-2] for name in origins), _RELATIVE)
-        is_near = [modules.search(source.data) is not None for source in left]
-        read = ((source, _read(source, optimization)) for source in compress(left, is_near))
-        found += [(source, one) for source, one in read if one is not None]
-        left = list(compress(left, map(not_, is_near)))
-        for source, one in found:
-            for taken in _with_stars(one.imports, origins):
-                origin = origins.get(f"{taken.module}.{taken.attribute}")
-                if origin is not None:
-                    origins.setdefault(f"{source.module.name}.{taken.name}", origin)
-    return found
 
 
 def _any_of(words: Iterable[str], *more: bytes) -> re.Pattern[bytes]:
@@ -96,11 +154,35 @@ def _read(source: Source, optimization: int) -> _Read | None:
         unit = outline(source, optimization)
     except Refused:
         return None
-    called = dict.fromkeys((statement.lineno, names) for statement, names in importtime.called(unit))
+    imports = shape.imports(unit.tree, source.module, unit.own_names)
+    paths = importtime.paths(imports)
+    called = ((one.lineno, _dotted(names, paths, source.module)) for one, names in importtime.called(unit))
     return _Read(
-        shape.imports(unit.tree, source.module, unit.own_names),
-        tuple((line, unit.line(line).strip(), names) for line, names in called),
+        imports,
+        tuple((line, unit.line(line).strip(), name) for line, name in dict.fromkeys(called)),
+        tuple(dict.fromkeys(_inside(unit, paths))),
     )
+
+
+def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The functions of a module, and what they call."""
+    module = unit.source.module
+    for function in unit.functions:
+        if isinstance(function.node, ast.Lambda):
+            continue
+        nodes = [node for statement in function.node.body for node in ast.walk(statement)]
+        local = [one for one in nodes if isinstance(one, (ast.Import, ast.ImportFrom))]
+        known = paths | importtime.paths(bound for one in local for bound in shape.bindings(one, module))
+        qualname, first = function.site.qualname, function.node.args.args[:1]
+        if function.chain and first:
+            known[first[0].arg] = f"{module.name}.{qualname.rpartition('.')[0]}"
+        for names in importtime.callees(nodes):
+            yield qualname, _dotted(names, known, module)
+
+
+def _dotted(names: tuple[str, ...], paths: Mapping[str, str], module: Module) -> str:
+    first, *rest = names
+    return ".".join((paths.get(first, f"{module.name}.{first}"), *rest))
 
 
 def _with_stars(imports: Iterable[Import], origins: Iterable[str]) -> list[Import]:
@@ -111,12 +193,3 @@ def _with_stars(imports: Iterable[Import], origins: Iterable[str]) -> list[Impor
             names = (name.rpartition(".") for name in origins)
             found += [Import(name, module, name) for module, _, name in names if module == one.module]
     return found
-
-
-def _at_origin(parts: list[str], origins: dict[str, str]) -> str | None:
-    """A dotted name as the module has it that defines what it begins with; None of what is not wanted."""
-    for end in range(len(parts), 1, -1):
-        origin = origins.get(".".join(parts[:end]))
-        if origin is not None:
-            return ".".join((origin, *parts[end:]))
-    return None
