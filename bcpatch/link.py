@@ -35,13 +35,13 @@ from bcpatch.model import (
     Site,
 )
 from bcpatch.process import arrivals, branches, sources
-from bcpatch.process.bring import obstacles
+from bcpatch.process.bring import obstacles, owner_of
 from bcpatch.process.guards import NO_NAMES, Names
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite, Still
 from bcpatch.process.locate import locate
 from bcpatch.process.naming import leading
-from bcpatch.process.objects import functions_of, is_class, is_function, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, functions_of, is_class, is_function, is_module, namespace_of
 from bcpatch.process.records import Version
 from bcpatch.process.swap import Change, Kind, Slot, held
 
@@ -182,11 +182,20 @@ def _made_before(module: LinkedModule) -> Iterator[Diagnostic]:
     """What the old code of a class has made, and the new code would have made otherwise."""
     for edit in module.part.changes:
         owner, names, line = _methods(edit)
+        site = edit.site if isinstance(edit, FunctionEdit) else None
         for name in names:
             if owner and name in _MAKES:
                 message = f"{_MAKES[name]} of `{owner}` that exist stay as the `{name}` of before made them"
-                site = edit.site if isinstance(edit, FunctionEdit) else None
                 yield finding("BCP521", message, module.place(line), site=site)
+            elif site is not None and _is_kept_by_objects(module, owner, name):
+                message = f"what `{name}` has stored in objects of `{owner}` that asked for it stays as it was computed"
+                yield finding("BCP521", message, module.place(line), site=site)
+
+
+def _is_kept_by_objects(module: LinkedModule, owner: str, name: str) -> bool:
+    """Whether a method computes what its object then keeps: `functools.cached_property`, and others of that name."""
+    made = owner_of(module, owner)
+    return made is not None and type(class_namespace(made).get(name)).__name__ == "cached_property"
 
 
 def _methods(edit: Edit) -> tuple[str, tuple[str, ...], int]:

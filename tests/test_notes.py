@@ -65,6 +65,30 @@ def test_what_makes_nothing_is_not_noted(new: str, tmp_path: Path) -> None:
         assert not said(applied(CLASS, new, History()), "BCP521")
 
 
+@pytest.mark.parametrize(
+    ("decorator", "is_noted"),
+    [
+        ("functools.cached_property", True),
+        ("cached_property", True),
+        ("property", False),
+        ("functools.lru_cache", False),
+        ("staticmethod", False),
+    ],
+)
+def test_what_objects_keep_of_a_method_is_noted(decorator: str, is_noted: bool, tmp_path: Path) -> None:
+    old = (
+        "import functools\nclass cached_property(functools.cached_property): pass\n"
+        f"class A:\n  class B:\n    @{decorator}\n    def f(self): return 1\n"
+        "def outer():\n  class C:\n    @functools.cached_property\n    def f(self): return 1\n  return C\n"
+    )
+    with worlds.world(old, tmp_path):
+        found = said(applied(old, old.replace("return 1", "return 2"), History()), "BCP521")
+        assert [one.message for one in found] == [
+            "what `f` has stored in objects of `A.B` that asked for it stays as it was computed"
+        ] * is_noted
+        assert [one.line for one in found] == [5] * is_noted
+
+
 def test_a_class_that_is_added_again_is_another_one(tmp_path: Path) -> None:
     history = History()
     with worlds.world(f"B = 1\n{CLASS}", tmp_path) as live:
