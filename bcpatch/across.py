@@ -43,7 +43,7 @@ def run_elsewhere(patch: Patch, sources: Iterable[Source], said: Iterable[Diagno
     sites: dict[takers.Callee, Site] = {}
     for edit in (edit for part in patch.modules for edit in _switched(part)):
         owner, _, name = edit.site.qualname.rpartition(".")
-        if edit.replaces not in ("", edit.brings) and edit.site not in told:
+        if edit.replaces and edit.runs_otherwise and edit.site not in told:
             sites[edit.site.module, edit.site.qualname] = edit.site
             if owner and name in importtime.CLASS_PROTOCOL:
                 sites.setdefault((edit.site.module, owner), edit.site)

@@ -202,9 +202,8 @@ def _methods(edit: Edit) -> tuple[str, tuple[str, ...], int]:
     """The class, the names and the line of methods that an edit adds, changes or removes."""
     match edit:
         case FunctionEdit(site=site):
-            same = edit.replaces == edit.brings and not any(one.changed for one in (*edit.positional, *edit.keywords))
             owner, _, name = site.qualname.rpartition(".")
-            return owner, () if same else (name,), edit.code.first_line
+            return owner, (name,) if edit.runs_otherwise else (), edit.code.first_line
         case AdditionEdit(owner=owner, names=names, line=line):
             return owner, names, line
         case RemovalEdit(owner=owner, name=name):

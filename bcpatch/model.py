@@ -250,6 +250,13 @@ class FunctionEdit(Noun, frozen=True, tag="function"):
     twins: tuple[int, ...] = ()
     doubles: tuple[int, ...] = ()
 
+    @property
+    def runs_otherwise(self) -> bool:
+        """Whether a call of it may do something else than in the base: its code changed, or a default value."""
+        return self.replaces != self.brings or any(
+            one.changed or one.follows for one in (*self.positional, *self.keywords)
+        )
+
 
 class PositionEdit(Noun, frozen=True, tag="position"):
     """A function that only moved: the same fingerprint stands on other lines."""

@@ -262,13 +262,14 @@ def test_what_a_module_imports_of_itself_is_told() -> None:
     assert "by the import of `pkg.core`" in found.message
 
 
-def test_a_default_is_no_code_that_ran() -> None:
+@pytest.mark.parametrize(("old", "new", "is_told"), [("a=1", "a=2", True), ("a=1", "a: int = 1", False)])
+def test_a_default_value_is_part_of_what_ran(old: str, new: str, is_told: bool) -> None:
     beside = {"app": "import core\nTABLE = core.load()\n"}
-    sides = [sources({"core": f"def load(a={one}): return a\n", **beside}) for one in (1, 2)]
+    sides = [sources({"core": f"def load({one}): return a\n", **beside}) for one in (old, new)]
     outcome = builder.compare(*sides)
     assert outcome.patch is not None
     assert outcome.patch.modules
-    assert outcome.diagnostics == ()
+    assert [one.code for one in outcome.diagnostics] == ["BCP211"] * is_told
 
 
 def test_a_build_without_a_base_changes_nothing_that_is_known() -> None:

@@ -452,6 +452,18 @@ def test_what_import_time_code_ran_is_refused(statement: str, refused: bool) -> 
     assert refusals(text.format(1), text.format(2)) == ([("BCP211", 1, 5)] if refused else [])
 
 
+@pytest.mark.parametrize(("old", "new", "refused"), [("a=1", "a=2", True), ("a=1", "a: int = 1", False)])
+def test_a_default_value_of_what_import_time_code_ran_is_refused(old: str, new: str, refused: bool) -> None:
+    text = "def f({}): return a\nT = f()\n"
+    assert refusals(text.format(old), text.format(new)) == ([("BCP211", 1, 5)] if refused else [])
+
+
+def test_a_default_value_that_follows_a_changed_one_counts_as_changed() -> None:
+    text = "N = {}\ndef f(a=N): return a\nT = f()\n"
+    found = between(text.format(1), text.format(2), Policy.LINKED).diagnostics
+    assert ("BCP211", "warning") in [(one.code, one.severity.value) for one in found]
+
+
 @pytest.mark.parametrize(
     ("method", "statement", "refused"),
     [

@@ -89,6 +89,12 @@ def test_what_objects_keep_of_a_method_is_noted(decorator: str, is_noted: bool, 
         assert [one.line for one in found] == [5] * is_noted
 
 
+def test_a_default_that_follows_a_value_is_a_change_of_what_makes(tmp_path: Path) -> None:
+    old = f"N = 1\n{CLASS.replace('a=1', 'a=N')}"
+    with worlds.world(old, tmp_path):
+        assert len(said(applied(old, old.replace("N = 1", "N = 2"), History()), "BCP521")) == 1
+
+
 def test_a_class_that_is_added_again_is_another_one(tmp_path: Path) -> None:
     history = History()
     with worlds.world(f"B = 1\n{CLASS}", tmp_path) as live:

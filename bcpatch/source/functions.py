@@ -59,11 +59,11 @@ def edits(at: Comparison, pairing: Pairing) -> Iterator[Edit]:
         same_header = keeps_text(old) == keeps_text(new) and before.header == after.header
         old_header = new_header if same_header else header(old, before, at.optimization)
         at.said.extend(_shape_findings(before, after, new, at.policy))
+        edit = branched.told(before, after, _edit(after, new_header, before, old_header, frozenset(follows)))
         ran = importtime.ran(new) if ran is None else ran
-        if not same_code and before.site.qualname in ran:
+        if edit.runs_otherwise and before.site.qualname in ran:
             stale = _import_time_finding(before, after, ran[before.site.qualname], new)
             at.said.append(stale if at.is_strict else as_warning(stale))
-        edit = branched.told(before, after, _edit(after, new_header, before, old_header, frozenset(follows)))
         at.said.extend(given.findings(new, before, after, edit, at.policy))
         at.said.extend(_evaluated_again(after, edit, new, at.anew))
         yield edit
