@@ -185,8 +185,18 @@ def test_not_more_is_followed_than_says_something(monkeypatch: pytest.MonkeyPatc
     )
     app = "from pkg.between import f9\nf9()"
     assert told("load", pkg__between=between, app=app)
-    monkeypatch.setattr(takers, "_MOST", 5)
+    monkeypatch.setattr(takers, "_MOST", 10)
+    assert told("load", pkg__between=between, app=app)
+    monkeypatch.setattr(takers, "_MOST", 9)
     assert not told("load", pkg__between=between, app=app)
+
+
+def test_all_that_changes_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takers, "_MOST", 1)
+    texts = ["".join(f"def f{n}(): return {n + more}\n" for n in range(9)) for more in (0, 1)]
+    beside = {"app": "import core\nTABLE = " + " + ".join(f"core.f{n}()" for n in range(9))}
+    found = builder.compare(*(sources({"core": text, **beside}) for text in texts)).diagnostics
+    assert [one.code for one in found] == ["BCP211"] * 9
 
 
 def test_each_of_several_functions_is_told() -> None:

@@ -31,7 +31,6 @@ _MOST: Final = 200
 _RELATIVE: Final = rb"\bfrom[\s\\]*\."
 _STAR: Final = rb"\bimport[\s\\]*\*"
 
-
 #: Sources of which it is kept what they import and call.
 _KEPT: Final = 4096
 
@@ -62,7 +61,7 @@ def calls(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> 
 
     Only modules that may have taken one, or what calls one, are compiled.
     """
-    followed = _Followed(list(sources), optimization)
+    followed = _Followed(list(sources), len(wanted) + _MOST, optimization)
     for module, qualname in wanted:
         followed.lead(module, qualname, {f"{module}.{qualname}"})
     while followed.step():
@@ -71,10 +70,11 @@ def calls(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> 
 
 
 class _Followed:
-    """What leads to a call of something wanted, and which imports call that. ``found`` are those of imports."""
+    """What leads to a call of something wanted, ``most`` of it at most; ``found`` are the calls that imports make."""
 
-    def __init__(self, sources: list[Source], optimization: int) -> None:
+    def __init__(self, sources: list[Source], most: int, optimization: int) -> None:
         self._left = sources
+        self._most = most
         self._level = optimization
         self._read: list[tuple[Source, _Read]] = []
         #: Names that are looked for, by all dotted names that they have anywhere.
@@ -87,10 +87,10 @@ class _Followed:
         """A call of this leads to what is wanted. Returns whether that is new."""
         name = f"{module}.{qualname}"
         top = f"{module}.{qualname.partition('.')[0]}"
-        known = self._leads.setdefault(name, set())
-        if wanted <= known or len(self._leads) > _MOST:
+        known = self._leads.get(name, set())
+        if wanted <= known or (not known and len(self._leads) == self._most):
             return False
-        known |= wanted
+        self._leads[name] = known | wanted
         self._origins.setdefault(top, top)
         return True
 
