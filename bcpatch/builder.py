@@ -131,6 +131,10 @@ def _assembled(
         except Refused as refused:
             found.extend(refused.diagnostics)
             continue
+        except RecursionError:
+            message = "an expression in it is nested too deeply to be compared"
+            found.append(finding("BCP001", message, Place(source.path), help="split the expression"))
+            continue
         if part is not None:
             modules.append(part)
     for module, source in before.items():

@@ -291,6 +291,13 @@ def test_a_module_that_is_no_python_is_passed_over() -> None:
     assert told("load", pkg__user="from pkg.core import load\nTABLE = load(") == []
 
 
+@pytest.mark.parametrize("deep", ["load" + "()" * 600, "load()" + ".a()" * 600, " + ".join(["load()"] * 900)])
+def test_a_module_that_is_nested_too_deeply_to_be_read_is_passed_over(deep: str) -> None:
+    told("load", pkg__user=f"from pkg.core import load\nTABLE = {deep}\n")
+    text = "from pkg.core import load\ndef go():\n    return {}\nTABLE = go()\n"
+    told("load", pkg__user=text.format(deep))
+
+
 def test_only_modules_that_may_have_taken_it_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = takers.outline

@@ -13,7 +13,7 @@ from samples import CART, compared, source
 import bcpatch
 from bcpatch import builder, files, patchfile
 from bcpatch.diagnostics import Refused
-from bcpatch.model import Module
+from bcpatch.model import Module, Policy
 
 OLD = "import os\n\ndef total(prices, rate=1):\n    return sum(prices) * rate\n\ndef same():\n    return os.sep\n"
 NEW = OLD.replace("sum(prices)", "max(prices, default=0)")
@@ -180,6 +180,21 @@ def test_small_sources_are_sources(data: bytes) -> None:
     assert outcome.diagnostics == ()
     assert outcome.patch is not None
     assert outcome.patch.modules == ()
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize(
+    "deep", ["f()" + ".a()" * 450, " + ".join(["1"] * 900), "f" + "()" * 600, "-" * 700 + "1", "f" + ".a" * 900]
+)
+def test_what_is_nested_too_deeply_to_be_compared_is_refused(deep: str, policy: Policy) -> None:
+    old = f"def f(): return 1\nVALUE = {deep}\n"
+    for new in (
+        old.replace("return 1", "return 2"),
+        f"{old}OTHER = {deep}\n",
+        old.replace("VALUE = ", "VALUE = 0 or "),
+    ):
+        outcome = builder.compare([source(old)], [source(new)], policy=policy)
+        assert outcome.patch is not None or {one.code for one in outcome.diagnostics} <= {"BCP001", "BCP208", "BCP209"}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

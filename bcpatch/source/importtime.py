@@ -120,14 +120,17 @@ def given_to(call: ast.Call) -> Iterator[str]:
 
 def _path(callee: ast.expr) -> list[str]:
     """The names that an expression is made of: ``a.b(c).d`` is a, b, d."""
-    match callee:
-        case ast.Name(id=name):
-            return [name]
-        case ast.Attribute(value=value, attr=name):
-            return [*_path(value), name]
-        case ast.Call(func=function):
-            return _path(function)
-    return [""]
+    found: list[str] = []
+    while True:
+        match callee:
+            case ast.Attribute(value=value, attr=name):
+                found.append(name)
+                callee = value
+            case ast.Call(func=function):
+                callee = function
+            case _:
+                found.append(callee.id if isinstance(callee, ast.Name) else "")
+                return found[::-1]
 
 
 def with_comprehensions(statement: ast.stmt) -> Iterator[ast.AST]:

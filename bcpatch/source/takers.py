@@ -150,18 +150,19 @@ def _any_of(words: Iterable[str], *more: bytes) -> re.Pattern[bytes]:
 
 @lru_cache(maxsize=_KEPT)
 def _read(source: Source, optimization: int) -> _Read | None:
+    """What a module imports and calls; None where it is no Python, or nested too deeply to be read."""
     try:
         unit = outline(source, optimization)
-    except Refused:
+        imports = shape.imports(unit.tree, source.module, unit.own_names)
+        paths = importtime.paths(imports)
+        called = ((one.lineno, _dotted(names, paths, source.module)) for one, names in importtime.called(unit))
+        return _Read(
+            imports,
+            tuple((line, unit.line(line).strip(), name) for line, name in dict.fromkeys(called)),
+            tuple(dict.fromkeys(_inside(unit, paths))),
+        )
+    except (Refused, RecursionError):
         return None
-    imports = shape.imports(unit.tree, source.module, unit.own_names)
-    paths = importtime.paths(imports)
-    called = ((one.lineno, _dotted(names, paths, source.module)) for one, names in importtime.called(unit))
-    return _Read(
-        imports,
-        tuple((line, unit.line(line).strip(), name) for line, name in dict.fromkeys(called)),
-        tuple(dict.fromkeys(_inside(unit, paths))),
-    )
 
 
 def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
