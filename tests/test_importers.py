@@ -226,3 +226,17 @@ def test_a_type_of_c_that_has_no_namespace_yet(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "2\n", done.stderr
+
+
+@pytest.mark.parametrize("used", ["", " + RATE"])
+def test_expressions_may_be_nested_as_deeply_as_python_takes_them(
+    used: str, loaded: Mapping[str, ModuleType], tmp_path: Path
+) -> None:
+    deep = " + ".join(["1"] * 1_500)
+    taker = client(tmp_path, f"from pkg.world import RATE\nVALUE = {deep}{used}\ndef get(): return {deep}\n")
+    if used:
+        with pytest.raises(Refused, match="BCP210"):
+            edited(History())
+    else:
+        edited(History())
+    assert vars(taker)["RATE"] == (2 if used else 3)

@@ -19,37 +19,36 @@ def evaluated(node: ast.AST, *, annotations: bool = True) -> Iterator[ast.AST]:
 
     ``annotations`` is False where the module's annotations are kept as text (PEP 563).
     """
-    match node:
-        case ast.If(test=test, body=body, orelse=orelse) if shape.is_main_guard(test) or shape.is_type_checking(test):
-            for child in orelse if shape.is_type_checking(test) else body[:0]:
-                yield from evaluated(child, annotations=annotations)
-            return
-        case ast.Lambda():
-            yield node
-            yield from _children(node.args, annotations)
-            return
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            yield node
-            for decorator in node.decorator_list:
-                yield from evaluated(decorator, annotations=annotations)
-            yield from _children(node.args, annotations)
-            if node.returns is not None and annotations:
-                yield from evaluated(node.returns)
-            return
-        case ast.arg() if not annotations:
-            return
-        case ast.AnnAssign(target=target, value=value) if not annotations:
-            for part in (target, value):
-                if part is not None:
-                    yield from evaluated(part, annotations=False)
-            return
-    yield node
-    yield from _children(node, annotations)
+    waiting = [(node, annotations)]
+    while waiting:
+        one, annotated = waiting.pop()
+        inner: list[tuple[ast.AST, bool]]
+        match one:
+            case ast.If(test=test, orelse=orelse) if shape.is_type_checking(test):
+                inner = [(child, annotated) for child in orelse]
+            case ast.If(test=test) if shape.is_main_guard(test):
+                continue
+            case ast.Lambda():
+                yield one
+                inner = _children(one.args, annotated)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield one
+                inner = [(decorator, annotated) for decorator in one.decorator_list]
+                inner += _children(one.args, annotated)
+                if one.returns is not None and annotated:
+                    inner.append((one.returns, True))
+            case ast.arg() if not annotated:
+                continue
+            case ast.AnnAssign(target=target, value=value) if not annotated:
+                inner = [(part, False) for part in (target, value) if part is not None]
+            case _:
+                yield one
+                inner = _children(one, annotated)
+        waiting += reversed(inner)
 
 
-def _children(node: ast.AST, annotations: bool) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        yield from evaluated(child, annotations=annotations)
+def _children(node: ast.AST, annotated: bool) -> list[tuple[ast.AST, bool]]:
+    return [(child, annotated) for child in ast.iter_child_nodes(node)]
 
 
 def reads(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -81,17 +80,16 @@ def binds(statement: ast.stmt) -> Iterator[str]:
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
     """Names bound by the expressions of a statement itself: targets, captures, ``:=``."""
-    for child in ast.iter_child_nodes(node):
-        match child:
-            case ast.stmt():
+    waiting = [*ast.iter_child_nodes(node)][::-1]
+    while waiting:
+        match child := waiting.pop():
+            case ast.stmt() | ast.Lambda():
                 continue
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 yield name
             case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
                 yield name
-            case ast.Lambda():
-                continue
-        yield from _bound_by(child)
+        waiting += [*ast.iter_child_nodes(child)][::-1]
 
 
 def bound_in(function: ast.AST) -> frozenset[str]:

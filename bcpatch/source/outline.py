@@ -408,33 +408,29 @@ def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            for decorator in node.decorator_list:
-                yield from _executed(decorator)
-            yield from _executed(node.args)
-            if node.returns is not None:
-                yield from _executed(node.returns)
-            yield node
-            return
-        case ast.Lambda():
-            yield from _executed(node.args)
-            yield node
-            return
-        case ast.ClassDef():
-            for child in (*node.decorator_list, *node.bases, *node.keywords):
-                yield from _executed(child)
-            yield node
-            return
-        case ast.If(test=test, orelse=orelse) if shape.is_type_checking(test):
-            yield node
-            for child in orelse:
-                yield from _executed(child)
-            return
-        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-            yield node
-            yield from _executed(node.generators[0].iter)
-            return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _executed(child)
+    waiting = [(node, False)]
+    while waiting:
+        one, is_last = waiting.pop()
+        inner: Iterable[ast.AST | None] = ()
+        match one:
+            case _ if is_last:
+                yield one
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                inner = (*one.decorator_list, one.args, one.returns)
+                waiting.append((one, True))
+            case ast.Lambda():
+                inner = (one.args,)
+                waiting.append((one, True))
+            case ast.ClassDef():
+                inner = (*one.decorator_list, *one.bases, *one.keywords)
+                waiting.append((one, True))
+            case ast.If(test=test, orelse=orelse) if shape.is_type_checking(test):
+                yield one
+                inner = orelse
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                yield one
+                inner = (one.generators[0].iter,)
+            case _:
+                yield one
+                inner = ast.iter_child_nodes(one)
+        waiting += [(child, False) for child in inner if child is not None][::-1]
