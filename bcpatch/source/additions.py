@@ -196,13 +196,42 @@ def _compounds(was: Sequence[ast.stmt], now: Sequence[ast.stmt], at: _Place, fou
         same = [one for one in left if branches.head(one) == branches.head(statement)]
         if same:
             left.remove(same[0])
-            _arms(same[0], statement, at, found)
+            _arms(same[0], statement, _hidden_behind(was, same[0], now, statement, at), at, found)
         else:
             _whole(statement, at, found)
 
 
-def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
-    """Take the edits of every arm, if all that differs in them are edits."""
+def _hidden_behind(
+    was: Sequence[ast.stmt], before: ast.stmt, now: Sequence[ast.stmt], after: ast.stmt, at: _Place
+) -> set[str]:
+    """The names of which a process can't tell whether they hold what a statement binds, or what one behind it does.
+
+    It tells where all of that are constants, and others in the one than in the others.
+    """
+    later = was[was.index(before) + 1 :]
+    behind = {name for one in (*later, *now[now.index(after) + 1 :]) for name in binds(one)}
+    told = set()
+    for name in behind:
+        first, second = _constants([before], name), _constants(later, name)
+        if first is not None and second is not None and first.isdisjoint(second):
+            told.add(name)
+    return {mangled(name, at.after) for name in behind - told}
+
+
+def _constants(body: Sequence[ast.stmt], name: str) -> set[tuple[type, str]] | None:
+    """The constants that some statements may bind to a name; None where they may bind anything else to it."""
+    found: set[tuple[type, str]] = set()
+    bound = 0
+    for node in (node for statement in body for node in ast.walk(statement)):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Constant(value=value)) if target == name:
+                found.add((type(value), repr(value)))
+                bound += 1
+    return found if bound == sum([one == name for statement in body for one in binds(statement)]) else None
+
+
+def _arms(was: ast.stmt, now: ast.stmt, hidden: set[str], at: _Place, found: Found) -> None:
+    """Take the edits of every arm, if all that differs in them are edits, and none of a ``hidden`` name."""
     if branches.tries_less(was, now, at.new.source.module):
         return
     known = known_names(at.old, at.before) - at.old.stored_globals
@@ -224,8 +253,22 @@ def _arms(was: ast.stmt, now: ast.stmt, at: _Place, found: Found) -> None:
         ]
         if shapes[0] != shapes[1] or (when is None and len(trial.edits)):
             return
+    if not hidden.isdisjoint(name for edit in trial.edits for name in _names(edit)):
+        return
     trial.handled.update((id(was), id(now)))
     found.take(trial)
+
+
+def _names(edit: Edit) -> tuple[str, ...]:
+    """The names of a body that an edit binds or deletes."""
+    match edit:
+        case AdditionEdit(names=names):
+            return names
+        case ValueEdit(name=name) | RemovalEdit(name=name):
+            return (name,)
+        case ImportEdit(binding=binding):
+            return (binding.name,)
+    return ()
 
 
 def _is_silent(statement: ast.stmt) -> bool:
