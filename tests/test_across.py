@@ -291,7 +291,7 @@ def test_a_module_that_is_no_python_is_passed_over() -> None:
     assert told("load", pkg__user="from pkg.core import load\nTABLE = load(") == []
 
 
-@pytest.mark.parametrize("deep", ["load" + "()" * 600, "load()" + ".a()" * 600, " + ".join(["load()"] * 900)])
+@pytest.mark.parametrize("deep", ["load" + "()" * 1_200, "load()" + ".a()" * 600, " + ".join(["load()"] * 900)])
 def test_a_module_that_is_nested_too_deeply_to_be_read_is_passed_over(deep: str) -> None:
     told("load", pkg__user=f"from pkg.core import load\nTABLE = {deep}\n")
     text = "from pkg.core import load\ndef go():\n    return {}\nTABLE = go()\n"
