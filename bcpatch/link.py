@@ -35,7 +35,7 @@ from bcpatch.model import (
     Site,
 )
 from bcpatch.process import arrivals, branches, sources
-from bcpatch.process.bring import obstacles, owner_of
+from bcpatch.process.bring import obstacles
 from bcpatch.process.guards import NO_NAMES, Names
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite, Still
@@ -194,7 +194,7 @@ def _made_before(module: LinkedModule) -> Iterator[Diagnostic]:
 
 def _is_kept_by_objects(module: LinkedModule, owner: str, name: str) -> bool:
     """Whether a method computes what its object then keeps: `functools.cached_property`, and others of that name."""
-    made = owner_of(module, owner)
+    made = module.owner(owner)
     return made is not None and type(class_namespace(made).get(name)).__name__ == "cached_property"
 
 

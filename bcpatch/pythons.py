@@ -42,6 +42,9 @@ ASSIGNED_CODE_IS_SLOWER: Final = sys.version_info >= (3, 13)
 #: original (until 3.14, ``_add_slots`` in ``Lib/dataclasses.py``).
 SLOTS_LEAVE_SUPER_BEHIND: Final = sys.version_info < (3, 14)
 
+#: ``sys.monitoring``, which tells what single code objects do (PEP 669, 3.12+).
+MONITORING: Final[Any] = getattr(sys, "monitoring", None)
+
 #: Whether the process runs with the GIL; builds of 3.13+ can do without.
 is_gil_enabled: Final = getattr(sys, "_is_gil_enabled", lambda: True)
 

@@ -85,6 +85,20 @@ def test_who_took_a_value_gets_the_new_one(text: str, loaded: Mapping[str, Modul
     assert (taker.taken, second.RATE_, second.taken) == (3, 3, 3)
 
 
+def test_who_bound_the_name_anew_has_not_taken_the_value(loaded: Mapping[str, ModuleType], tmp_path: Path) -> None:
+    taker = client(tmp_path, "from pkg.world import RATE\nHELD = RATE\nRATE = 7")
+    assert takers("RATE") == set()
+    assert (taker.HELD, taker.RATE) == (2, 7)
+
+
+def test_who_gave_a_value_may_have_it_back(loaded: Mapping[str, ModuleType], tmp_path: Path) -> None:
+    client(tmp_path, "from pkg.world import RATE as taken")
+    back = TEXT + "def again():\n  global BACK\n  from client import taken as BACK\nagain()\n"
+    (tmp_path / "pkg" / "world.py").write_text(back, "utf-8")
+    importlib.reload(loaded["pkg.world"])
+    assert takers("RATE") == {"client.taken", "pkg.world.BACK"}
+
+
 @pytest.mark.parametrize(
     ("text", "name"), [("from alias import RATE as taken", "taken"), ("from alias import *", "RATE")]
 )

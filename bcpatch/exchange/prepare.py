@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
@@ -36,7 +36,8 @@ from bcpatch.model import (
     Site,
     ValueEdit,
 )
-from bcpatch.process import bring, classes, nested, sources, stars
+from bcpatch.process import bring, classes, nested, sources, stars, texts
+from bcpatch.process.ahead import Ahead, run
 from bcpatch.process.bring import Brought
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule, LinkedSite
@@ -63,6 +64,17 @@ def prepare(plan: Plan, history: History) -> Prepared:
 def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     lines.follow(plan, history, ready)
     brought = Brought(early=ready.early)
+    known = texts.Texts()
+    ahead = Ahead(plan.modules, plan.sites, known)
+    try:
+        _bring_all(plan, history, ready, brought, ahead, known)
+    finally:
+        ahead.close()
+
+
+def _bring_all(
+    plan: Plan, history: History, ready: Prepared, brought: Brought, ahead: Ahead, known: texts.Texts
+) -> None:
     around = (AdditionEdit, ImportEdit, RemovalEdit, ValueEdit)
     for module in plan.modules:
         if any(isinstance(edit, around) for edit in module.part.changes):
@@ -70,9 +82,9 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
     for module in imported_first(plan.modules, plan.pending):
         for edit in module.part.changes:
             if isinstance(edit, ImportEdit):
-                _import(module, edit, brought)
-        _bring(module, brought, ready)
-    ready.changes += (*brought.changes, *brought.in_importers())
+                _import(module, edit, brought, ahead)
+        _bring(module, brought, ready, ahead)
+    ready.changes += (*brought.changes, *brought.in_importers(known))
     ready.changes += _abstract_changes(brought)
     for module in plan.modules:
         for needed in module.part.needed:
@@ -81,25 +93,25 @@ def _prepare(plan: Plan, history: History, ready: Prepared) -> None:
             if isinstance(edit, DocstringEdit):
                 _docstring(module, edit, ready)
             elif isinstance(edit, AnnotationsEdit):
-                _annotations_of_owner(module, edit, brought.pending(module.object), ready)
+                _annotations_of_owner(module, edit, brought.pending(module.object), ready, ahead)
             elif isinstance(edit, ClassPositionEdit) and module.on_disk:
                 _class_positions(module, edit, ready)
     moved: list[tuple[LinkedSite, PositionEdit]] = []
     for site in plan.sites:
         if isinstance(site.edit, FunctionEdit):
-            _function(site, site.edit, history, brought.pending(site.module.object), ready)
+            _function(site, site.edit, history, brought.pending(site.module.object), ready, ahead)
         else:
             moved.append((site, site.edit))
     codes.refresh(moved, history, ready)
 
 
-def _bring(module: LinkedModule, brought: Brought, ready: Prepared) -> None:
+def _bring(module: LinkedModule, brought: Brought, ready: Prepared, ahead: Ahead) -> None:
     """What the linked policy adds, changes and removes around functions."""
     for edit in module.part.changes:
         if isinstance(edit, AdditionEdit):
-            bring.add(module, edit, codes.own_filename_of(module, ready), _run, brought)
+            bring.add(module, edit, codes.own_filename_of(module, ready), ahead, brought)
         elif isinstance(edit, ValueEdit):
-            bring.change_value(module, edit, codes.own_filename_of(module, ready), _run, brought)
+            bring.change_value(module, edit, codes.own_filename_of(module, ready), brought)
         elif isinstance(edit, RemovalEdit):
             bring.remove(module, edit, brought)
 
@@ -109,32 +121,11 @@ def _abstract_changes(brought: Brought) -> list[Change]:
     if not brought.changes:
         return []
     what = "the abstract methods of a class"
-    found: list[Change] = _run(what, lambda: NOWHERE, None, classes.abstract_changes, brought.changes)
+    found: list[Change] = run(what, lambda: NOWHERE, None, classes.abstract_changes, brought.changes)
     return found
 
 
 # --- code of the application --------------------------------------------------------
-
-
-def _run(what: str, where: Callable[[], Place], site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
-    """Call code of the application; what it raises is a refusal."""
-    before = set(sys.modules)
-    try:
-        return call(*arguments)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        imported = sorted(set(sys.modules) - before)
-        effects = f"; modules imported meanwhile: {', '.join(imported)}" if imported else ""
-        message = f"{what} raised {type(error).__name__}: {_words(error)}{effects}"
-        raise Refused([finding("BCP603", message, where(), site=site)]) from error
-
-
-def _words(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as worse:  # noqa: BLE001 (a text that can't be had must not hide what was raised)
-        return f"(its text raised {type(worse).__name__})"
 
 
 def _reach(module: LinkedModule, needed: Link) -> None:
@@ -144,7 +135,7 @@ def _reach(module: LinkedModule, needed: Link) -> None:
         return
     if is_module(found) and needed.name in namespace_of(found):
         return  # to ask for a name that a lazy import binds would import (PEP 810)
-    if found is None or not _run("a linked name", module.place, None, hasattr, found, needed.name):
+    if found is None or not run("a linked name", module.place, None, hasattr, found, needed.name):
         message = f"module {needed.module} has no {needed.name} in this process"
         raise Refused([finding("BCP505", message, module.place())])
 
@@ -154,13 +145,14 @@ def _value(
     module: LinkedModule,
     what: str,
     site: Site | None,
+    ahead: Ahead | None,
     qualname: str = "",
     pending: Mapping[str, object] = MappingProxyType({}),
 ) -> Any:
     """What an expression of the patch gives in the module's namespace.
 
     ``qualname`` is what it belongs to: type parameters of the classes around that are known to it.
-    ``pending`` are names of the module as they will be after the swap.
+    ``pending`` are names of the module as they will be after the swap. Without ``ahead`` it may be what it was before.
     """
     name = sources.name_for(module.part.module.path, module.part.source)
     known = _type_parameters_around(module, qualname) if code.freevars else {}
@@ -173,7 +165,10 @@ def _value(
     if not pending.keys().isdisjoint(code.names):
         space = {**space, **pending}
     function = FunctionType(fingerprint.decode(code, name), space, code.name, None, cells)
-    return _run(what, functools.partial(module.place, code.first_line), site, function)
+    where = functools.partial(module.place, code.first_line)
+    if ahead is None:
+        return run(what, where, site, function)
+    return ahead.run(function.__code__, module, pending, what, where, site, function)
 
 
 def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, object]:
@@ -191,12 +186,12 @@ def _type_parameters_around(module: LinkedModule, qualname: str) -> dict[str, ob
 # --- imports ------------------------------------------------------------------------
 
 
-def _import(module: LinkedModule, edit: ImportEdit, brought: Brought) -> None:
+def _import(module: LinkedModule, edit: ImportEdit, brought: Brought, ahead: Ahead) -> None:
     binding = edit.binding
     namespace = vars(module.object)
     words = statement(binding)
     where = functools.partial(module.place, edit.line)
-    bound = _run(words, where, None, imported, binding, namespace)
+    bound = ahead.call(words, where, None, imported, binding, namespace)
     pending = brought.pending(sys.modules.get(binding.module))
     for name, value in bound.items():
         brought.bind(module, name, pending.get(binding.attribute or "", value))
@@ -235,14 +230,19 @@ def imported(binding: Import, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _function(
-    site: LinkedSite, edit: FunctionEdit, history: History, pending: Mapping[str, object], ready: Prepared
+    site: LinkedSite,
+    edit: FunctionEdit,
+    history: History,
+    pending: Mapping[str, object],
+    ready: Prepared,
+    ahead: Ahead,
 ) -> None:
     code = codes.built(site, edit.code, history, ready)
     changed = {
-        one.parameter: _computed(one, site, pending) for one in (*edit.positional, *edit.keywords) if one.changed
+        one.parameter: _computed(one, site, pending, ahead) for one in (*edit.positional, *edit.keywords) if one.changed
     }
     followed = {
-        one.parameter: (_computed(one, site, {}), _computed(one, site, pending))
+        one.parameter: (_computed(one, site, {}, None), _computed(one, site, pending, ahead))
         for one in (*edit.positional, *edit.keywords)
         if one.follows
     }
@@ -256,7 +256,7 @@ def _function(
             "__code__": code,
             **_new_defaults(site, edit, function, {**changed, **_followed(site, function, followed)}),
             **_new_docstring(function, code),
-            **_new_types(site, edit, function, pending),
+            **_new_types(site, edit, function, pending, ahead),
         }
         if function.__code__.co_freevars == code.co_freevars:
             for name, value in values.items():
@@ -279,9 +279,9 @@ def _named(site: LinkedSite) -> Iterator[object]:
     yield from list(site.module.namespace.values())
 
 
-def _computed(default: Default, site: LinkedSite, pending: Mapping[str, object]) -> Any:
+def _computed(default: Default, site: LinkedSite, pending: Mapping[str, object], ahead: Ahead | None) -> Any:
     what, named = f"the default of {default.parameter}", site.edit.site
-    return _value(default.expression, site.module, what, named, named.qualname, pending)
+    return _value(default.expression, site.module, what, named, ahead, named.qualname, pending)
 
 
 def _followed(site: LinkedSite, function: FunctionType, values: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -337,13 +337,13 @@ def _new_docstring(function: FunctionType, code: CodeType) -> dict[str, Any]:
 
 
 def _new_types(
-    site: LinkedSite, edit: FunctionEdit, function: FunctionType, pending: Mapping[str, object]
+    site: LinkedSite, edit: FunctionEdit, function: FunctionType, pending: Mapping[str, object], ahead: Ahead
 ) -> dict[str, Any]:
     """The annotations, and of a generic function the type parameters that they name, where these changed."""
     new = edit.annotations
     around = edit.site.qualname
     if edit.type_parameters is not None:
-        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, around, pending)
+        made = _value(edit.type_parameters, site.module, "a type parameter", edit.site, ahead, around, pending)
         annotations = "__annotate__" if new.lazy else "__annotations__"
         return {"__type_params__": made.__type_params__, annotations: getattr(made, annotations)}
     if not new.changed:
@@ -352,8 +352,9 @@ def _new_types(
         slot = namespace_slot(site)
         cls = slot.owner if slot is not None and slot.kind is Kind.CLASS else None
         return {"__annotate__": None if new.code is None else _annotate(site.module, new.code, function, cls)}
-    value = {} if new.code is None else _value(new.code, site.module, "an annotation", edit.site, around, pending)
-    return {"__annotations__": value}
+    if new.code is None:
+        return {"__annotations__": {}}
+    return {"__annotations__": _value(new.code, site.module, "an annotation", edit.site, ahead, around, pending)}
 
 
 def _defaults(function: FunctionType) -> dict[str, Any]:
@@ -453,7 +454,7 @@ def _is_made_up(owner: object, documentation: object) -> bool:
 
 
 def _annotations_of_owner(
-    module: LinkedModule, edit: AnnotationsEdit, pending: Mapping[str, object], ready: Prepared
+    module: LinkedModule, edit: AnnotationsEdit, pending: Mapping[str, object], ready: Prepared, ahead: Ahead
 ) -> None:
     new = edit.annotations
     owner = _owner(module, edit.qualname)
@@ -462,7 +463,7 @@ def _annotations_of_owner(
         annotate = None if new.code is None else _annotate(module, new.code, owner, cls)
         codes.change(ready, Slot(Kind.ATTRIBUTE, owner, "__annotate__"), annotate)
         return
-    value = {} if new.code is None else _value(new.code, module, "an annotation", None, "", pending)
+    value = {} if new.code is None else _value(new.code, module, "an annotation", None, ahead, "", pending)
     codes.change(ready, _slot(owner, "__annotations__"), value)
 
 

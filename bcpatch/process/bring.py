@@ -21,12 +21,11 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
 from bcpatch.process import classes, importers, stars, texts
+from bcpatch.process.ahead import Ahead, run
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule
 from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of, qualname_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
-
-Run = Callable[..., Any]
 
 _IMPLICIT_CLASS_METHODS: Final = frozenset({"__init_subclass__", "__class_getitem__"})
 
@@ -82,13 +81,12 @@ class Brought(msgspec.Struct, eq=False):
             return
         self.rebound.append((module.object, name, old, value))
 
-    def in_importers(self) -> list[Change]:
+    def in_importers(self, known: texts.Texts) -> list[Change]:
         """The same stores in the modules that took such names: asked when all is imported that the patch imports.
 
         Names that are new are bound at once in modules that took all there was. Raises `Refused` where another
         module used what changes while that was imported (BCP210), or where it can't have a new name (BCP520, BCP522).
         """
-        known = texts.Texts()
         stale: list[Diagnostic] = []
         for taken, before in self.gave:
             deleted = frozenset(name for owner, name in self.deleted if owner == id(taken))
@@ -119,7 +117,7 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
     """Why additions, values and removals of a module can't be made in this process."""
     for edit in module.part.changes:
         if isinstance(edit, AnnotationsEdit) and edit.qualname:
-            owner = owner_of(module, edit.qualname)
+            owner = module.owner(edit.qualname)
             reason = None if owner is None else classes.reader_of_values(owner)
             if reason:
                 message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
@@ -132,7 +130,7 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
             elif isinstance(edit, RemovalEdit):
                 yield from stars.hidden(module.part.imports, module.object, edit.name)
             continue
-        owner = owner_of(module, edit.owner)
+        owner = module.owner(edit.owner)
         line = 0 if isinstance(edit, RemovalEdit) else edit.line
         where = functools.partial(module.place, line)
         if owner is None:
@@ -148,23 +146,12 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
                 yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", where())
 
 
-def owner_of(module: LinkedModule, qualname: str) -> type | None:
-    """A running class of a module; None where there is none of that name."""
-    found: object = module.object
-    for name in qualname.split("."):
-        space = class_namespace(found) if is_class(found) else namespace_of(module.object)
-        found = space.get(name)
-        if not is_class(found):
-            return None
-    return found if is_class(found) else None
-
-
 def made_as(module: LinkedModule, qualname: str) -> type | None:
     """A class that a module has made, under whatever name it has it now; None where there is none, or several.
 
     Its own name may be another class's by now (``from _fast import Queue``), and it in a branch that did not run.
     """
-    there = [owner_of(module, qualname), *namespace_of(module.object).values()]
+    there = [module.owner(qualname), *namespace_of(module.object).values()]
     name = module.object.__name__
     made = {id(one): one for one in there if is_class(one) and class_namespace(one).get("__module__") == name}
     found = [one for one in made.values() if qualname_of(one) == qualname]
@@ -205,20 +192,22 @@ def _has_values(edit: AdditionEdit | ValueEdit | RemovalEdit, owner: type) -> bo
 # --- additions -------------------------------------------------------------------------------
 
 
-def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, brought: Brought) -> None:
-    """Execute statements that are new, and bind what they define. ``run`` calls code of the application."""
+def add(module: LinkedModule, edit: AdditionEdit, filename: str, ahead: Ahead, brought: Brought) -> None:
+    """Execute statements that are new, and bind what they define."""
     code = fingerprint.decode(edit.code, filename)
     what = f"an addition to {edit.owner or module.object.__name__}"
     where = functools.partial(module.place, edit.line)
+    run_it = functools.partial(
+        ahead.run, code, module, {*brought.pending(module.object), *edit.names}, what, where, None
+    )
     if not edit.owner:
-        scratch = _ModuleNamespace(module, edit, brought)
-        run(what, where, None, exec, code, namespace_of(module.object), scratch)
+        run_it(exec, code, namespace_of(module.object), _ModuleNamespace(module, edit, brought))
         return
-    owner = owner_of(module, edit.owner)
+    owner = module.owner(edit.owner)
     assert owner is not None
     namespace = _ClassNamespace(owner, brought.pending(owner), brought.pending(module.object))
     cells = tuple(map(CellType, _captured(code, owner, what, where)))
-    run(what, where, None, _execute, code, namespace_of(module.object), namespace, cells)
+    run_it(_execute, code, namespace_of(module.object), namespace, cells)
     for name in ("__classcell__", "__classdictcell__"):
         cell = namespace.pop(name, None)
         if isinstance(cell, CellType):
@@ -230,7 +219,7 @@ def add(module: LinkedModule, edit: AdditionEdit, filename: str, run: Run, broug
             raise Refused([finding("BCP207", message, where())])
         named = getattr(type(value), "__set_name__", None)
         if named is not None:
-            run(f"__set_name__ of {name}", where, None, named, value, owner, name)
+            ahead.call(f"__set_name__ of {name}", where, None, named, value, owner, name)
         brought.in_class(owner, name, value)
     if "__eq__" in edit.names and "__hash__" not in {*brought.pending(owner), *class_namespace(owner)}:
         brought.in_class(owner, "__hash__", None)
@@ -293,7 +282,7 @@ def _as_class_attribute(name: str, value: object) -> object:
 # --- values ----------------------------------------------------------------------------------
 
 
-def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run, brought: Brought) -> None:
+def change_value(module: LinkedModule, edit: ValueEdit, filename: str, brought: Brought) -> None:
     """Rebind a module's or a class's attribute, if it still holds what its old expression gives."""
     where = functools.partial(module.place, edit.line)
     space = {**namespace_of(module.object), **brought.pending(module.object)}
@@ -301,7 +290,7 @@ def change_value(module: LinkedModule, edit: ValueEdit, filename: str, run: Run,
         f"the old value of {edit.name}", where, None, _function(edit.replaces, filename, namespace_of(module.object))
     )
     new = run(f"the value of {edit.name}", where, None, _function(edit.code, filename, space))
-    owner = owner_of(module, edit.owner) if edit.owner else None
+    owner = module.owner(edit.owner) if edit.owner else None
     slot = (
         Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
         if owner is None
@@ -352,7 +341,7 @@ def same(one: object, other: object) -> bool:
 def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
     """Delete a name in the swap, where it still is there, or take down what it is left with."""
     if edit.owner:
-        owner = owner_of(module, edit.owner)
+        owner = module.owner(edit.owner)
         assert owner is not None
         slot = Slot(Kind.CLASS, owner, edit.name)
     else:

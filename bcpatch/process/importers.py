@@ -28,16 +28,24 @@ _DEFINED: Final = (type, FunctionType, BuiltinFunctionType, ModuleType)
 
 def slots(texts: Texts, module: ModuleType, name: str, value: object) -> Iterator[Slot]:
     """The names that ``from module import name`` bound to a value in other modules, and in the importers of these."""
-    waiting = [(module, name)]
+    for other, alias in taken(texts, module, name, value):
+        yield Slot(Kind.NAMESPACE, namespace_of(other), alias)
+
+
+def taken(texts: Texts, module: ModuleType, name: str, value: object) -> Iterator[tuple[ModuleType, str]]:
+    """The same as modules and names of them: first of those that took it from the module, then of those behind them."""
+    others = [module, *_holders(module, {id(value)})]
+    found = [(module, name)]
     known = {(id(module), name)}
-    while waiting:
-        origin, taken = waiting.pop()
-        for other in _holders(origin, {id(value)}):
-            for alias in _taken_as(texts, other, origin, taken, value):
-                if (id(other), alias) not in known:
+    while found:
+        imports = _Imports(texts, found)
+        found = []
+        for other in others:
+            for alias in imports.taken_by(other):
+                if namespace_of(other).get(alias) is value and (id(other), alias) not in known:
                     known.add((id(other), alias))
-                    waiting.append((other, alias))
-                    yield Slot(Kind.NAMESPACE, namespace_of(other), alias)
+                    found.append((other, alias))
+        yield from found
 
 
 def untold(module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
@@ -58,28 +66,30 @@ def untold(module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]
 def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
     """Statements of other modules that used the value while these were imported: what came of it stays (BCP210).
 
-    They may have used it by a function or a class of the module that reads it.
+    They may have used it by a function or a class of the module that reads it, or have it from who passed it on.
     """
     readers = _readers(namespace_of(module), name)
     wanted = set(map(id, readers.values()))
     message = f"used `{module.__name__}.{name}` when it was imported"
+    holding = [(module, name), *taken(texts, module, name, value)]
+    imports = _Imports(texts, holding)
+    names: defaultdict[int, set[str]] = defaultdict(set)
+    attributes: defaultdict[str, set[int]] = defaultdict(set)
+    for other, alias in holding:
+        names[id(other)].add(alias)
+        attributes[alias].add(id(other))
     # a dotted name ends with a name that the module has somewhere, and with one of the value or of what reads it
     spaces = _Spaces()
     owners = {one for one, space in spaces.of.items() if any(_holding((space,), wanted))}
     called = _names_of(map(spaces.of.__getitem__, owners), wanted)
-    through = ({name}, _names_of(spaces.of.values(), {id(module)})), (called, _names_of(spaces.of.values(), owners))
-    for other in _holders(module, {id(value), *wanted, *spaces.leading_to({id(module), *owners})}):
-        own = _names_of((namespace_of(other),), wanted)
-        facts = texts.facts(other, _import_of(texts, other, module, name), (own,), *through)
-        names = _taken_as(texts, other, module, name, value)
-        yield from _Use(other, module, name, names, wanted).findings(texts, facts, message)
-    # what took it may have passed it on
-    for slot in slots(texts, module, name, value):
-        origin = next(one for one in all_modules() if namespace_of(one) is slot.owner)
-        for other in _holders(origin, {id(value), *spaces.leading_to({id(origin)})}):
-            facts = texts.facts(other, _import_of(texts, other, origin, slot.name), ({slot.name},))
-            names = _taken_as(texts, other, origin, slot.name, value)
-            yield from _Use(other, origin, slot.name, names).findings(texts, facts, message)
+    through = (
+        ({*attributes}, _names_of(spaces.of.values(), set(names))),
+        (called, _names_of(spaces.of.values(), owners)),
+    )
+    for other in _holders(module, {id(value), *wanted, *spaces.leading_to({*names, *owners})}):
+        own = {*_names_of((namespace_of(other),), wanted), *names[id(other)]}
+        facts = texts.facts(other, *imports.ways(other), (own,), *through)
+        yield from _Use(other, attributes, names[id(other)], wanted).findings(texts, facts, message)
 
 
 def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name: str) -> Iterator[Diagnostic]:
@@ -87,7 +97,7 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     owners = frozenset(map(id, with_subclasses(owner)))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
     for other in _holders(module, _Spaces().leading_to({id(module), *owners})):
-        use = _Use(other, None, name, owners=owners)
+        use = _Use(other, {name: owners})
         yield from use.findings(texts, texts.facts(other, ({name},)), message)
 
 
@@ -101,20 +111,33 @@ def _holders(module: ModuleType, wanted: Collection[int]) -> Iterator[ModuleType
             yield other
 
 
-def _taken_as(texts: Texts, other: ModuleType, origin: ModuleType, name: str, value: object) -> set[str]:
-    """The names that a module took a value by, from a name of another, and still holds it by."""
-    space = namespace_of(other)
-    facts = texts.facts(other, _import_of(texts, other, origin, name))
-    imported = facts.imported_as(texts.names(origin), name) if facts else set()
-    return {alias for alias in imported if space.get(alias) is value}
+class _Imports:
+    """Import statements of some names of some modules: by what names other modules have taken them."""
 
+    def __init__(self, texts: Texts, wanted: Iterable[tuple[ModuleType, str]]) -> None:
+        self._texts = texts
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+        for module, name in wanted:
+            for own in texts.names(module):
+                self._names[own].add(name)
+        self._last = {own.rpartition(".")[2] for own in self._names}
+        self._any = {"*"}.union(*self._names.values())
 
-def _import_of(texts: Texts, other: ModuleType, origin: ModuleType, name: str) -> Sequence[Collection[str]]:
-    """What a module's text must have for a ``from`` statement of a name of another module."""
-    names = texts.names(origin)
-    if any(f"{package_of(other)}.".startswith(f"{one}.") for one in names):  # from . import name
-        return ({name, "*"},)
-    return {one.rpartition(".")[2] for one in names}, {name, "*"}
+    def ways(self, other: ModuleType) -> Iterator[Sequence[Collection[str]]]:
+        """What a module's text must have for such a statement."""
+        yield self._last, self._any
+        around = f"{package_of(other)}."
+        if any(around.startswith(f"{own}.") for own in self._names):  # from . import name
+            yield (self._any,)
+
+    def taken_by(self, other: ModuleType) -> set[str]:
+        """The names under which a module's text imports one of them."""
+        facts = self._texts.facts(other, *self.ways(other))
+        found: set[str] = set()
+        for origin, attribute, alias in facts.imports if facts else ():
+            names = self._names.get(origin, ())
+            found.update(names if attribute == "*" else {alias} if attribute in names else ())
+        return found
 
 
 class _Spaces:
@@ -163,19 +186,19 @@ def _holding(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> Iterat
 
 
 class _Use:
-    """How a module's import may have used a name of another: its own, by that module, or by what reads it there."""
+    """How a module's import may have used a value: by a name of its own, by what has it as an attribute, given by
+    identity, or by what reads it there.
+    """
 
     def __init__(
         self,
         other: ModuleType,
-        module: ModuleType | None,
-        name: str,
+        attributes: Mapping[str, Collection[int]],
         names: Collection[str] = (),
         readers: Collection[int] = (),
-        owners: Collection[int] = (),
     ) -> None:
-        self._other, self._space, self._module, self._name = other, namespace_of(other), module, name
-        self._names, self._readers, self._owners = names, readers, owners
+        self._other, self._space, self._attributes = other, namespace_of(other), attributes
+        self._names, self._readers = names, readers
 
     def findings(self, texts: Texts, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
         """The first statement that did. The module's text is parsed where what is known of it does not say no."""
@@ -197,10 +220,7 @@ class _Use:
         base, _, last = read.rpartition(".")
         if not base:
             return last in self._names
-        if last != self._name:
-            return False
-        held = self._held(base)
-        return held is not None and (held is self._module or id(held) in self._owners)
+        return last in self._attributes and id(self._held(base)) in self._attributes[last]
 
     def _reads(self, node: ast.AST) -> bool:
         return (

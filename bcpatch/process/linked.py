@@ -12,7 +12,7 @@ from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.objects import namespace_of
+from bcpatch.process.objects import class_namespace, is_class, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | Sequence[object]
@@ -40,6 +40,16 @@ class LinkedModule(msgspec.Struct, frozen=True, eq=False):
         lines = sources.lines_of(self.part.source) if line else []
         text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
         return Place(self.file, line, text=text)
+
+    def owner(self, qualname: str) -> type | None:
+        """A running class of the module; None where there is none of that name."""
+        found: object = self.object
+        for name in qualname.split("."):
+            space = class_namespace(found) if is_class(found) else self.namespace
+            found = space.get(name)
+            if not is_class(found):
+                return None
+        return found if is_class(found) else None
 
 
 class Cache:

@@ -37,11 +37,6 @@ class Facts(NamedTuple):
     imports: frozenset[tuple[str, str, str]]
     reads: frozenset[str]
 
-    def imported_as(self, modules: Collection[str], name: str) -> set[str]:
-        """The names under which the text imports a name of another module, given by all of its own names."""
-        found = {alias for origin, attribute, alias in self.imports if origin in modules and attribute == name}
-        return found | {name} if self.takes_all_of(modules) else found
-
     def takes_all_of(self, modules: Collection[str]) -> bool:
         """Whether the text has ``from module import *`` anywhere."""
         return any((module, "*", "*") in self.imports for module in modules)

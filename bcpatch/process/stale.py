@@ -1,0 +1,116 @@
+"""What code reads that a swap is about to bind anew: it would still get the old value.
+
+Reads code objects and the namespaces that they run in. A name is known exactly. An attribute is known where names lead
+to what it is of, and else goes by its name.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from types import CodeType
+from typing import Any, Final
+
+import msgspec
+
+from bcpatch.process.objects import (
+    all_modules,
+    class_namespace,
+    functions_of,
+    is_class,
+    is_module,
+    mro_of,
+    namespace_of,
+    qualname_of,
+)
+
+_NAMES: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"})
+_ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"})
+_BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
+_UNKNOWN: Final = object()
+
+
+class Rebound(msgspec.Struct, eq=False):
+    """Names and attributes that a swap binds anew or deletes.
+
+    ``names`` of namespaces, by the identity of these; ``attributes`` by their name, each with the modules and classes
+    that it is of.
+    """
+
+    names: dict[int, set[str]] = msgspec.field(default_factory=dict)
+    attributes: dict[str, list[object]] = msgspec.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.attributes)
+
+    def add(self, owner: object, name: str) -> None:
+        """A name of a module or a class."""
+        if is_module(owner):
+            self.names.setdefault(id(namespace_of(owner)), set()).add(name)
+        self.attributes.setdefault(name, []).append(owner)
+
+    def of(self, namespace: Mapping[str, object]) -> Collection[str]:
+        """The names of a namespace among them."""
+        return self.names.get(id(namespace), ())
+
+    def readers(self) -> Iterator[tuple[CodeType, str]]:
+        """Code of this process that reads one of them, and which: of functions of all modules that know an owner."""
+        owners = {id(owner) for some in self.attributes.values() for owner in some}
+        for module in all_modules():
+            space = namespace_of(module)
+            if id(module) in owners or id(space) in self.names or not owners.isdisjoint(map(id, list(space.values()))):
+                for function in functions_of(space, space.get("__name__")):
+                    for code in with_nested(function.__code__):
+                        read = self.read_by(code, function.__globals__, self.of(function.__globals__))
+                        if read:
+                            yield code, read
+
+    def read_by(self, code: CodeType, namespace: Mapping[str, object], names: Collection[str]) -> str | None:
+        """The first of them that code reads in a namespace, of which some ``names`` are among them; None for none."""
+        if {*names, *self.attributes}.isdisjoint(code.co_names):
+            return None
+        owner: Any = _UNKNOWN
+        for one in dis.get_instructions(code):
+            name = one.argval
+            if one.opname in _NAMES:
+                if name in names:
+                    return str(name)
+                owner = namespace.get(name, _UNKNOWN)
+            elif one.opname == "IMPORT_NAME":
+                owner = sys.modules.get(name, _UNKNOWN)
+            elif one.opname in _ATTRIBUTES:
+                if name in self.attributes and self._may_be_of(owner, name):
+                    return str(name) if owner is _UNKNOWN else f"{_named(owner)}.{name}"
+                owner = _attribute(owner, name)
+            elif one.opname not in _BETWEEN:
+                owner = _UNKNOWN
+        return None
+
+    def _may_be_of(self, value: object, name: str) -> bool:
+        """Whether one of the attributes of a name may be that of a value."""
+        if value is _UNKNOWN:
+            return True
+        kinds = {id(value), *map(id, mro_of(value if is_class(value) else type(value)))}
+        return any(id(owner) in kinds for owner in self.attributes[name])
+
+
+def with_nested(code: CodeType) -> Iterator[CodeType]:
+    """A code object and all those in it."""
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield from with_nested(constant)
+
+
+def _attribute(owner: object, name: str) -> object:
+    """What a module or a class holds by a name itself."""
+    space = namespace_of(owner) if is_module(owner) else class_namespace(owner) if is_class(owner) else {}
+    return space.get(name, _UNKNOWN)
+
+
+def _named(owner: object) -> str:
+    """A module, a class or the class of an object, in words."""
+    if is_module(owner):
+        return str(namespace_of(owner).get("__name__"))
+    return qualname_of(owner if is_class(owner) else type(owner))
