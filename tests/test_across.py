@@ -19,6 +19,11 @@ def load():
 def wrap(function):
     return function
 
+def both():
+    return load()
+
+again = load
+
 class Base:
     def __init_subclass__(cls):
         cls.known = 1
@@ -29,6 +34,9 @@ class Box:
 
     def grow(self):
         return 1
+
+    def more(self):
+        return self.grow()
 
     @classmethod
     def make(cls):
@@ -90,6 +98,11 @@ RUNS = {
     "from pkg.core import load\ndef inner():\n    return load()\nTABLE = inner()": ["load"],
     "from pkg.core import load\nTABLE = list(map(load, [1]))": ["load"],
     "from pkg.core import load\nTABLE = [load() for _ in '12']": ["load"],
+    "from pkg.core import load\nother = load\nTABLE = other()": ["load"],
+    "import pkg.core\nother = pkg.core.load\nTABLE = other()": ["load"],
+    "from pkg.core import both\nTABLE = both()": ["load"],
+    "from pkg.core import again\nTABLE = again()": ["load"],
+    "from pkg.core import again as load": [],
     "from pkg.core import load\nTABLE = load": [],
     "from pkg.core import load\ndef inner():\n    return load()": [],
     "from pkg.core import load\nif __name__ == '__main__':\n    load()": [],
@@ -105,6 +118,7 @@ RUNS = {
     "from pkg.core import Box\nBOX = Box()": ["Box.__init__"],
     "from pkg.core import Box\nSIZE = Box().grow()": ["Box.__init__", "Box.grow"],
     "from pkg.core import Box\nBOX = Box.make()": ["Box.make"],
+    "from pkg.core import Box\nSIZE = Box().more()": ["Box.__init__", "Box.grow"],
     "from pkg.core import Box\nGROW = Box.grow": [],
 }
 
@@ -185,9 +199,9 @@ def test_not_more_is_followed_than_says_something(monkeypatch: pytest.MonkeyPatc
     )
     app = "from pkg.between import f9\nf9()"
     assert told("load", pkg__between=between, app=app)
-    monkeypatch.setattr(takers, "_MOST", 10)
+    monkeypatch.setattr(takers, "_MOST", 11)  # these ten, and the one in the module itself
     assert told("load", pkg__between=between, app=app)
-    monkeypatch.setattr(takers, "_MOST", 9)
+    monkeypatch.setattr(takers, "_MOST", 10)
     assert not told("load", pkg__between=between, app=app)
 
 

@@ -440,6 +440,10 @@ def test_a_lambda_of_a_variable_that_gets_an_annotation_is_the_same_lambda() -> 
         ("T = list(map(f, []))", True),
         ("class B:\n  T = f()", True),
         ("if True:\n  f()", True),
+        ("h = f\nT = h()", True),
+        ("h = i = g\nk = h\nT = k()", True),
+        ("h = f", False),
+        ("h = None\nT = h()", False),
         ("T = f", False),
         ("register(f)", False),
         ("if __name__ == '__main__':\n  f()", False),
@@ -473,6 +477,13 @@ def test_a_default_value_that_follows_a_changed_one_counts_as_changed() -> None:
         ("get", "T = A().get()", True),
         ("get", "a = A()\nT = a.get()", True),
         ("__init_subclass__", "class B(A): pass", True),
+        ("get", "B = A\nT = B().get()", True),
+        ("get", "B = A\na = B()\nT = a.get()", True),
+        ("get", "T = A.member.get()", True),
+        ("get", "T = other.member.get()", False),
+        ("get", "  T = get()", True),
+        ("get", "T = get()", False),
+        ("get", "  class B:\n    T = get()", False),
         ("get", "T = other.get()", False),
         ("get", "T = A()", False),
     ],
@@ -480,3 +491,20 @@ def test_a_default_value_that_follows_a_changed_one_counts_as_changed() -> None:
 def test_what_import_time_code_ran_of_a_class_is_refused(method: str, statement: str, refused: bool) -> None:
     text = f"class A:\n  def {method}(self): return {{}}\n{statement}\n"
     assert refusals(text.format(1), text.format(2)) == ([("BCP211", 2, 7)] if refused else [])
+
+
+@pytest.mark.parametrize("decorator", ["property", "functools.cached_property"])
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("T = A().p", True),
+        ("a = A()\nT = [a.p]", True),
+        ("def f(a): return A().p\nT = f(1)", True),
+        ("T = other.p", False),
+        ("T = A().q", False),
+        ("def f(a): return A().p", False),
+    ],
+)
+def test_a_property_that_import_time_code_read_is_refused(statement: str, refused: bool, decorator: str) -> None:
+    text = f"import functools\nclass A:\n  @{decorator}\n  def p(self): return {{}}\n{statement}\n"
+    assert refusals(text.format(1), text.format(2)) == ([("BCP211", 4, 7)] if refused else [])

@@ -199,9 +199,13 @@ def test_all_lines_move(text):
 
 def test_a_function_that_the_import_runs_is_left_to_the_whole():
     text = "def a():\n    return b()\n\ndef b():\n    return 1\n\nclass C:\n    def __init__(self): b()\n\n{}\n"
-    for call in ("x = a()", "x = C()", "@a\ndef f(): pass", "x = list(map(b, ()))"):
+    calls = ("x = a()", "x = C()", "@a\ndef f(): pass", "x = list(map(b, ()))", "h = a\nx = h()")
+    for call in (*calls, "class D:\n    @property\n    def p(self): return b()\nx = D().p"):
         old = text.format(call)
         assert narrowly(old, old.replace("return 1", "return 2")) is None, call
+    old = "class D:\n    @property\n    def p(self): return 1\n    def q(self): return 3\n\nd = D()\n\nx = [d.p]\n"
+    assert narrowly(old, old.replace("return 1", "return 2")) is None
+    assert narrowly(old, old.replace("return 3", "return 4")) is not None
     old = text.format("if __name__ == '__main__':\n    a()")
     assert narrowly(old, old.replace("return 1", "return 2")) is not None
 

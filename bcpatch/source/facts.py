@@ -92,7 +92,7 @@ def names(text: str, module: Module) -> Names | None:
         shape.own_names(tree, stores_globals="global" in text),
         shape.imports(tree, module, frozenset()),
         frozenset(_DEFINITION.findall(_normal(text))),
-        frozenset(_called(_executed_at_import(tree.body))),
+        frozenset((*_called(_executed_at_import(tree.body)), *_given_a_name(outer))),
         frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
         any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
         "__future__" in text,
@@ -168,9 +168,19 @@ def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
             callees = [node.func]
             if last_name(node.func) in CALLS_ITS_ARGUMENTS:
                 callees += [*node.args, *(keyword.value for keyword in node.keywords)]
+        elif isinstance(node, ast.Attribute):
+            callees = [node]  # of a property
         elif isinstance(node, shape.DEFINITIONS):
             callees = [*node.decorator_list, *(keyword.value for keyword in getattr(node, "keywords", ()))]
         yield from (name for name in map(last_name, callees) if name is not None)
+
+
+def _given_a_name(statements: Iterable[ast.stmt]) -> Iterator[str]:
+    """What gets another name by an assignment: it may be called by that."""
+    for one in statements:
+        name = last_name(one.value) if isinstance(one, ast.Assign) else None
+        if name is not None:
+            yield name
 
 
 @lru_cache(maxsize=_KEPT)

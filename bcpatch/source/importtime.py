@@ -17,6 +17,7 @@ from bcpatch.source.shape import is_main_guard
 
 CLASS_PROTOCOL = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
 CLASS_STATEMENT = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
+_PROPERTIES = frozenset({"property", "cached_property", "getter"})
 CALLS_ITS_ARGUMENTS = frozenset({"map", "filter", "sorted", "min", "max", "reduce"})
 
 
@@ -163,9 +164,14 @@ def _called_by(
             if keyword.arg == "metaclass":
                 yield from _of_callee(keyword.value, by_name, unit)
     for node in nodes:
+        if isinstance(node, ast.Attribute):
+            own = [one for one in by_name.get(node.attr, ()) if _is_property(one)]
+            yield from own if own and _is_own(node.value, unit) else ()
         if not isinstance(node, ast.Call):
             continue
         yield from _of_callee(node.func, by_name, unit)
+        if isinstance(node.func, ast.Name):
+            yield from (one for one in by_name.get(node.func.id, ()) if _is_beside(one, statement))
         if last_name(node.func) in CALLS_ITS_ARGUMENTS:
             for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
                 yield from _of_callee(argument, by_name, unit)
@@ -179,24 +185,40 @@ def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Un
     if isinstance(callee, ast.Attribute):
         yield from (one for one in by_name.get(name, ()) if one.chain and _is_own(callee.value, unit))
         return
-    yield from (one for one in by_name.get(name, ()) if not one.chain)
-    for made in unit.classes:
-        if made.node.name == name:
-            for method in CLASS_PROTOCOL:
-                yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made.node)
+    for meant in unit.meanings(name):
+        yield from (one for one in by_name.get(meant, ()) if not one.chain)
+        for made in unit.classes:
+            if made.node.name == meant:
+                for method in CLASS_PROTOCOL:
+                    yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made.node)
+
+
+def _is_property(function: Function) -> bool:
+    """Whether reading an attribute calls it."""
+    decorators = getattr(function.node, "decorator_list", ())
+    return bool(function.chain) and not _PROPERTIES.isdisjoint(map(last_name, decorators))
+
+
+def _is_beside(function: Function, statement: ast.stmt | None) -> bool:
+    """Whether a method stands in the body of the class that a statement is in, which knows it by its name alone."""
+    return any(one is statement for made in function.chain[-1:] for one in made.body)
 
 
 def _is_own(owner: ast.expr, unit: Unit) -> bool:
     """Whether an expression names one of the module's classes, an instance of one, or a method's receiver."""
+    if isinstance(owner, ast.Call):
+        return _is_own(owner.func, unit)
+    if isinstance(owner, ast.Attribute):  # a member of an enumeration, a class in a class
+        return _is_own(owner.value, unit)
     if not isinstance(owner, ast.Name):
-        return isinstance(owner, ast.Call) and _is_own(owner.func, unit)
+        return False
     classes = {made.node.name for made in unit.classes}
-    if owner.id in classes or owner.id in ("self", "cls", "super"):
+    if not classes.isdisjoint(unit.meanings(owner.id)) or owner.id in ("self", "cls", "super"):
         return True
     return any(
         isinstance(statement, ast.Assign)
         and isinstance(statement.value, ast.Call)
-        and last_name(statement.value.func) in classes
+        and not classes.isdisjoint(unit.meanings(last_name(statement.value.func) or ""))
         and any(isinstance(target, ast.Name) and target.id == owner.id for target in statement.targets)
         for statement in unit.tree.body
     )

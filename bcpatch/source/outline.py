@@ -136,6 +136,24 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
         return found
 
     @cached_property
+    def aliases(self) -> Mapping[str, list[str]]:
+        """By a name of the module: the dotted names of what assignments give to it (``name = other``)."""
+        found: dict[str, list[str]] = {}
+        for node in executed(self.tree.body):
+            there = shape.dotted(node.value) if isinstance(node, ast.Assign) else ""
+            for target in node.targets if isinstance(node, ast.Assign) and there else ():
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(there)
+        return found
+
+    def meanings(self, name: str) -> list[str]:
+        """A name, and those that it may be another one for."""
+        found = [name]
+        for one in found:
+            found += [other for other in self.aliases.get(one, ()) if other not in found]
+        return found
+
+    @cached_property
     def stored_globals(self) -> frozenset[str]:
         """Names that functions of the module may bind anew, by a ``global`` statement."""
         if "global" not in self.own_text:

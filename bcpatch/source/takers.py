@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from functools import lru_cache
 from itertools import compress
 from operator import not_
@@ -81,6 +81,8 @@ class _Followed:
         self._origins: dict[str, str] = {}
         #: By dotted name of a callee: what is wanted and called by it.
         self._leads: dict[str, set[str]] = {}
+        #: By name of a module: the names of its own that these are made of.
+        self._own: dict[str, set[str]] = {}
         self.found: dict[Call, None] = {}
 
     def lead(self, module: str, qualname: str, wanted: Set[str]) -> bool:
@@ -91,6 +93,7 @@ class _Followed:
         if wanted <= known or (not known and len(self._leads) == self._most):
             return False
         self._leads[name] = known | wanted
+        self._own.setdefault(module, set()).update(qualname.split("."))
         self._origins.setdefault(top, top)
         return True
 
@@ -127,7 +130,7 @@ class _Followed:
             size = len(self._origins)
             names = _any_of((name.rpartition(".")[2] for name in self._origins), _STAR)
             modules = _any_of((name.split(".")[-2] for name in self._origins), _RELATIVE)
-            is_near = [bool(names.search(one.data) and modules.search(one.data)) for one in self._left]
+            is_near = [_is_near(one, names, modules, self._own.get(one.module.name, ())) for one in self._left]
             read = ((source, _read(source, self._level)) for source in compress(self._left, is_near))
             self._read += [(source, one) for source, one in read if one is not None]
             self._left = list(compress(self._left, map(not_, is_near)))
@@ -143,6 +146,13 @@ def prepare(source: Source, optimization: int) -> None:
     _read(source, optimization)
 
 
+def _is_near(source: Source, names: re.Pattern[bytes], modules: re.Pattern[bytes], own: Collection[str]) -> bool:
+    """Whether a text may use some names, or its ``own`` beyond the definition of each."""
+    if own and len(_any_of(own).findall(source.data)) > len(own):
+        return True
+    return names.search(source.data) is not None and modules.search(source.data) is not None
+
+
 def _any_of(words: Iterable[str], *more: bytes) -> re.Pattern[bytes]:
     found = b"|".join(sorted(re.escape(word.encode()) for word in set(words)))
     return re.compile(b"|".join((rb"\b(?:%s)\b" % found, *more)))
@@ -154,6 +164,7 @@ def _read(source: Source, optimization: int) -> _Read | None:
     try:
         unit = outline(source, optimization)
         imports = shape.imports(unit.tree, source.module, unit.own_names)
+        imports += tuple(_aliases(unit, importtime.paths(imports)))
         paths = importtime.paths(imports)
         called = ((one.lineno, _dotted(names, paths, source.module)) for one, names in importtime.called(unit))
         return _Read(
@@ -163,6 +174,14 @@ def _read(source: Source, optimization: int) -> _Read | None:
         )
     except (Refused, RecursionError):
         return None
+
+
+def _aliases(unit: Unit, paths: Mapping[str, str]) -> Iterator[Import]:
+    """Names that a module gives to what has a name already, as if it had imported them."""
+    for name, there in unit.aliases.items():
+        for one in there:
+            module, _, attribute = _dotted(tuple(one.split(".")), paths, unit.source.module).rpartition(".")
+            yield Import(name, module, attribute)
 
 
 def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
