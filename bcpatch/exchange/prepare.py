@@ -111,7 +111,7 @@ def _bring(module: LinkedModule, brought: Brought, ready: Prepared, ahead: Ahead
         if isinstance(edit, AdditionEdit):
             bring.add(module, edit, codes.own_filename_of(module, ready), ahead, brought)
         elif isinstance(edit, ValueEdit):
-            bring.change_value(module, edit, codes.own_filename_of(module, ready), brought)
+            bring.change_value(module, edit, codes.own_filename_of(module, ready), ahead, brought)
         elif isinstance(edit, RemovalEdit):
             bring.remove(module, edit, brought)
 

@@ -36,7 +36,8 @@ class Brought(msgspec.Struct, eq=False):
     ``changes`` are stores of the swap, ``early`` stores that are made already and must be
     undone if the patch does not go live: of names that no text has which runs now, new or left by
     a removal. ``values`` are names that the swap rebinds; ``rebound`` tells of each in a module the
-    old and the new value, ``reset`` of those in classes.
+    old and the new value, ``reset`` of those in classes. ``own`` are names of namespaces
+    that the patch has a value for itself, whatever they were taken from before.
     """
 
     changes: list[Change] = msgspec.field(default_factory=list)
@@ -46,6 +47,7 @@ class Brought(msgspec.Struct, eq=False):
     reset: list[tuple[ModuleType, type, str]] = msgspec.field(default_factory=list)
     gave: list[tuple[ModuleType, frozenset[str]]] = msgspec.field(default_factory=list)
     deleted: set[tuple[int, str]] = msgspec.field(default_factory=set)
+    own: set[tuple[int, str]] = msgspec.field(default_factory=set)
 
     def pending(self, owner: object) -> dict[str, object]:
         """Names of a module or class as they will be after the swap, as far as these differ."""
@@ -67,6 +69,7 @@ class Brought(msgspec.Struct, eq=False):
         One that ``is_added`` is new to the text that runs, even if a removal has left it bound.
         """
         slot = Slot(Kind.NAMESPACE, namespace_of(module.object), name)
+        self.own.add((id(slot.owner), name))
         old = held(slot)
         if old is value:
             return
@@ -107,6 +110,7 @@ class Brought(msgspec.Struct, eq=False):
             Change(slot, old, value)
             for module, name, old, value in self.rebound
             for slot in importers.slots(known, module, name, old)
+            if (id(slot.owner), slot.name) not in self.own
         ]
 
 
@@ -282,14 +286,14 @@ def _as_class_attribute(name: str, value: object) -> object:
 # --- values ----------------------------------------------------------------------------------
 
 
-def change_value(module: LinkedModule, edit: ValueEdit, filename: str, brought: Brought) -> None:
+def change_value(module: LinkedModule, edit: ValueEdit, filename: str, ahead: Ahead, brought: Brought) -> None:
     """Rebind a module's or a class's attribute, if it still holds what its old expression gives."""
     where = functools.partial(module.place, edit.line)
-    space = {**namespace_of(module.object), **brought.pending(module.object)}
-    old = run(
-        f"the old value of {edit.name}", where, None, _function(edit.replaces, filename, namespace_of(module.object))
-    )
-    new = run(f"the value of {edit.name}", where, None, _function(edit.code, filename, space))
+    pending = brought.pending(module.object)
+    old = _function(edit.replaces, filename, namespace_of(module.object))
+    new = _function(edit.code, filename, {**namespace_of(module.object), **pending})
+    before = run(f"the old value of {edit.name}", where, None, old)
+    value = ahead.run(new.__code__, module, pending, f"the value of {edit.name}", where, None, new)
     owner = module.owner(edit.owner) if edit.owner else None
     slot = (
         Slot(Kind.NAMESPACE, namespace_of(module.object), edit.name)
@@ -297,15 +301,15 @@ def change_value(module: LinkedModule, edit: ValueEdit, filename: str, brought: 
         else Slot(Kind.CLASS, owner, edit.name)
     )
     running = held(slot)
-    if not same(running, old):
-        if same(running, new):
+    if not same(running, before):
+        if same(running, value):
             return
         message = f"`{edit.name}` no longer is what its old expression gives: the process has changed it"
         raise Refused([finding("BCP512", message, where())])
     if owner is not None:
-        brought.in_class(owner, edit.name, new)
+        brought.in_class(owner, edit.name, value)
         return
-    brought.bind(module, edit.name, new)
+    brought.bind(module, edit.name, value)
 
 
 def _function(code: Any, filename: str, space: dict[str, Any]) -> FunctionType:

@@ -15,8 +15,19 @@ from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.process.classes import with_subclasses
-from bcpatch.process.objects import all_modules, class_namespace, is_class, is_function, is_module, namespace_of
+from bcpatch.process.objects import (
+    all_modules,
+    class_namespace,
+    functions_in,
+    instance_namespace,
+    is_class,
+    is_function,
+    is_module,
+    mro_of,
+    namespace_of,
+)
 from bcpatch.process.sources import is_opaque
+from bcpatch.process.stale import Rebound, with_nested
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, package_of, run_by_call
 from bcpatch.source import shape
@@ -66,12 +77,12 @@ def untold(module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]
 def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
     """Statements of other modules that used the value while these were imported: what came of it stays (BCP210).
 
-    They may have used it by a function or a class of the module that reads it, or have it from who passed it on.
+    They may have used it by a function or a class of any module that reads it, or have it from who passed it on.
     """
-    readers = _readers(namespace_of(module), name)
-    wanted = set(map(id, readers.values()))
     message = f"used `{module.__name__}.{name}` when it was imported"
     holding = [(module, name), *taken(texts, module, name, value)]
+    readers = _readers(holding)
+    wanted = {*readers}
     imports = _Imports(texts, holding)
     names: defaultdict[int, set[str]] = defaultdict(set)
     attributes: defaultdict[str, set[int]] = defaultdict(set)
@@ -84,30 +95,36 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     called = _names_of(map(spaces.of.__getitem__, owners), wanted)
     through = (
         ({*attributes}, _names_of(spaces.of.values(), set(names))),
-        (called, _names_of(spaces.of.values(), owners)),
+        (called, _names_of(spaces.of.values(), {*names, *owners})),
     )
-    for other in _holders(module, {id(value), *wanted, *spaces.leading_to({*names, *owners})}):
-        own = {*_names_of((namespace_of(other),), wanted), *names[id(other)]}
+    for other in _holders(module, {id(value), *wanted, *spaces.leading_to({*names, *owners})}, owners):
+        objects = (key for key, one in list(namespace_of(other).items()) if id(type(one)) in owners)
+        own = {*_names_of((namespace_of(other),), wanted), *names[id(other)], *objects}
         facts = texts.facts(other, *imports.ways(other), (own,), *through)
         yield from _Use(other, attributes, names[id(other)], wanted).findings(texts, facts, message)
 
 
 def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name: str) -> Iterator[Diagnostic]:
     """Statements of other modules that read an attribute of a class while these were imported (BCP210)."""
-    owners = frozenset(map(id, with_subclasses(owner)))
+    classes = with_subclasses(owner)
+    owners = frozenset(map(id, classes))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
-    for other in _holders(module, _Spaces().leading_to({id(module), *owners})):
-        use = _Use(other, {name: owners})
-        yield from use.findings(texts, texts.facts(other, ({name},)), message)
+    readers = _readers([(one, name) for one in classes])
+    spaces = _Spaces()
+    called = _names_of(spaces.of.values(), {*readers})
+    for other in _holders(module, {*readers, *spaces.leading_to({id(module), *owners, *readers})}):
+        use = _Use(other, {name: owners}, readers={*readers})
+        yield from use.findings(texts, texts.facts(other, ({name},), (called,)), message)
 
 
 # --- loaded modules ------------------------------------------------------------------------
 
 
-def _holders(module: ModuleType, wanted: Collection[int]) -> Iterator[ModuleType]:
-    """Other modules that have a name for one of some objects, given by their identity."""
+def _holders(module: ModuleType, wanted: Collection[int], classes: Collection[int] = ()) -> Iterator[ModuleType]:
+    """Other modules that have a name for one of some objects, or for an object of some classes, given by identity."""
     for other in all_modules():
-        if other is not module and not set(wanted).isdisjoint(map(id, list(namespace_of(other).values()))):
+        values = [] if other is module else list(namespace_of(other).values())
+        if not set(wanted).isdisjoint(map(id, values)) or not set(classes).isdisjoint(map(id, map(type, values))):
             yield other
 
 
@@ -214,7 +231,7 @@ class _Use:
 
     def _is_of_interest(self, read: str) -> bool:
         """Whether reading a dotted name is a use, or a call of it would be one."""
-        return self._is_use(read) or (bool(self._readers) and id(self._held(read)) in self._readers)
+        return self._is_use(read) or self._is_reader(read)
 
     def _is_use(self, read: str) -> bool:
         base, _, last = read.rpartition(".")
@@ -226,7 +243,7 @@ class _Use:
         return (
             isinstance(node, ast.Name | ast.Attribute)
             and isinstance(node.ctx, ast.Load)
-            and self._is_use(shape.dotted(node))
+            and (self._is_use(read := shape.through(node)) or self._is_reader(read, property))
         )
 
     def _calls(self, node: ast.AST, own: set[str]) -> bool:
@@ -234,9 +251,12 @@ class _Use:
         called = node.func if isinstance(node, ast.Call) else None
         if called is None:
             return False
-        return (isinstance(called, ast.Name) and called.id in own) or id(
-            self._held(shape.dotted(called))
-        ) in self._readers
+        return (isinstance(called, ast.Name) and called.id in own) or self._is_reader(shape.through(called))
+
+    def _is_reader(self, read: str, kind: type = object) -> bool:
+        """Whether a dotted name leads to something of a kind that reads the name."""
+        held = self._held(read) if self._readers else None
+        return id(held) in self._readers and issubclass(type(held), kind)
 
     def _own_readers(self, tree: ast.Module) -> set[str]:
         """Functions and classes of the module itself that read the name, directly or by each other."""
@@ -254,34 +274,73 @@ class _Use:
         return found
 
     def _held(self, dotted_name: str) -> object:
-        """What a dotted name holds, as far as it leads through modules and classes."""
+        """What a dotted name holds, as far as it leads through modules, classes, and objects of classes."""
         first, *rest = dotted_name.split(".")
         held: object = self._space.get(first)
         for attribute in rest:
-            if is_module(held):
-                held = namespace_of(held).get(attribute)
-            elif is_class(held):
-                held = class_namespace(held).get(attribute)
-            else:
-                return None
+            held = _attribute(held, attribute)
         return held
 
 
-def _readers(space: dict[str, object], name: str) -> dict[str, object]:
-    """The functions and classes of a module whose call reads one of its names, directly or by each other."""
-    codes = {key: _codes(value, space) for key, value in list(space.items())}
-    found: dict[str, object] = {}
+def _attribute(held: object, name: str) -> object:
+    """What a module, a class or an object has by a name, as it lies there; None for nothing."""
+    if is_module(held):
+        return namespace_of(held).get(name)
+    classes = mro_of(held if is_class(held) else type(held))
+    spaces = [class_namespace(one) for one in classes]
+    if not is_class(held):
+        spaces.insert(0, instance_namespace(held))
+    return next((space[name] for space in spaces if name in space), None)
+
+
+def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
+    """The functions and classes of any module whose call reads one of some names, directly or by each other.
+
+    The names are of modules and classes, the result is by identity. What is read of an object, of which no name tells
+    the class, is not found.
+    """
+    rebound = Rebound()
+    for owner, name in some:
+        rebound.add(owner, name)
+    spaces = [(one, namespace_of(one)) for one in all_modules()]
+    held = [set(map(id, list(space.values()))) for _, space in spaces]
+    found: dict[int, object] = {}
     grown = True
     while grown:
-        wanted = {name, *found}
-        more = {
-            key: space[key]
-            for key, some in codes.items()
-            if key not in found and any(not wanted.isdisjoint(_names(code)) for code in some)
-        }
-        found.update(more)
-        grown = bool(more)
+        grown = False
+        for (module, space), ids in zip(spaces, held, strict=True):
+            if not rebound.is_known_in(module, ids) and ids.isdisjoint(found):
+                continue
+            names = rebound.of(space)
+            for key, value in list(space.items()):
+                if id(value) in found:
+                    is_reader = key not in names
+                else:
+                    codes = (inner for code in _codes(value, space) for inner in with_nested(code))
+                    is_reader = any(rebound.read_by(code, space, names, guess=False) for code in codes)
+                if is_reader:
+                    found[id(value)] = value
+                    rebound.add(module, key)
+                    grown = True
+                for method, raw in _methods(value, space):
+                    codes = (inner for code in map(_code_of, functions_in(raw)) for inner in with_nested(code))
+                    if id(raw) not in found and any(rebound.read_by(one, space, names, guess=False) for one in codes):
+                        found[id(raw)] = raw
+                        rebound.add(value, method)
+                        grown = True
     return found
+
+
+def _methods(value: object, space: dict[str, object]) -> list[tuple[str, object]]:
+    """What a class that a module has made holds, by name, that is made around functions of this."""
+    if not is_class(value) or class_namespace(value).get("__module__") != space.get("__name__"):
+        return []
+    held = list(class_namespace(value).items())
+    return [(name, one) for name, one in held if any(part.__globals__ is space for part in functions_in(one))]
+
+
+def _code_of(function: FunctionType) -> CodeType:
+    return function.__code__
 
 
 def _codes(value: object, space: dict[str, object]) -> list[CodeType]:
@@ -292,10 +351,3 @@ def _codes(value: object, space: dict[str, object]) -> list[CodeType]:
     while is_function(value) and "__wrapped__" in vars(value):
         value = vars(value)["__wrapped__"]
     return [value.__code__] if is_function(value) and value.__globals__ is space else []
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from types import CodeType
+from collections.abc import Collection, Iterator, Mapping, Set
+from itertools import pairwise
+from types import CodeType, ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -26,9 +27,12 @@ from bcpatch.process.objects import (
 )
 
 _NAMES: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"})
-_ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"})
+_ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})
+_KEEPING: Final = frozenset({"STORE_GLOBAL", "STORE_NAME"})
 _BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
 _UNKNOWN: Final = object()
+_MODULE: Final = object()
+"""What is read of: anything, and a module that is imported by a relative name."""
 
 
 class Rebound(msgspec.Struct, eq=False):
@@ -40,6 +44,7 @@ class Rebound(msgspec.Struct, eq=False):
 
     names: dict[int, set[str]] = msgspec.field(default_factory=dict)
     attributes: dict[str, list[object]] = msgspec.field(default_factory=dict)
+    _owners: set[int] = msgspec.field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.names or self.attributes)
@@ -49,50 +54,69 @@ class Rebound(msgspec.Struct, eq=False):
         if is_module(owner):
             self.names.setdefault(id(namespace_of(owner)), set()).add(name)
         self.attributes.setdefault(name, []).append(owner)
+        self._owners.add(id(owner))
 
     def of(self, namespace: Mapping[str, object]) -> Collection[str]:
         """The names of a namespace among them."""
         return self.names.get(id(namespace), ())
 
+    def is_known_in(self, module: ModuleType, held: Set[int]) -> bool:
+        """Whether a module is one of the owners, or holds one; ``held`` is what it holds, by identity."""
+        return id(module) in self._owners or not self._owners.isdisjoint(held)
+
     def readers(self) -> Iterator[tuple[CodeType, str]]:
         """Code of this process that reads one of them, and which: of functions of all modules that know an owner."""
-        owners = {id(owner) for some in self.attributes.values() for owner in some}
         for module in all_modules():
             space = namespace_of(module)
-            if id(module) in owners or id(space) in self.names or not owners.isdisjoint(map(id, list(space.values()))):
+            if self.is_known_in(module, set(map(id, list(space.values())))):
                 for function in functions_of(space, space.get("__name__")):
                     for code in with_nested(function.__code__):
                         read = self.read_by(code, function.__globals__, self.of(function.__globals__))
                         if read:
                             yield code, read
 
-    def read_by(self, code: CodeType, namespace: Mapping[str, object], names: Collection[str]) -> str | None:
-        """The first of them that code reads in a namespace, of which some ``names`` are among them; None for none."""
+    def read_by(
+        self, code: CodeType, namespace: Mapping[str, object], names: Collection[str], *, guess: bool = True
+    ) -> str | None:
+        """The first of them that code reads in a namespace, of which some ``names`` are among them; None for none.
+
+        Where no name tells what an attribute is read of, it is a ``guess`` that this is an object of a class.
+        """
         if {*names, *self.attributes}.isdisjoint(code.co_names):
             return None
         owner: Any = _UNKNOWN
-        for one in dis.get_instructions(code):
+        imported: Any = _MODULE
+        for one, after in pairwise((*dis.get_instructions(code), None)):
+            assert one is not None
             name = one.argval
-            if one.opname in _NAMES:
+            if one.opname == "IMPORT_NAME":
+                owner = imported = sys.modules.get(name, _MODULE)
+            elif one.opname == "IMPORT_FROM":
+                is_kept = after is not None and after.opname in _KEEPING  # it changes with what it was taken from
+                if not is_kept and self._is_of(imported, name, guess=guess):
+                    return str(name)
+                owner = _attribute(imported, name)
+            elif one.opname in _NAMES:
                 if name in names:
                     return str(name)
                 owner = namespace.get(name, _UNKNOWN)
-            elif one.opname == "IMPORT_NAME":
-                owner = sys.modules.get(name, _UNKNOWN)
             elif one.opname in _ATTRIBUTES:
-                if name in self.attributes and self._may_be_of(owner, name):
-                    return str(name) if owner is _UNKNOWN else f"{_named(owner)}.{name}"
+                if self._is_of(owner, name, guess=guess):
+                    return str(name) if owner is _UNKNOWN or owner is _MODULE else f"{_named(owner)}.{name}"
                 owner = _attribute(owner, name)
             elif one.opname not in _BETWEEN:
                 owner = _UNKNOWN
         return None
 
-    def _may_be_of(self, value: object, name: str) -> bool:
-        """Whether one of the attributes of a name may be that of a value."""
+    def _is_of(self, value: object, name: str, *, guess: bool) -> bool:
+        """Whether an attribute of a value may be one of them."""
+        owners = self.attributes.get(name, ())
         if value is _UNKNOWN:
-            return True
+            return guess and any(map(is_class, owners))
+        if value is _MODULE:
+            return any(map(is_module, owners))
         kinds = {id(value), *map(id, mro_of(value if is_class(value) else type(value)))}
-        return any(id(owner) in kinds for owner in self.attributes[name])
+        return any(id(owner) in kinds for owner in owners)
 
 
 def with_nested(code: CodeType) -> Iterator[CodeType]:

@@ -30,8 +30,8 @@ class Facts(NamedTuple):
     """What a module's text imports, and what its import may have read: an upper bound of it.
 
     ``imports`` has the module, the name there (or ``*``) and the name here, of each ``from`` statement at any depth.
-    ``reads`` has names, and dotted names that begin with one: of the code that an import runs, and of the functions
-    and classes of the module itself that such code calls by their names.
+    ``reads`` has names, and dotted names that begin with one, calls on the way left out: of the code that an import
+    runs, and of the functions and classes of the module itself that such code calls by their names.
     """
 
     imports: frozenset[tuple[str, str, str]]
@@ -164,7 +164,7 @@ def _reads(tree: ast.Module) -> Iterator[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
                 waiting.append(run_by_call(own.pop(node.func.id)))
             if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
-                yield shape.dotted(node)
+                yield shape.through(node)
 
 
 def definitions(tree: ast.Module) -> dict[str, ast.stmt]:

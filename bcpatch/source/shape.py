@@ -141,6 +141,16 @@ def dotted(node: ast.expr) -> str:
     return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
 
 
+def through(node: ast.expr) -> str:
+    """The same with calls on the way left out: ``a.b(c).d`` is ``a.b.d``."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute | ast.Call):
+        if isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+        node = node.value if isinstance(node, ast.Attribute) else node.func
+    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+
+
 def is_type_checking(test: ast.expr) -> bool:
     """Whether the test of an ``if`` is the constant that only type checkers take for true."""
     match test:
