@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from random import Random
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 HEAD = """\
 import functools, sys
@@ -35,6 +35,8 @@ DECORATORS = ("", "", "", "@wrapping", "@functools.cache", "@wrapping\n@wrapping
 METHODS = ("", "", "@staticmethod", "@classmethod", "@property", "@functools.cached_property")
 ANNOTATIONS = ("", "", ": int", ": 'str'", ": list")
 LAST = 4
+MODULES = ("world", "low", "middle", "top")
+"""The modules whose functions and classes are called: the others are not of these texts."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,15 @@ class Maker:
         self.rare = rare
 
     def item(self, kind: str | None = None, name: str | None = None) -> Item:
-        common = [*_MAKERS, "function", "function", "class", "value", "value"]
+        common = [*self.kinds, "function", "function", "class", "value", "value"]
         kind = kind or self.rng.choice([*common, *_RARE] if self.rare else common)
         name = name or ("__all__" if kind == "all" else f"{kind}_{self.rng.randint(0, LAST)}")
-        return Item(kind, name, {**_MAKERS, **_RARE}[kind](self, name))
+        return Item(kind, name, {**self.kinds, **_RARE}[kind](self, name))
+
+    @property
+    def kinds(self) -> dict[str, Callable[[Any, str], str]]:
+        """What makes the items of each common kind."""
+        return {**_MAKERS}
 
     def names(self, *kinds: str) -> list[str]:
         return [item.name for item in self.above if item.kind in kinds]
@@ -249,11 +256,17 @@ _RARE: dict[str, Callable[[Maker, str], str]] = {
 }
 
 
-def module(rng: Random, again: float = 0, *, rare: bool = False) -> Text:
+class Make(Protocol):
+    """What makes a `Maker` for the items above."""
+
+    def __call__(self, rng: Random, above: Text, *, rare: bool = False) -> Maker: ...
+
+
+def module(rng: Random, again: float = 0, *, rare: bool = False, make: Make = Maker) -> Text:
     """A module of some items, of ``rare`` ones too. ``again`` is how likely one comes that binds a name once more."""
     items: list[Item] = []
     for _ in range(rng.randint(2, 9)):
-        item = Maker(rng, tuple(items), rare=rare).item()
+        item = make(rng, tuple(items), rare=rare).item()
         if all(one.name != item.name for one in items):
             items.append(item)
         if again and rng.random() < again:
@@ -267,20 +280,20 @@ def _once_more(rng: Random, items: list[Item]) -> Item:
     return item if rng.random() < 0.5 else Maker(rng, ()).item(item.kind, item.name)
 
 
-def edited(rng: Random, text: Text, again: float = 0, *, rare: bool = False) -> Text:
-    """The same module after a commit; ``again`` and ``rare`` as `module` has them."""
+def edited(rng: Random, text: Text, again: float = 0, *, rare: bool = False, make: Make = Maker) -> Text:
+    """The same module after a commit; the options are those of `module`."""
     items = list(text)
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
         place = rng.randrange(len(items)) if items else 0
         match rng.choice(("add", "change", "change", "change", "tweak", "tweak", "tweak", "remove", "move")):
             case "add":
-                new = Maker(rng, tuple(items[:place]), rare=rare).item()
+                new = make(rng, tuple(items[:place]), rare=rare).item()
                 if all(new.name != item.name for item in items):
                     items.insert(place, new)
                 elif again and rng.random() < again:
                     items.insert(place, _once_more(rng, items))
             case "change" if items:
-                items[place] = Maker(rng, tuple(items[:place])).item(items[place].kind, items[place].name)
+                items[place] = make(rng, tuple(items[:place])).item(items[place].kind, items[place].name)
             case "tweak" if items:
                 items[place] = _tweaked(rng, items[place])
             case "remove" if items:
@@ -326,16 +339,22 @@ def described(value: Any, depth: int) -> Any:
     """A value in a form that is equal for values that do the same."""
     if isinstance(value, list | tuple):
         return type(value).__name__, [described(one, depth) for one in value]
+    if isinstance(value, ModuleType):
+        return "module", value.__name__
     if isinstance(value, dict):
         return {key: described(one, depth) for key, one in value.items()}
     if inspect.isgenerator(value) or isinstance(value, functools.partial):
         return "of it", [*map(described, value, repeat(depth))] if inspect.isgenerator(value) else _called(value, depth)
-    if isinstance(value, type) and value.__module__ == "world" and depth:
+    if isinstance(value, type) and value.__module__ in MODULES and depth:
         return _class(value, depth - 1)
-    if callable(value) and getattr(value, "__module__", None) == "world" and depth:
-        said = value.__doc__, str(inspect.signature(value)), str(inspect.get_annotations(value))
+    if callable(value) and getattr(value, "__module__", None) in MODULES and depth:
+        said = value.__doc__, _signature(value), str(inspect.get_annotations(value))
         return said, _called(value, depth - 1)
     return re.sub(r" at 0x\w+", "", repr(value))
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    return re.sub(r" at 0x\w+", "", str(inspect.signature(function)))
 
 
 def _class(cls: type, depth: int) -> Any:
@@ -350,7 +369,7 @@ def _class(cls: type, depth: int) -> Any:
 
 def _member(own: Any, depth: int) -> Any:
     if inspect.isroutine(own) and getattr(own, "__name__", "") != "__init__" and hasattr(own, "__module__"):
-        return str(inspect.signature(own)), _called(own, depth)
+        return _signature(own), _called(own, depth)
     return described(own, 0) if not inspect.isroutine(own) else None
 
 
@@ -367,7 +386,7 @@ def _called(function: Callable[..., Any], depth: int, *, whole: bool = False) ->
 def differences(live: dict[str, Any], fresh: dict[str, Any]) -> Iterator[str]:
     """Where a module shows something else than a fresh one. What names that are gone would give is not compared."""
     for name, value in fresh.items():
-        if "NameError" in repr(value):
+        if re.search(r"NameError|module '\w+' has no attribute", repr(value)):
             continue
         mine = live.get(name)
         if name.endswith(" is") and mine is not None:

@@ -1,0 +1,48 @@
+"""Are random edits of several modules at once live as in a fresh process, refused, or told? For as long as you like.
+
+    python -m benchmarks.checks.modules --minutes 10
+
+`tests/test_random_modules.py` makes the modules and the edits and says what is looked at. Prints one line of JSON: what
+came of the edits, and the rules that refused or warned. An edit that went wrong ends it, with its seed and all texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tests"))
+
+import test_random_modules as modules
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--common", action="store_true", help="leave out rare ways to keep functions")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    outcomes: Counter[str] = Counter()
+    rules: Counter[str] = Counter()
+    end = time.monotonic() + options.minutes * 60
+    number = options.seed
+    while time.monotonic() < end:
+        try:
+            modules.check(random.Random(number), outcomes, rules, rare=not options.common)
+        except AssertionError:
+            print("seed", number, file=sys.stderr)
+            raise
+        number += 1
+    found = {"python": platform.python_version(), "seed": options.seed, "outcomes": outcomes, "rules": rules}
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
