@@ -113,16 +113,15 @@ class Ahead:
                 result = run(what, where, site, call, *arguments)
         except OccupiedError:
             raise Refused([_unseen(where)]) from None
-        found = {id(code): self._reasons[id(code)] for code in seen}
-        if found:
-            raise Refused([_while_out_of_date(what, one, where(), site) for one in found.values()])
+        if seen:
+            raise Refused([_while_out_of_date(what, self._reasons[id(code)], where(), site) for code in seen])
         return result
 
     def _out_of_date(self, where: Where) -> Rebound:
         """What the swap will bind anew. All code is watched for that reads it or changes."""
         if self._rebound is None:
             self._rebound = _rebound(self._modules, self._known)
-            for code, read in self._rebound.readers():
+            for code, read in self._rebound.readers() if self._rebound else ():
                 self._watch(_Reason(code, read), where)
             for site in self._sites:
                 if isinstance(site.edit, FunctionEdit) and site.edit.runs_otherwise:

@@ -7,7 +7,7 @@ such thing, by a profile function of the thread, or by a trace function where th
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from types import CodeType, FrameType
@@ -27,7 +27,7 @@ class Starts:
 
     def __init__(self) -> None:
         self._wanted: dict[int, CodeType] = {}
-        self._seen: list[CodeType] = []
+        self._seen: dict[int, CodeType] = {}
         self._thread = get_ident()
         self._tool: int | None = None
 
@@ -39,14 +39,14 @@ class Starts:
             MONITORING.set_local_events(self._monitor(), code, events)
 
     @contextmanager
-    def seen(self) -> Iterator[list[CodeType]]:
-        """What begins while this lasts. Raises OccupiedError where it can't be seen."""
-        del self._seen[:]
+    def seen(self) -> Iterator[Collection[CodeType]]:
+        """What begins while this lasts, each code once. Raises OccupiedError where it can't be seen."""
+        self._seen.clear()
         install = None if MONITORING or not self._wanted else _free()
         if install is not None:
             install(self._called)
         try:
-            yield self._seen
+            yield self._seen.values()
         finally:
             if install is not None:
                 install(None)
@@ -60,7 +60,7 @@ class Starts:
             MONITORING.free_tool_id(self._tool)
             self._tool = None
         self._wanted.clear()
-        del self._seen[:]
+        self._seen.clear()
 
     def _monitor(self) -> int:
         """The number by which the interpreter knows this as a tool."""
@@ -84,7 +84,7 @@ class Starts:
 
     def _began(self, code: CodeType, _: int) -> None:
         if id(code) in self._wanted and get_ident() == self._thread:
-            self._seen.append(code)
+            self._seen[id(code)] = code
 
 
 def _free() -> Callable[[Any], None]:
