@@ -163,6 +163,18 @@ CHAINS = {
         "A.go()",
         True,
     ),
+    "a static method, of something else that has such a method": (
+        "from .core import load\nclass A:\n    def one(self):\n        load()\n"
+        "    @staticmethod\n    def go(other):\n        other.one()",
+        "A.go(1)",
+        False,
+    ),
+    "a method whose receiver has no name that can be given": (
+        "from .core import load\nclass A:\n    def one(self):\n        load()\n"
+        "    def go(self, /):\n        self.one()",
+        "A().go()",
+        True,
+    ),
     "a method that another one calls": (
         "from .core import load\nclass A:\n    def one(self):\n        load()\n    def go(self):\n        self.one()",
         "A().go()",

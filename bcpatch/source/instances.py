@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from bcpatch.diagnostics import Diagnostic, finding
-from bcpatch.source import shape
+from bcpatch.source import receivers, shape
 from bcpatch.source.evaluated import binds
 from bcpatch.source.importtime import last_name
 from bcpatch.source.outline import Class, Function, FunctionNode, Unit
@@ -25,8 +25,6 @@ from bcpatch.source.outline import Class, Function, FunctionNode, Unit
 _MAKING: Final = frozenset({"__new__", "__init__", "__post_init__", "__attrs_post_init__", "__setstate__"})
 #: Methods that may answer for an attribute that an object does not have.
 _ANSWERING: Final = frozenset({"__getattr__", "__getattribute__"})
-#: Methods, and decorators of methods, that get a class first.
-_OF_CLASSES: Final = frozenset({"__init_subclass__", "__class_getitem__", "classmethod"})
 #: Exceptions that whoever expects an attribute to be missing catches.
 _EXPECTED: Final = frozenset({"AttributeError", "Exception", "BaseException"})
 
@@ -73,7 +71,7 @@ def findings(old: Unit, new: Unit, some: Sequence[Gained]) -> Iterator[Diagnosti
             owner = classes.of(function)
             is_own = owner is not None and one.owner in [base.qualname for base in classes.bases(owner.qualname)]
             for read in _reads(function.node, one.name):
-                if _is_name(read.value, _receiver(function)):
+                if _is_name(read.value, receivers.receiver(function)):
                     is_meant = is_own and function.name not in _MAKING
                 else:
                     is_meant = guessed.get(one.name) is one and _may_be(read, function, one, new)
@@ -147,7 +145,7 @@ class _Classes:
             node.attr
             for one in self._methods(classes)
             for node in ast.walk(one.node)
-            if isinstance(node, ast.Attribute) and _is_name(node.value, _receiver(one))
+            if isinstance(node, ast.Attribute) and _is_name(node.value, receivers.receiver(one))
         }
 
     def may_store_any(self, classes: Sequence[Class]) -> bool:
@@ -169,24 +167,6 @@ def _bound(classes: Iterable[Class]) -> set[str]:
     }
 
 
-def _receiver(function: Function) -> str | None:
-    """The name by which a method has the object that it is called on."""
-    return None if _is_of_class(function) else _first(function)
-
-
-def _first(function: Function) -> str | None:
-    """The name by which a method has what it is called on, be that an object or the class."""
-    node = function.node
-    if not function.chain or isinstance(node, ast.Lambda) or "staticmethod" in map(last_name, node.decorator_list):
-        return None
-    return next((one.arg for one in (*node.args.posonlyargs, *node.args.args)), None)
-
-
-def _is_of_class(function: Function) -> bool:
-    decorators = getattr(function.node, "decorator_list", ())
-    return not _OF_CLASSES.isdisjoint((function.name, *map(last_name, decorators)))
-
-
 def _is_name(node: ast.expr, name: str | None) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
@@ -196,7 +176,7 @@ def _is_name(node: ast.expr, name: str | None) -> bool:
 
 def _stores(function: Function) -> list[ast.Attribute]:
     """Where a method gives its receiver an attribute; of ``__new__`` where it gives any variable one."""
-    receiver = _receiver(function)
+    receiver = receivers.receiver(function)
     found: list[ast.Attribute] = []
     changed = set()
     for node in ast.walk(function.node) if receiver is not None else ():
@@ -263,7 +243,7 @@ def _surely_stored(function: FunctionNode, name: str) -> Iterator[tuple[str, int
 
 def _may_be_from_elsewhere(read: ast.Attribute, function: Function, one: Gained, unit: Unit) -> bool:
     """Whether something may be an object of a class of another module: a receiver, where its class derives from it."""
-    if not _is_name(read.value, _receiver(function)):
+    if not _is_name(read.value, receivers.receiver(function)):
         return _may_be(read, function, one, unit)
     bases = [last_name(base) for made in function.chain[-1:] for base in made.bases]
     return one.owner.rpartition(".")[2] in bases and function.name not in _MAKING
@@ -273,7 +253,9 @@ def _may_be(read: ast.Attribute, function: Function, one: Gained, unit: Unit) ->
     """Whether something that is no receiver may be an object of the class, and made before."""
     if not isinstance(read.value, ast.Name):
         return True
-    if read.value.id in unit.imported or (_is_of_class(function) and read.value.id == _first(function)):
+    if read.value.id in unit.imported or (
+        receivers.is_of_class(function) and read.value.id == receivers.first(function)
+    ):
         return False
     made = {
         target.id

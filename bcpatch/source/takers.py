@@ -18,7 +18,7 @@ import msgspec
 
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
-from bcpatch.source import importtime, shape
+from bcpatch.source import importtime, receivers, shape
 from bcpatch.source.outline import Source, Unit, outline
 
 #: A function or a class: its module, and its qualified name there.
@@ -193,9 +193,9 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
         nodes = [node for statement in function.node.body for node in ast.walk(statement)]
         local = [one for one in nodes if isinstance(one, (ast.Import, ast.ImportFrom))]
         known = paths | importtime.paths(bound for one in local for bound in shape.bindings(one, module))
-        qualname, first = function.site.qualname, function.node.args.args[:1]
-        if function.chain and first:
-            known[first[0].arg] = f"{module.name}.{qualname.rpartition('.')[0]}"
+        qualname, first = function.site.qualname, receivers.first(function)
+        if first is not None:
+            known[first] = f"{module.name}.{qualname.rpartition('.')[0]}"
         for names in importtime.callees(nodes):
             yield qualname, _dotted(names, known, module)
 
