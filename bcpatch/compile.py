@@ -32,7 +32,8 @@ from bcpatch.model import (
     Turns,
 )
 from bcpatch.source import functions, instances, order, readers, shape
-from bcpatch.source.additions import Found, additions, premature, stale
+from bcpatch.source.additions import additions, premature, stale
+from bcpatch.source.bodies import Found
 from bcpatch.source.comparison import Comparison
 from bcpatch.source.facts import recorded
 from bcpatch.source.fidelity import compiled_alike

@@ -12,7 +12,7 @@ import msgspec
 
 from bcpatch.diagnostics import Diagnostic
 from bcpatch.model import Policy
-from bcpatch.source.additions import Found
+from bcpatch.source.bodies import Found
 from bcpatch.source.outline import Function, Unit
 
 

@@ -18,7 +18,7 @@ from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import Annotations, Code, Default, Edit, FunctionEdit, Policy, PositionEdit, Positions, Rival, Site
 from bcpatch.source import branches, given, importtime, readers
-from bcpatch.source.additions import Found
+from bcpatch.source.bodies import Found
 from bcpatch.source.comparison import Anew, Comparison
 from bcpatch.source.evaluated import evaluated
 from bcpatch.source.header import Header, defaults, header, keeps_text
