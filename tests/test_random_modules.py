@@ -33,7 +33,7 @@ NAMES = ("low", "middle", "top")
 
 Texts = dict[str, str]
 
-_KINDS = {"value", "function", "class", "alias", "computed", "taken", "branch", "import"}
+_KINDS = {"value", "function", "class", "derived", "alias", "computed", "taken", "branch", "import"}
 _NAMED = {f"{kind}_{number}" for kind in _KINDS for number in range(grammar.LAST + 1)}
 
 
@@ -46,24 +46,35 @@ class AcrossMaker(Maker):
 
     @property
     def kinds(self) -> dict[str, Callable[[Any, str], str]]:
-        more = {"taken": AcrossMaker.taken, "computed": AcrossMaker.computed}
-        return {**super().kinds, **more} if self.below else {**super().kinds, "computed": AcrossMaker.computed}
+        more = {"computed": AcrossMaker.computed}
+        if self.below:
+            more |= {"taken": AcrossMaker.taken, "star": AcrossMaker.star, "derived": AcrossMaker.derived}
+        return {**super().kinds, **more}
 
     def foreign(self, *kinds: str) -> list[str]:
         """Dotted names of items of some kinds in modules below."""
         return [f"{name}.{item.name}" for name, text in self.below.items() for item in text if item.kind in kinds]
 
     def taken(self, name: str) -> str:
-        some = self.foreign("value", "function", "class", "computed", "branch")
+        some = self.foreign("value", "function", "class", "derived", "computed", "branch", "taken")
         if not some:
             return f"{name} = {self.number()}"
         module, _, taken = self.rng.choice(some).partition(".")
         return f"from {module} import {taken} as {name}"
 
+    def star(self, _: str) -> str:
+        return f"from {self.rng.choice([*self.below])} import *"
+
+    def derived(self, name: str) -> str:
+        """A class that derives from one of a module below."""
+        some = self.foreign("class", "derived")
+        found = self.class_(name).partition("\n")[2]
+        return f"class {name}({self.rng.choice(some)}):\n{found}" if some else f"class {name}:\n{found}"
+
     def computed(self, name: str) -> str:
         """A value that a call gives, or an attribute of something."""
         called = [*self.names("function", "alias"), *self.foreign("function", "alias", "taken")]
-        held = [*self.names("class"), *self.foreign("class")]
+        held = [*self.names("class", "derived"), *self.foreign("class", "derived")]
         read = self.foreign("value", "branch", "taken", "computed")
         some = [f"{one}()" for one in called]
         some += [f"{one}.m{self.rng.randint(0, 4)}" for one in held]
@@ -138,11 +149,11 @@ def fresh(texts: Texts, folder: Path) -> Shown | None:
 
 
 @contextmanager
-def _without_what_is_gone(live: Mapping[str, ModuleType], new: Mapping[str, Text]) -> Iterator[None]:
+def _without_what_is_gone(live: Mapping[str, ModuleType], new: Shown) -> Iterator[None]:
     """Without the names that stay bound though no text has them any more, of which a note tells (BCP216)."""
     kept = {name: dict(vars(one)) for name, one in live.items()}
     for name, one in live.items():
-        for item in kept[name].keys() & _NAMED - {each.name for each in new[name]}:
+        for item in (kept[name].keys() & _NAMED) - new[name].keys():
             delattr(one, item)
     try:
         yield
@@ -188,7 +199,7 @@ def _outcome(before: Mapping[str, Text], after: Mapping[str, Text], folder: Path
             assert [worlds.portrait(one) for one in live.values()] == portraits, text
             return "refused by the process"
         told = {one.code for one in (*outcome.diagnostics, *generation.notes) if one.severity is not Severity.ERROR}
-        with _without_what_is_gone(live, after):
+        with _without_what_is_gone(live, wanted[1]):
             found = differences(shown(live), wanted[1])
         if found and told & {"BCP211", "BCP219", "BCP521"}:
             rules.update(told)

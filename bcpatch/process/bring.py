@@ -19,7 +19,7 @@ import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, RemovalEdit, ValueEdit
+from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, ImportEdit, RemovalEdit, ValueEdit
 from bcpatch.process import classes, importers, stars, texts
 from bcpatch.process.ahead import Ahead, run
 from bcpatch.process.history import History
@@ -126,6 +126,9 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
             if reason:
                 message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
                 yield finding("BCP207", message, Place(module.file))
+        if isinstance(edit, ImportEdit):
+            name, source = edit.binding.name, module.part.source
+            yield from stars.covered(module.part.imports, module.object, name, source, edit.line)
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:

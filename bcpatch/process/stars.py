@@ -31,10 +31,12 @@ class Gift(msgspec.Struct, frozen=True):
     deleted: frozenset[str] = frozenset()
 
 
-def given(module: ModuleType, pending: Mapping[str, object] = MappingProxyType({})) -> frozenset[str]:
+def given(
+    module: ModuleType, pending: Mapping[str, object] = MappingProxyType({}), deleted: Collection[str] = ()
+) -> frozenset[str]:
     """The names that ``from module import *`` binds (Language Reference, "The import statement")."""
     space = namespace_of(module)
-    listed = pending.get("__all__", space.get("__all__"))
+    listed = None if "__all__" in deleted else pending.get("__all__", space.get("__all__"))
     if isinstance(listed, list | tuple | set | frozenset):
         return frozenset(name for name in listed if isinstance(name, str))
     names: Iterable[object] = (*space, *pending)
@@ -51,9 +53,26 @@ def hidden(imports: Iterable[Import], module: ModuleType, name: str) -> Iterator
                 yield _refusal(module, f"`{name}` of `{module.__name__}` hides what `{one.module}` has, and is gone")
 
 
+def covered(imports: Iterable[Import], module: ModuleType, name: str, source: bytes, line: int) -> Iterator[Diagnostic]:
+    """Why an import on a line of the new text can't bind a name: all names of a module are taken below it (BCP520)."""
+    for one in imports:
+        origin = sys.modules.get(one.module) if one.name == "*" else None
+        if is_module(origin) and name in given(origin):
+            held = namespace_of(module).get(name, ABSENT)
+            if held is namespace_of(origin).get(name) and line < max(_star_lines(source), default=0):
+                message = f"`{name}` is what `from {one.module} import *` gave `{module.__name__}`, below this import"
+                yield _refusal(module, message)
+
+
+def _star_lines(source: bytes) -> Iterator[int]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            yield node.lineno
+
+
 def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:
     """The stores that give a module's new names to those who took all it had, and why that can't be done (BCP520)."""
-    after = given(gift.module, gift.pending) - gift.deleted
+    after = given(gift.module, gift.pending, gift.deleted) - gift.deleted
     values = {**namespace_of(gift.module), **gift.pending}
     gained = {name: values.get(name, ABSENT) for name in sorted(after - gift.before)}
     if gained or gift.before - after:
