@@ -36,7 +36,8 @@ class Brought(msgspec.Struct, eq=False):
     ``changes`` are stores of the swap, ``early`` stores that are made already and must be
     undone if the patch does not go live: of names that no text has which runs now, new or left by
     a removal. ``values`` are names that the swap rebinds; ``rebound`` tells of each in a module the
-    old and the new value, ``reset`` of those in classes. ``own`` are names of namespaces
+    old and the new value, ``reset`` of those in classes. ``deleted`` are names of modules
+    that the swap deletes, ``left`` those that no text has any more and that stay bound, ``own`` names of namespaces
     that the patch has a value for itself, whatever they were taken from before.
     """
 
@@ -47,6 +48,7 @@ class Brought(msgspec.Struct, eq=False):
     reset: list[tuple[ModuleType, type, str]] = msgspec.field(default_factory=list)
     gave: list[tuple[ModuleType, frozenset[str]]] = msgspec.field(default_factory=list)
     deleted: set[tuple[int, str]] = msgspec.field(default_factory=set)
+    left: set[tuple[int, str]] = msgspec.field(default_factory=set)
     own: set[tuple[int, str]] = msgspec.field(default_factory=set)
 
     def pending(self, owner: object) -> dict[str, object]:
@@ -93,7 +95,8 @@ class Brought(msgspec.Struct, eq=False):
         stale: list[Diagnostic] = []
         for taken, before in self.gave:
             deleted = frozenset(name for owner, name in self.deleted if owner == id(taken))
-            for one in stars.followed(known, stars.Gift(taken, before, self.pending(taken), deleted)):
+            left = frozenset(name for owner, name in self.left if owner == id(taken))
+            for one in stars.followed(known, stars.Gift(taken, before, self.pending(taken), deleted, left)):
                 if isinstance(one, Diagnostic):
                     stale.append(one)
                 else:
@@ -358,6 +361,7 @@ def remove(module: LinkedModule, edit: RemovalEdit, brought: Brought) -> None:
         return
     if edit.stays:
         brought.early.append(Change(slot, old, old))
+        brought.left.add((id(module.object), edit.name))
     else:
         brought.changes.append(Change(slot, old, ABSENT))
         if not edit.owner:

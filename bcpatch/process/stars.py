@@ -23,12 +23,16 @@ from bcpatch.source.evaluated import binds, evaluated
 
 
 class Gift(msgspec.Struct, frozen=True):
-    """A module, what it gave before the patch, and its names as they will be after the swap where these differ."""
+    """A module, what it gave before the patch, and its names as they will be after the swap where these differ.
+
+    ``deleted`` are names that are gone then, ``left`` those that no text has any more and that stay bound.
+    """
 
     module: ModuleType
     before: frozenset[str]
     pending: Mapping[str, object]
     deleted: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
 
 def given(
@@ -77,6 +81,13 @@ def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:
     gained = {name: values.get(name, ABSENT) for name in sorted(after - gift.before)}
     if gained or gift.before - after:
         yield from _followed(texts, gift.module, gift.before, gained, gift.before - after, set())
+    for other, tree in _takers(texts, gift.module, gift.before) if gift.before & gift.left else ():
+        for name in sorted(gift.before & gift.left & {name for one in tree.body for name in binds(one)}):
+            if not _binds_later(tree, other, texts.names(gift.module), name):
+                message = (
+                    f"`{gift.module.__name__}` has no `{name}` any more, which hides one that `{other.__name__}` has"
+                )
+                yield _refusal(other, message)
 
 
 def _followed(
