@@ -46,7 +46,7 @@ class AcrossMaker(Maker):
 
     @property
     def kinds(self) -> dict[str, Callable[[Any, str], str]]:
-        more = {"computed": AcrossMaker.computed}
+        more: dict[str, Callable[[Any, str], str]] = {"computed": AcrossMaker.computed}
         if self.below:
             more |= {"taken": AcrossMaker.taken, "star": AcrossMaker.star, "derived": AcrossMaker.derived}
         return {**super().kinds, **more}
