@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cached_property
 from itertools import compress, repeat
 from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Final
@@ -34,6 +35,7 @@ from bcpatch.source import shape
 from bcpatch.source.evaluated import evaluated
 
 _CONSTANTS: Final = (int, float, complex, str, bytes, tuple, frozenset, NoneType, EllipsisType)
+_PROPERTIES: Final = (property, cached_property)
 _DEFINED: Final = (type, FunctionType, BuiltinFunctionType, ModuleType)
 
 
@@ -243,7 +245,7 @@ class _Use:
         return (
             isinstance(node, ast.Name | ast.Attribute)
             and isinstance(node.ctx, ast.Load)
-            and (self._is_use(read := shape.through(node)) or self._is_reader(read, property))
+            and (self._is_use(read := shape.through(node)) or self._is_reader(read, _PROPERTIES))
         )
 
     def _calls(self, node: ast.AST, own: set[str]) -> bool:
@@ -253,10 +255,10 @@ class _Use:
             return False
         return (isinstance(called, ast.Name) and called.id in own) or self._is_reader(shape.through(called))
 
-    def _is_reader(self, read: str, kind: type = object) -> bool:
-        """Whether a dotted name leads to something of a kind that reads the name."""
+    def _is_reader(self, read: str, kinds: tuple[type, ...] = (object,)) -> bool:
+        """Whether a dotted name leads to something of some kinds that reads the name."""
         held = self._held(read) if self._readers else None
-        return id(held) in self._readers and issubclass(type(held), kind)
+        return id(held) in self._readers and issubclass(type(held), kinds)
 
     def _own_readers(self, tree: ast.Module) -> set[str]:
         """Functions and classes of the module itself that read the name, directly or by each other."""
@@ -322,25 +324,24 @@ def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
                     found[id(value)] = value
                     rebound.add(module, key)
                     grown = True
-                for method, raw in _methods(value, space):
-                    codes = (inner for code in map(_code_of, functions_in(raw)) for inner in with_nested(code))
-                    if id(raw) not in found and any(rebound.read_by(one, space, names, guess=False) for one in codes):
+                for method, raw, code in _methods(value, space):
+                    if id(raw) in found:
+                        continue
+                    reads = (rebound.read_by(one, space, names, guess=False) for one in with_nested(code))
+                    if rebound.read_by(code, space, names, guess=False, receiver=value) or any(reads):
                         found[id(raw)] = raw
                         rebound.add(value, method)
                         grown = True
     return found
 
 
-def _methods(value: object, space: dict[str, object]) -> list[tuple[str, object]]:
-    """What a class that a module has made holds, by name, that is made around functions of this."""
-    if not is_class(value) or class_namespace(value).get("__module__") != space.get("__name__"):
-        return []
-    held = list(class_namespace(value).items())
-    return [(name, one) for name, one in held if any(part.__globals__ is space for part in functions_in(one))]
-
-
-def _code_of(function: FunctionType) -> CodeType:
-    return function.__code__
+def _methods(value: object, space: dict[str, object]) -> Iterator[tuple[str, object, CodeType]]:
+    """What a class that a module has made holds, by name, around functions of the module; and the code of these."""
+    if is_class(value) and class_namespace(value).get("__module__") == space.get("__name__"):
+        for name, one in list(class_namespace(value).items()):
+            for function in functions_in(one.func if type(one) is cached_property else one):
+                if function.__globals__ is space:
+                    yield name, one, function.__code__
 
 
 def _codes(value: object, space: dict[str, object]) -> list[CodeType]:

@@ -28,6 +28,7 @@ from bcpatch.process.objects import (
 
 _NAMES: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})
+_LOCALS: Final = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
 _KEEPING: Final = frozenset({"STORE_GLOBAL", "STORE_NAME"})
 _BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
 _UNKNOWN: Final = object()
@@ -76,11 +77,18 @@ class Rebound(msgspec.Struct, eq=False):
                             yield code, read
 
     def read_by(
-        self, code: CodeType, namespace: Mapping[str, object], names: Collection[str], *, guess: bool = True
+        self,
+        code: CodeType,
+        namespace: Mapping[str, object],
+        names: Collection[str],
+        *,
+        guess: bool = True,
+        receiver: object = _UNKNOWN,
     ) -> str | None:
         """The first of them that code reads in a namespace, of which some ``names`` are among them; None for none.
 
         Where no name tells what an attribute is read of, it is a ``guess`` that this is an object of a class.
+        ``receiver`` is the class of which the code gets one, or an object of it, as its first argument.
         """
         if {*names, *self.attributes}.isdisjoint(code.co_names):
             return None
@@ -104,6 +112,8 @@ class Rebound(msgspec.Struct, eq=False):
                 if self._is_of(owner, name, guess=guess):
                     return str(name) if owner is _UNKNOWN or owner is _MODULE else f"{_named(owner)}.{name}"
                 owner = _attribute(owner, name)
+            elif one.opname in _LOCALS and name in code.co_varnames[: min(1, code.co_argcount)]:
+                owner = receiver
             elif one.opname not in _BETWEEN:
                 owner = _UNKNOWN
         return None

@@ -61,11 +61,9 @@ def covered(imports: Iterable[Import], module: ModuleType, name: str, source: by
     """Why an import on a line of the new text can't bind a name: all names of a module are taken below it (BCP520)."""
     for one in imports:
         origin = sys.modules.get(one.module) if one.name == "*" else None
-        if is_module(origin) and name in given(origin):
-            held = namespace_of(module).get(name, ABSENT)
-            if held is namespace_of(origin).get(name) and line < max(_star_lines(source), default=0):
-                message = f"`{name}` is what `from {one.module} import *` gave `{module.__name__}`, below this import"
-                yield _refusal(module, message)
+        if is_module(origin) and name in given(origin) and line < max(_star_lines(source), default=0):
+            message = f"`{name}` is what `from {one.module} import *` gives `{module.__name__}`, below this import"
+            yield _refusal(module, message)
 
 
 def _star_lines(source: bytes) -> Iterator[int]:
