@@ -205,7 +205,11 @@ def _outcome(before: Mapping[str, Text], after: Mapping[str, Text], folder: Path
             rules.update(told)
             return "told"
         assert not found, "\n".join([*found, str(told), text])
-        load.rollback(history, 0)
+        try:
+            load.rollback(history, 0)
+        except Refused as refused:
+            rules.update({one.code for one in refused.diagnostics})
+            return "refused to go back"
         found = differences(shown(live), wanted[0])
         assert not found, "\n".join(["rolled back", *found, text])
     return "live"
