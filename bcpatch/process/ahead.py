@@ -18,7 +18,8 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, FunctionEdit, ImportEdit, RemovalEdit, Site, ValueEdit
 from bcpatch.process import importers
 from bcpatch.process.linked import LinkedModule, LinkedSite
-from bcpatch.process.stale import Rebound, with_nested
+from bcpatch.process.objects import with_nested
+from bcpatch.process.stale import Rebound
 from bcpatch.process.starts import OccupiedError, Starts
 from bcpatch.process.swap import ABSENT, Kind, Slot, held
 from bcpatch.process.texts import Texts

@@ -42,7 +42,7 @@ from bcpatch.diagnostics import Diagnostic, Place, Refused, finding, text
 from bcpatch.model import Module, ModulePatch, Policy
 from bcpatch.process import sources
 from bcpatch.process.history import History
-from bcpatch.process.objects import is_module, namespace_of
+from bcpatch.process.objects import is_module, namespace_of, with_nested
 from bcpatch.process.records import Arrival, Version
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot, held
 from bcpatch.source.fidelity import brought, strays
@@ -174,16 +174,9 @@ def is_the_same(part: ModulePatch, module: ModuleType, history: History) -> bool
         return False
     space = namespace_of(module)
     code = compile(part.source, part.module.path, "exec", dont_inherit=True)
-    made = {fingerprint.of(one) for one in _inner(code)}
+    made = {fingerprint.of(one) for one in with_nested(code)}
     codes = [getattr(one, "__code__", None) for one in list(space.values()) if getattr(one, "__globals__", 0) is space]
     return all(fingerprint.of(one) in made for one in codes if isinstance(one, CodeType))
-
-
-def _inner(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield constant
-            yield from _inner(constant)
 
 
 # --- the hook --------------------------------------------------------------------------

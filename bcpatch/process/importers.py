@@ -26,9 +26,10 @@ from bcpatch.process.objects import (
     is_module,
     mro_of,
     namespace_of,
+    with_nested,
 )
 from bcpatch.process.sources import is_opaque
-from bcpatch.process.stale import Rebound, with_nested
+from bcpatch.process.stale import Rebound
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, package_of, run_by_call
 from bcpatch.source import shape

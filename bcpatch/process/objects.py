@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from itertools import chain, compress, repeat, starmap
-from types import FunctionType, GetSetDescriptorType, MappingProxyType, ModuleType
+from types import CodeType, FunctionType, GetSetDescriptorType, MappingProxyType, ModuleType
 from typing import Any, Final, TypeGuard
 
 from bcpatch import pythons
@@ -107,6 +107,14 @@ def functions_of(namespace: Mapping[str, object], module: object) -> Iterator[Fu
                 space = class_namespace(value)
                 if space.get("__module__") == module:
                     queue.append(space)
+
+
+def with_nested(code: CodeType) -> Iterator[CodeType]:
+    """A code object and all those in it."""
+    yield code
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            yield from with_nested(constant)
 
 
 def all_modules() -> list[ModuleType]:

@@ -24,6 +24,7 @@ from bcpatch.process.objects import (
     mro_of,
     namespace_of,
     qualname_of,
+    with_nested,
 )
 
 _NAMES: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -127,14 +128,6 @@ class Rebound(msgspec.Struct, eq=False):
             return any(map(is_module, owners))
         kinds = {id(value), *map(id, mro_of(value if is_class(value) else type(value)))}
         return any(id(owner) in kinds for owner in owners)
-
-
-def with_nested(code: CodeType) -> Iterator[CodeType]:
-    """A code object and all those in it."""
-    yield code
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            yield from with_nested(constant)
 
 
 def _attribute(owner: object, name: str) -> object:
