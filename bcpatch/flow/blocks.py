@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
-from bcpatch.flow.decode import Decoded, Handler, pattern, places
+from bcpatch.flow.decode import Decoded, Handler, marks, places
 from bcpatch.flow.opcodes import FACTS, NEXT
 
 #: Instructions after which another one than the next may come.
-_LEAVING: Final = pattern(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
+_LEAVING: Final = marks(number for number, facts in FACTS.items() if facts.row.flow != NEXT)
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from bcpatch import pythons
-from bcpatch.flow.decode import Broken, Decoded, pattern, places
+from bcpatch.flow.decode import Broken, Decoded, marks, places
 from bcpatch.flow.effects import INTRINSICS_1, INTRINSICS_2
 from bcpatch.flow.opcodes import FACTS, NUMBERS, numbers
 from bcpatch.flow.values import Slots
@@ -249,7 +249,7 @@ _ONCE: Final = frozenset(NUMBERS[name] for name in ("RETURN_GENERATOR", "COPY_FR
 _SUSPENDING: Final = frozenset(NUMBERS[name] for name in ("YIELD_VALUE", "SEND"))
 _RESUME: Final = NUMBERS["RESUME"]
 _YIELDS: Final = NUMBERS["YIELD_VALUE"]
-_PLACED: Final = pattern(_ONCE | _SUSPENDING | {_RESUME})
+_PLACED: Final = marks(_ONCE | _SUSPENDING | {_RESUME})
 
 
 def _after_prologue(code: Code, decoded: Decoded, start: int) -> Iterator[Broken]:
@@ -291,7 +291,7 @@ _FOLLOWERS: Final = {"KW_NAMES": ("PRECALL", "CALL"), "PRECALL": ("CALL",)}
 
 _SOURCED: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "source")
 _PAIR: Final = bytes((NUMBERS["PRECALL"], NUMBERS["CALL"])) if "PRECALL" in NUMBERS else b""
-_WATCHED: Final = pattern(_SOURCED | numbers(*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP))
+_WATCHED: Final = marks(_SOURCED | numbers(*_FOLLOWERS, *pythons.SKIPPED_AFTER_JUMP))
 
 
 def neighbours(code: Code, decoded: Decoded) -> Iterator[Broken]:

@@ -11,7 +11,7 @@ from types import BuiltinFunctionType
 from typing import Any, Final, cast
 
 from bcpatch import pythons
-from bcpatch.flow.decode import pattern, places
+from bcpatch.flow.decode import marks, places
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import FACTS, NULL, NUMBERS, numbers
 from bcpatch.flow.origins import (
@@ -67,7 +67,7 @@ _LEAVES: Final = (Unknown, Parameter, Free, Global, Imported, ConstantOrigin)
 
 
 #: Instructions that give something to a container, a cell or a function.
-_GIVING: Final = pattern(numbers(*_GATHERING, "STORE_DEREF", "MAKE_CELL", "SET_FUNCTION_ATTRIBUTE"))
+_GIVING: Final = marks(numbers(*_GATHERING, "STORE_DEREF", "MAKE_CELL", "SET_FUNCTION_ATTRIBUTE"))
 
 
 def text_of(constant: Constant) -> None | bool | int | float | str:

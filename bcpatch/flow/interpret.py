@@ -14,7 +14,7 @@ from typing import Final
 
 from bcpatch import pythons
 from bcpatch.flow.blocks import Block, blocks
-from bcpatch.flow.decode import Decoded, Handler, pattern, places
+from bcpatch.flow.decode import Decoded, Handler, marks, places
 from bcpatch.flow.effects import Effect, effect
 from bcpatch.flow.moves import Moves
 from bcpatch.flow.opcodes import CELL, EXCEPTION, FACTS, LASTI, NUMBERS, Row, numbers
@@ -35,11 +35,11 @@ _CALLING: Final = numbers(*pythons.RAISING_BEFORE)
 #: Instructions that the compiler itself puts where fewer values are than their handler expects.
 _BELOW: Final = numbers(*pythons.BELOW_HANDLER)
 _KEEPING: Final = NUMBERS["YIELD_VALUE"]
-_CONSTANTS: Final = pattern({NUMBERS["LOAD_CONST"]})
-_RAISING: Final = pattern(FACTS.keys() - _CALM)
+_CONSTANTS: Final = marks({NUMBERS["LOAD_CONST"]})
+_RAISING: Final = marks(FACTS.keys() - _CALM)
 #: Instructions after which slots, or where values stand on the stack, are not what they were.
 _CHANGING: Final = frozenset(number for number, facts in FACTS.items() if facts.row.move in CHANGING)
-_CHANGES: Final = pattern(_CHANGING)
+_CHANGES: Final = marks(_CHANGING)
 
 
 def _leaves(row: Row) -> tuple[bool, bool, str]:
@@ -100,6 +100,8 @@ class Trace:
         #: By number of a block: whether it has to be followed; and the first for which that may be so.
         self._waiting = bytearray(len(self.blocks))
         self._next = 0
+        #: By instruction: whether it raises, and whether it changes slots or where values stand.
+        self._marked = decoded.opcodes.translate(_RAISING), decoded.opcodes.translate(_CHANGES)
         self._set_kinds()
 
     def effect(self, at: int) -> Effect:
@@ -149,32 +151,58 @@ class Trace:
     def _follow(self) -> None:
         waiting = self._waiting
         while (number := waiting.find(1, self._next)) >= 0:
-            waiting[number] = 0
-            self._next = number + 1
             state = self.entered[number]
             assert state is not None
-            after = self._through(number, state.copy())
-            while after is not None:
-                after = self._through(*after)
+            self._through(number, state.copy())
 
-    def _through(self, number: int, state: list[int]) -> tuple[int, list[int]] | None:
-        """Through a block, which changes the state. The next one's number and state, where its turn is now."""
-        block = self.blocks[number]
-        start, end = block.start, block.end
-        size = len(state)
-        self.spent += size + end - start
-        if self.spent > BUDGET:
-            raise self.decoded.broken("BCP310", "the code is too tangled to follow", start)
-        if self.table and self.decoded.opcodes[start] in _CALLING:
-            self._raises_before(number, state)
-        base = size - self.width - self._depths[start]
-        if not self._lowest <= base <= self._highest:
-            self._check_depth(start, end, base)
-        if block.handler is None:
-            self._moves.run(start, end, state)
-        else:
-            self._run_covered(block, state)
-        return self._leave(number, end - 1, state)
+    def _through(self, number: int, state: list[int]) -> None:
+        """Through a block whose turn it is, and on while control falls into the next one, no other way leads to that
+        one, and none before it waits. Changes the state.
+        """
+        every, opcodes, depths, width = self.blocks, self.decoded.opcodes, self._depths, self.width
+        run, entered, waiting = self._moves.run, self.entered, self._waiting
+        while True:
+            waiting[number] = 0
+            block = every[number]
+            number += 1
+            self._next = number
+            start, end = block.start, block.end
+            size = len(state)
+            self.spent += size + end - start
+            if self.spent > BUDGET:
+                raise self.decoded.broken("BCP310", "the code is too tangled to follow", start)
+            if self.table and opcodes[start] in _CALLING:
+                self._raises_before(number - 1, state)
+            base = size - width - depths[start]
+            if not self._lowest <= base <= self._highest:
+                self._check_depth(start, end, base)
+            if block.handler is None:
+                run(start, end, state)
+            else:
+                self._run_covered(block, state)
+            at = end - 1
+            falls, jumps, special = _LEAVES[opcodes[at]]
+            falling, jumping = self._parted(special, at, state) if special else (state, state)
+            goes_on = False
+            if falls:
+                if end == len(opcodes):
+                    raise self.decoded.broken("BCP309", "control falls off the end of the code", at)
+                if end in self._targets:
+                    self._enter(number, falling, at)
+                else:
+                    entered[number] = falling
+                    goes_on = True
+            if jumps:
+                shares = goes_on and jumping is falling
+                self._enter(self.block_at[self.decoded.targets[at]], jumping.copy() if shares else jumping, at)
+            elif not falls and len(state) > width:
+                self.left[at] = len(state) - width
+            if not goes_on:
+                return
+            if self._next < number:
+                waiting[number] = 1
+                return
+            state = falling
 
     def _enter(self, number: int, state: list[int], source: int) -> None:
         """Join what flows into a block: a list that nobody changes any more."""
@@ -255,20 +283,19 @@ class Trace:
         if len(state) - self.width - self._depths[at] + min(self._spare[at:end]) < handler.depth:
             self._run_close(block, state)
             return
-        opcodes, target = self.decoded.opcodes, self.block_at[handler.target]
+        raising, changing = self._marked
+        target, run = self.block_at[handler.target], self._moves.run
         while at < end:
-            if number not in self._passing and opcodes[at] in _CALM:
+            if number not in self._passing and not raising[at]:
                 self._passing[number] = (target, self._brought(block, state), at)
-            raising = _RAISING.search(opcodes, at, end)
-            if raising is None:
-                self._moves.run(at, end, state)
+            first = raising.find(1, at, end)
+            if first < 0:
+                run(at, end, state)
                 return
-            first = raising.start()
-            self._moves.run(at, first, state)
+            run(at, first, state)
             self._enter(target, self._brought(block, state), first)
-            changing = _CHANGES.search(opcodes, first, end)
-            at = changing.end() if changing else end
-            self._moves.run(first, at, state)
+            at = changing.find(1, first, end) + 1 or end
+            run(first, at, state)
 
     def _run_close(self, block: Block, state: list[int]) -> None:
         """The same where an instruction may leave the handler fewer values than it expects."""
@@ -291,43 +318,17 @@ class Trace:
                 message = f"{base + depths[at + 1]} values on a stack of {self.code.stacksize}"
                 raise self.decoded.broken("BCP305", message, at)
 
-    def _leave(self, number: int, at: int, state: list[int]) -> tuple[int, list[int]] | None:
-        """To the blocks after the one whose last instruction is ``at``. The next one, if its turn is now and no other
-        way leads to it, takes the state as it is: its number and that state.
-        """
-        falls, jumps, special = _LEAVES[self.decoded.opcodes[at]]
-        falling = jumping = state
+    def _parted(self, special: str, at: int, state: list[int]) -> tuple[list[int], list[int]]:
+        """The states with which control falls and jumps from the instruction at ``at``, which are not the same."""
         if special == "jump":
-            jumping = self._jumping(at, state)
-        elif special:
-            tested = self.operands[at]
-            assert tested
-            known = self.values.present(tested[0])
-            if known != tested[0]:
-                narrowed = [known if one == tested[0] else one for one in state]
-                falling, jumping = (state, narrowed) if special == "present" else (narrowed, state)
-        following, goes_on = number + 1, False
-        if falls:
-            if following == len(self.blocks):
-                raise self.decoded.broken("BCP309", "control falls off the end of the code", at)
-            if at + 1 in self._targets:
-                self._enter(following, falling, at)
-            else:
-                self.entered[following] = falling
-                goes_on = True
-        if jumps:
-            shares = goes_on and jumping is falling
-            self._enter(self.block_at[self.decoded.targets[at]], jumping.copy() if shares else jumping, at)
-        elif not falls and len(state) > self.width:
-            self.left[at] = len(state) - self.width
-        if not goes_on:
-            return None
-        is_next = self._next >= following
-        self._waiting[following] = not is_next
-        if not is_next:
-            return None
-        self._next = following + 1
-        return following, falling
+            return state, self._jumping(at, state)
+        tested = self.operands[at]
+        assert tested
+        known = self.values.present(tested[0])
+        if known == tested[0]:
+            return state, state
+        narrowed = [known if one == tested[0] else one for one in state]
+        return (state, narrowed) if special == "present" else (narrowed, state)
 
     def _jumping(self, at: int, state: list[int]) -> list[int]:
         """The state along a jump that leaves other values than going on."""

@@ -12,7 +12,7 @@ from operator import and_
 from typing import Final
 
 from bcpatch import pythons
-from bcpatch.flow.decode import Broken, Instruction, pattern, places
+from bcpatch.flow.decode import Broken, Instruction, marks, places
 from bcpatch.flow.effects import INTRINSICS_1, INTRINSICS_2
 from bcpatch.flow.fields import ASYNC_GENERATOR, GENERATOR, OPTIMIZED
 from bcpatch.flow.interpret import Trace
@@ -64,9 +64,9 @@ _CLASS_LOADS: Final = numbers("LOAD_NAME", "LOAD_DEREF")
 _PARAMETERS: Final = {".defaults": TUPLE | TEXTS, ".kwdefaults": DICT, ".0": ITERATOR}
 _PREPARES_STAR: Final = numbers("PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
 _NARROWED: Final = {_MAKE, *_DEREF, *_CLASS_LOADS, *_PREPARES_STAR} | ({_ATTRIBUTE} - {-1})
-_NARROWED_PLACES: Final = pattern(_NARROWED)
+_NARROWED_PLACES: Final = marks(_NARROWED)
 #: The same for code that makes functions, which it may call.
-_NARROWED_OR_CALLED: Final = pattern(_NARROWED | {_CALL})
+_NARROWED_OR_CALLED: Final = marks(_NARROWED | {_CALL})
 
 
 class Kinds:
@@ -483,8 +483,8 @@ def _special() -> dict[int, tuple[Look, ...]]:
 
 
 _SPECIAL: Final = _special()
-_SPECIAL_PLACES: Final = pattern(_SPECIAL)
+_SPECIAL_PLACES: Final = marks(_SPECIAL)
 #: The same for code that neither has cells nor makes functions: a cell or such a function is all that these look for.
-_SPECIAL_WITHOUT_CELLS: Final = pattern(
+_SPECIAL_WITHOUT_CELLS: Final = marks(
     number for number, looks in _SPECIAL.items() if not {_stored, _demanded}.issuperset(looks)
 )

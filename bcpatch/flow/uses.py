@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 
 from bcpatch import pythons
-from bcpatch.flow.decode import pattern, places
+from bcpatch.flow.decode import has_any, marks, places
 from bcpatch.flow.graph import Graph, imported, texts_of
 from bcpatch.flow.interpret import Trace
 from bcpatch.flow.opcodes import NUMBERS
@@ -249,13 +249,13 @@ _FINDERS: Final[dict[int, tuple[_Find, Action]]] = {
     for name in names.split()
     if name in NUMBERS
 }
-_USING: Final = pattern(_FINDERS)
-_CAPTURED_STORES: Final = pattern(NUMBERS[name] for name in ("STORE_DEREF", "DELETE_DEREF"))
+_USING: Final = marks(_FINDERS)
+_CAPTURED_STORES: Final = marks(NUMBERS[name] for name in ("STORE_DEREF", "DELETE_DEREF"))
 
 
 def may_use(trace: Trace) -> bool:
     """Whether any instruction, reachable or not, does something with a name or a value of which a use tells."""
-    return _USING.search(trace.decoded.opcodes) is not None
+    return has_any(_USING, trace.decoded.opcodes)
 
 
 def uses(graph: Graph) -> tuple[Use, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bcpatch.flow.decode import pattern
+from bcpatch.flow.decode import has_any, marks
 from bcpatch.flow.fields import OPTIMIZED
 from bcpatch.flow.opcodes import numbers
 from bcpatch.flow.uses import AttributeUse, GlobalUse
@@ -61,10 +61,10 @@ def _links(frame: Frame, certain: frozenset[str]) -> Iterator[Link]:
 
 def _may_need(frame: Frame) -> bool:
     """Whether code has any instruction that gives a global, a module or what code around it has."""
-    return _GIVING.search(frame.flow.trace.decoded.opcodes) is not None
+    return has_any(_GIVING, frame.flow.trace.decoded.opcodes)
 
 
-_GIVING: Final = pattern(
+_GIVING: Final = marks(
     numbers(
         *"LOAD_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS LOAD_COMMON_CONSTANT IMPORT_NAME".split(),
         *"LOAD_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF".split(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bcpatch.flow.decode import pattern
+from bcpatch.flow.decode import has_any, marks
 from bcpatch.flow.opcodes import numbers
 from bcpatch.flow.uses import AttributeUse, CallUse, GlobalUse, SubscriptUse, Use
 from bcpatch.rules import access, byname, names, sight
@@ -24,9 +24,9 @@ _ATTRIBUTES: Final = access.TELLING | sight.CALLED
 _OF_STATEMENTS: Final = ("import", "match")
 
 #: Instructions that give what may be called by another name than those in the code.
-_UNNAMED: Final = pattern(numbers("IMPORT_NAME", "LOAD_COMMON_CONSTANT", "MATCH_CLASS"))
+_UNNAMED: Final = marks(numbers("IMPORT_NAME", "LOAD_COMMON_CONSTANT", "MATCH_CLASS"))
 #: Instructions of which something may be said whatever the names of attributes in the code are.
-_TELLING: Final = pattern(
+_TELLING: Final = marks(
     numbers(
         *"LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME STORE_NAME DELETE_NAME LOAD_FROM_DICT_OR_GLOBALS".split(),
         *"LOAD_DEREF STORE_DEREF DELETE_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF".split(),
@@ -67,7 +67,7 @@ def _may_tell(frame: Frame) -> bool:
     """Whether of anything but calls in code something may be said."""
     flow = frame.flow
     return (
-        _TELLING.search(flow.trace.decoded.opcodes) is not None
+        has_any(_TELLING, flow.trace.decoded.opcodes)
         or not _ATTRIBUTES.isdisjoint(flow.code.names)
         or not frame.scope.text.own_names.isdisjoint(flow.code.names)
         or any(name[:1] == "_" for name in flow.code.names)
@@ -83,7 +83,7 @@ def _may_call(frame: Frame) -> bool:
         frame.outer is not None
         or not byname.CALLED.isdisjoint(flow.code.names)
         or not frame.scope.imports.keys().isdisjoint(flow.code.names)
-        or _UNNAMED.search(flow.trace.decoded.opcodes) is not None
+        or has_any(_UNNAMED, flow.trace.decoded.opcodes)
     )
 
 
