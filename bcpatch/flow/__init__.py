@@ -124,6 +124,10 @@ def _place(code: Code, offset: int) -> Position | None:
     return _at(*decode.positions(code), offset)
 
 
+def _fault(code: Code, broken: Broken) -> Fault:
+    return Fault(broken.rule, broken.message, broken.offset, code.qualname, _place(code, broken.offset))
+
+
 def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
     """All that is looked at before any path is followed."""
     broken = [] if fields.fit(code) else list(fields.check(code))
@@ -144,12 +148,8 @@ def _straight(code: Code) -> tuple[Trace | None, list[Broken]]:
 def _analyze(code: Code, depth: int, faults: list[Fault]) -> Flow | None:
     """The flow of ``code``; None, and at least one more fault, where it has none."""
     before = len(faults)
-
-    def fault(broken: Broken) -> None:
-        faults.append(Fault(broken.rule, broken.message, broken.offset, code.qualname, _place(code, broken.offset)))
-
     if depth > DEEPEST:
-        fault(Broken("BCP310", f"code nested more than {DEEPEST} deep", 0))
+        faults.append(_fault(code, Broken("BCP310", f"code nested more than {DEEPEST} deep", 0)))
         return None
     nested = {}
     for index, constant in enumerate(code.constants):
@@ -165,11 +165,10 @@ def _analyze(code: Code, depth: int, faults: list[Fault]) -> Flow | None:
             trace.follow()
             kinds = Kinds(trace, {index: inner.demands for index, inner in nested.items()})
             found = [*kinds.narrow(), *kinds.check(), *loops.check(trace)]
-            broken = sorted(found, key=lambda one: one.offset)[:1]
+            broken = [min(found, key=lambda one: one.offset)] if found else []
     except Broken as found:
         broken = [found]
-    for one in broken:
-        fault(one)
+    faults += (_fault(code, one) for one in broken)
     if len(faults) > before or trace is None or kinds is None:
         return None
     return Flow(code, nested, kinds.demands, trace)

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import compress
+from itertools import accumulate, compress
 from struct import unpack
 from typing import Final, NamedTuple
 
@@ -133,14 +133,8 @@ def places(wanted: bytes, opcodes: bytes, first: int = 0) -> list[int]:
     return list(compress(range(first, len(marked)), marked[first:]))
 
 
-def _any_of(opcodes: Iterable[int]) -> bytes:
-    """An expression for one of these bytes; for none at all, one that never matches."""
-    escaped = b"".join(b"\\x%02x" % number for number in sorted(opcodes))
-    return b"[%s]" % escaped if escaped else b"(?!)"
-
-
 _NAMES: Final = {number: facts.row.name for number, facts in FACTS.items()}
-_CACHE_BYTES: Final = {number: 2 * facts.caches for number, facts in FACTS.items()}
+_CACHE_BYTES: Final = {EXTENDED_ARG: 0} | {number: 2 * facts.caches for number, facts in FACTS.items()}
 _WITHOUT_ARGUMENT: Final = frozenset(number for number, facts in FACTS.items() if facts.row.argument == "unused")
 #: Bytes that a jump goes for each unit of its argument.
 _DIRECTIONS: Final = {number: -2 if facts.backward else 2 for number, facts in FACTS.items() if facts.row.flow.jumps}
@@ -152,24 +146,8 @@ _CACHE: Final = 0
 MOST_UNITS: Final = 1 << 20
 
 
-def _sequence() -> re.Pattern[bytes]:
-    """Well-formed bytecode: known opcodes, empty caches of the right length, EXTENDED_ARG where it has a meaning."""
-    assert _CACHE not in FACTS
-    caches = sorted(set(_CACHE_BYTES.values()))
-
-    def one(numbers: frozenset[int]) -> bytes:
-        of = {size: {number for number in numbers if _CACHE_BYTES[number] == size} for size in caches}
-        return b"|".join(
-            _any_of(some) + b"." + (b"\\0{%d}" % size if size else b"") for size, some in of.items() if some
-        )
-
-    plain = one(frozenset(FACTS))
-    extended = one(frozenset(FACTS) - _WITHOUT_ARGUMENT)
-    prefix = b"(?:" + _any_of({EXTENDED_ARG}) + b".){1,3}+"
-    return re.compile(b"(?:%s|%s(?:%s))++" % (plain, prefix, extended), re.DOTALL)
-
-
-_SEQUENCE: Final = _sequence()
+#: How many bytes an instruction takes with its caches; none, if there is no such.
+_SIZES: Final = bytes([2 + _CACHE_BYTES[number] if number in _CACHE_BYTES else 0 for number in range(256)])
 
 
 def instructions(code: Code) -> Decoded:
@@ -179,19 +157,19 @@ def instructions(code: Code) -> Decoded:
         raise Broken("BCP311", f"{len(bytecode)} bytes of bytecode are no sequence of instructions", 0)
     if len(bytecode) > 2 * MOST_UNITS:
         raise Broken("BCP310", f"{len(bytecode)} bytes of bytecode: more than {2 * MOST_UNITS}", 0)
-    if not _SEQUENCE.fullmatch(bytecode):
-        raise _malformed(bytecode)
     units = bytecode[::2]
     opcodes = units.replace(bytes([_CACHE]), b"")
+    keys = list(filter(None, unpack(f"<{len(units)}H", bytecode)))  # an entry of a cache is two zeros
     offsets = list(compress(range(0, len(bytecode), 2), units))
+    ends = list(accumulate(opcodes.translate(_SIZES)))
+    if len(keys) != len(opcodes) or ends[-1:] != [len(bytecode)] or offsets != [0, *ends[:-1]]:
+        raise _malformed(bytecode)
     arguments = list(compress(bytecode[1::2], units))
     if EXTENDED_ARG in opcodes:
-        offsets, opcodes, arguments = _extended(offsets, opcodes, arguments)
+        offsets, opcodes, arguments = _extended(bytecode, offsets, opcodes, arguments)
+        ends = [*offsets[1:], len(bytecode)]
         keys = [argument << 8 | number for number, argument in zip(opcodes, arguments, strict=True)]
-    else:
-        keys = list(filter(None, unpack(f"<{len(units)}H", bytecode)))  # an entry of a cache is two zeros
     decoded = Decoded(offsets, opcodes, arguments, keys)
-    ends = [*offsets[1:], len(bytecode)] if decoded.jumps else ()
     for at in decoded.jumps:
         wanted = ends[at] + _DIRECTIONS[opcodes[at]] * arguments[at]
         target = bisect_left(offsets, wanted)
@@ -202,7 +180,9 @@ def instructions(code: Code) -> Decoded:
     return decoded
 
 
-def _extended(offsets: list[int], opcodes: bytes, arguments: list[int]) -> tuple[list[int], bytes, list[int]]:
+def _extended(
+    bytecode: bytes, offsets: list[int], opcodes: bytes, arguments: list[int]
+) -> tuple[list[int], bytes, list[int]]:
     """The same columns where EXTENDED_ARG is part of the instruction behind it, which then starts at it."""
     starts: list[int] = []
     wide: list[int] = []
@@ -211,10 +191,14 @@ def _extended(offsets: list[int], opcodes: bytes, arguments: list[int]) -> tuple
         if number == EXTENDED_ARG:
             start = offset if start < 0 else start
             prefix = (prefix | argument) << 8
+        elif start >= 0 and (offset - start > 6 or number in _WITHOUT_ARGUMENT):
+            raise _malformed(bytecode)
         else:
             starts.append(offset if start < 0 else start)
             wide.append(prefix | argument)
             start, prefix = -1, 0
+    if start >= 0:
+        raise _malformed(bytecode)
     return starts, opcodes.replace(bytes([EXTENDED_ARG]), b""), wide
 
 
@@ -237,7 +221,7 @@ def _malformed(bytecode: bytes) -> Broken:
             return Broken("BCP311", f"the inline cache of {_NAMES[number]} is cut off or not empty", start)
         at += cache
         start = at
-    raise AssertionError("the expression and the walk disagree")
+    raise AssertionError("what is compared and the walk disagree")
 
 
 # --- exception table ------------------------------------------------------------------

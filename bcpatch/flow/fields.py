@@ -42,7 +42,7 @@ def parameters(code: Code) -> int:
 
 def fit(code: Code) -> bool:
     """Whether `check` has nothing to say, as it has not of most."""
-    flags, variables = code.flags, code.varnames
+    flags, variables, constants = code.flags, code.varnames, code.constants
     return (
         0 <= code.posonlyargcount <= code.argcount
         and code.kwonlyargcount >= 0
@@ -53,15 +53,17 @@ def fit(code: Code) -> bool:
         and len(set(variables)) == len(variables)
         and 0 <= flags < _NUMBERS_END
         and not flags & _QUESTIONABLE
+        and (not flags & _DOCUMENTED or (len(constants) > 0 and type(constants[0]) is str))
         and 0 <= code.stacksize <= MOST_STACK
         and -1 <= code.first_line < _NUMBERS_END
-        and len(code.constants) <= MOST_CONSTANTS
-        and _CONTAINERS.isdisjoint(map(type, code.constants))
+        and len(constants) <= MOST_CONSTANTS
+        and _CONTAINERS.isdisjoint(map(type, constants))
     )
 
 
 #: Flags of which there is more to ask than whether they exist.
-_QUESTIONABLE: Final = ~pythons.CODE_FLAGS | SUSPENDS | ITERABLE_COROUTINE | (pythons.DOCSTRING_FLAG or 0)
+_QUESTIONABLE: Final = ~pythons.CODE_FLAGS | SUSPENDS | ITERABLE_COROUTINE
+_DOCUMENTED: Final = pythons.DOCSTRING_FLAG or 0
 _CONTAINERS: Final = frozenset((Tuple, FrozenSet, Slice))
 
 
@@ -87,8 +89,7 @@ def check(code: Code) -> Iterator[Broken]:
         yield Broken("BCP314", f"unknown flags {code.flags & ~pythons.CODE_FLAGS:#x}", 0)
     if (code.flags & SUSPENDS).bit_count() > 1 or (code.flags & ITERABLE_COROUTINE and not code.flags & GENERATOR):
         yield Broken("BCP314", "flags of more than one of generator, coroutine and asynchronous generator", 0)
-    flag = pythons.DOCSTRING_FLAG
-    if flag and code.flags & flag and not (code.constants and isinstance(code.constants[0], str | Text)):
+    if code.flags & _DOCUMENTED and not (code.constants and isinstance(code.constants[0], str | Text)):
         yield Broken("BCP314", "the flags promise a docstring, but the first constant is none", 0)
     if _too_deep(code):
         yield Broken("BCP310", f"constants nested more than {DEEPEST} deep, or code in a container", 0)

@@ -81,7 +81,7 @@ class Trace:
         self.operands = self._moves.operands
         #: How deep the stack is before each instruction, and behind the last, if it is empty before the first and every
         #: instruction goes on to the next; and how many values would be there that the instruction doesn't want.
-        self._depths = list(accumulate(map(sub, steps.gives, steps.removes), initial=0))
+        self._depths = list(accumulate(steps.grows, initial=0))
         self._spare = list(map(sub, self._depths, steps.wanted))
         #: How deep the stack may be before the first instruction, with what stands in the slots not counted, so that
         #: it is deep enough, and not too deep, everywhere.

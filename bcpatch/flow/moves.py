@@ -17,6 +17,7 @@ from bcpatch.flow.steps import (
     MOVE_COPY,
     MOVE_COPY_CELLS,
     MOVE_DELETE,
+    MOVE_DROP,
     MOVE_END_SEND,
     MOVE_GATHER,
     MOVE_LAST_LOAD,
@@ -28,7 +29,6 @@ from bcpatch.flow.steps import (
     MOVE_POP,
     MOVE_PUSH,
     MOVE_PUSH_EXCEPTION,
-    MOVE_PUSH_TWO,
     MOVE_STAY,
     MOVE_STORE,
     MOVE_STORE_LOAD,
@@ -75,13 +75,15 @@ class Moves:
                 operands[at] = ()
                 state.append(RESULTS * at)
             elif move <= MOVE_LAST_LOAD:
-                slot = arguments[at]
-                value = state[slot]
-                operands[at] = (value,)
+                value = state[arguments[at]]
                 if move == MOVE_LOAD_CHECKED and kinds[value] & UNBOUND:
-                    value = state[slot] = self.values.bound(value, RESULTS * at)
-                    operands[at] = (value,)
-                state.append(self.values.borrowed(value, slot) if move == MOVE_BORROW else value)
+                    value = state[arguments[at]] = self.values.bound(value, RESULTS * at)
+                operands[at] = (value,)
+                state.append(value)
+            elif move == MOVE_BORROW:
+                value = state[arguments[at]]
+                operands[at] = (value,)
+                state.append(self.values.borrowed(value, arguments[at]))
             elif move == MOVE_GATHER:
                 operands[at] = tuple(state[-wanted[at] :])
                 state[-wanted[at] :] = (RESULTS * at,)
@@ -98,9 +100,9 @@ class Moves:
                 if BORROWS and len(state) > self._width:
                     self._check_lent(at, state, arguments[at])
                 state[arguments[at]] = value
-            elif move == MOVE_PUSH_TWO:
-                operands[at] = ()
-                state += (RESULTS * at, RESULTS * at + 1)
+            elif move == MOVE_DROP:
+                operands[at] = tuple(state[-wanted[at] :])
+                del state[-wanted[at] :]
             elif move == MOVE_CHANGE_TWO:
                 operands[at] = (state[-1],)
                 state[-1] = RESULTS * at
@@ -114,14 +116,18 @@ class Moves:
         del state[len(state) - self.steps.removes[at] :]
         if move == MOVE_PLAIN:
             state += _given(at, self.steps.gives[at])
+        elif move == MOVE_LOAD_TWO:
+            both = self.operands[at] = (state[argument >> 4], state[argument & 15])
+            state += both
+        elif move == MOVE_BORROW_TWO:
+            first, second = argument >> 4, argument & 15
+            both = self.operands[at] = (state[first], state[second])
+            state += map(self.values.borrowed, both, (first, second))
         elif move == MOVE_PASS:
             self._pass(at, state, work[-1])
         elif move == MOVE_CELL:
             self.operands[at] = (*work, state[argument])
             state += _given(at, self.steps.gives[at])
-        elif move == MOVE_LOAD_TWO:
-            both = self.operands[at] = (state[argument >> 4], state[argument & 15])
-            state += both
         elif move == MOVE_COPY:
             state.append(work[0])
         elif move == MOVE_SWAP:
@@ -143,9 +149,6 @@ class Moves:
         elif move == MOVE_STORE_TWO:
             self._store(at, state, first, work[1])
             self._store(at, state, second, work[0])
-        elif move == MOVE_BORROW_TWO:
-            both = self.operands[at] = (state[first], state[second])
-            state += map(self.values.borrowed, both, (first, second))
         elif move == MOVE_TAKE:
             value = state[argument]
             self.operands[at] = (value,)

@@ -24,12 +24,12 @@ BUDGET: Final = 20_000_000
 #: ones come first.
 (
     MOVE_PUSH, MOVE_LOAD, MOVE_LOAD_CHECKED, MOVE_BORROW, MOVE_GATHER, MOVE_POP, MOVE_CHANGE, MOVE_STAY, MOVE_STORE,
-    MOVE_PUSH_TWO, MOVE_CHANGE_TWO, MOVE_PLAIN, MOVE_PASS, MOVE_LOAD_TWO, MOVE_BORROW_TWO, MOVE_COPY, MOVE_SWAP,
-    MOVE_TAKE, MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE, MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_END_SEND,
+    MOVE_DROP, MOVE_CHANGE_TWO, MOVE_PLAIN, MOVE_LOAD_TWO, MOVE_BORROW_TWO, MOVE_PASS, MOVE_COPY, MOVE_SWAP, MOVE_TAKE,
+    MOVE_STORE_LOAD, MOVE_STORE_TWO, MOVE_DELETE, MOVE_MAKE_CELL, MOVE_COPY_CELLS, MOVE_CELL, MOVE_END_SEND,
     MOVE_PUSH_EXCEPTION,
 ) = range(26)  # fmt: skip
-#: The moves that load one variable are these and those before them, but `MOVE_PUSH`.
-MOVE_LAST_LOAD: Final = MOVE_BORROW
+#: The moves that load one variable as it is are these and those before them, but `MOVE_PUSH`.
+MOVE_LAST_LOAD: Final = MOVE_LOAD_CHECKED
 
 _MOVES: Final = {
     "": MOVE_PLAIN, "copy": MOVE_COPY, "swap": MOVE_SWAP,
@@ -44,10 +44,9 @@ _MOVES: Final = {
 CHANGING: Final = frozenset({"swap", "take", "store", "store load", "store store", "delete", "make cell", "copy cells"})
 
 #: The moves of instructions that take all that they want: by how many values that is, and how many they give. Where it
-#: is more than one that becomes one, they gather them.
+#: is more than one, they gather them into one or drop them.
 _BY_COUNT: Final = {
-    (0, 0): MOVE_STAY, (0, 1): MOVE_PUSH, (0, 2): MOVE_PUSH_TWO,
-    (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE, (1, 2): MOVE_CHANGE_TWO,
+    (0, 0): MOVE_STAY, (0, 1): MOVE_PUSH, (1, 0): MOVE_POP, (1, 1): MOVE_CHANGE, (1, 2): MOVE_CHANGE_TWO,
 }  # fmt: skip
 
 #: Instructions whose result may be their operand itself, borrowed as it was: which result.
@@ -71,13 +70,15 @@ _MADE: Final = {NUMBERS["MAKE_CELL"]: CELL, NUMBERS["SWAP"]: SPENT}
 class Step(NamedTuple):
     """What following does at an instruction with one argument.
 
-    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``results`` the kinds of the values that it makes,
-    ``forbids`` those that its operands must not be of. ``local``, ``constant`` and ``name`` are `fields.Indices`.
+    ``wanted``, ``removes`` and ``gives`` are numbers of values, ``grows`` is by how many there are more afterwards.
+    ``results`` are the kinds of the values that it makes, ``forbids`` those that its operands must not be of.
+    ``local``, ``constant`` and ``name`` are `fields.Indices`.
     """
 
     wanted: int
     removes: int
     gives: int
+    grows: int
     move: int
     results: tuple[int, ...]
     forbids: tuple[int, ...]
@@ -86,7 +87,7 @@ class Step(NamedTuple):
     name: int
 
 
-_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, MOVE_PLAIN, (), (), -1, -1, -1)
+_TOO_WIDE: Final = Step(BUDGET, 0, BUDGET, BUDGET, MOVE_PLAIN, (), (), -1, -1, -1)
 
 
 def _step(opcode: int, argument: int) -> Step:
@@ -103,8 +104,9 @@ def _step(opcode: int, argument: int) -> Step:
     if move == MOVE_PASS and gives <= PASSING[opcode]:
         move = MOVE_PLAIN
     if move == MOVE_PLAIN and wanted == facts.removes:
-        move = _BY_COUNT.get((wanted, gives), MOVE_GATHER if gives == 1 else MOVE_PLAIN)
-    return Step(wanted, facts.removes, gives, move, tuple(results), facts.forbids, *indices(opcode, argument))
+        move = _BY_COUNT.get((wanted, gives), (MOVE_DROP, MOVE_GATHER, MOVE_PLAIN)[min(gives, 2)])
+    counts = wanted, facts.removes, gives, gives - facts.removes
+    return Step(*counts, move, tuple(results), facts.forbids, *indices(opcode, argument))
 
 
 class Steps(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ class Steps(msgspec.Struct, frozen=True):
     wanted: tuple[int, ...]
     removes: tuple[int, ...]
     gives: tuple[int, ...]
+    grows: tuple[int, ...]
     move: tuple[int, ...]
     results: tuple[tuple[int, ...], ...]
     forbids: tuple[tuple[int, ...], ...]

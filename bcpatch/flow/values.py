@@ -50,6 +50,9 @@ def slots(code: Code, parameters: int) -> Slots:
     return Slots((*names, *code.freevars), parameters, cells, len(names))
 
 
+_NONE: Final[frozenset[int]] = frozenset()
+
+
 class Values:
     """Numbers for values: single ones are given, sets are made as they are needed."""
 
@@ -68,7 +71,7 @@ class Values:
 
     def parts(self, value: int) -> tuple[frozenset[int], frozenset[int]]:
         """The single values that ``value`` may be, and the slots that it may be borrowed from."""
-        return self._parts[value - self.single] if value >= self.single else (frozenset((value,)), frozenset())
+        return self._parts[value - self.single] if value >= self.single else (frozenset((value,)), _NONE)
 
     def members(self, value: int) -> frozenset[int]:
         return self.parts(value)[0]
@@ -80,15 +83,15 @@ class Values:
         )
         return frozenset((*wanted, *sets))
 
-    def _number(self, members: frozenset[int], lenders: frozenset[int]) -> int:
+    def _number(self, members: frozenset[int], lenders: frozenset[int], kind: int) -> int:
         if len(members) == 1 and not lenders:
             return next(iter(members))
-        number = self._numbers.get((members, lenders))
+        parts = members, lenders
+        number = self._numbers.get(parts)
         if number is None:
-            number = self.single + len(self._parts)
-            self._numbers[members, lenders] = number
-            self._parts.append((members, lenders))
-            self.kinds.append(self._kind(members, lenders))
+            number = self._numbers[parts] = self.single + len(self._parts)
+            self._parts.append(parts)
+            self.kinds.append(kind)
         return number
 
     def _kind(self, members: frozenset[int], lenders: frozenset[int]) -> int:
@@ -100,9 +103,12 @@ class Values:
     def union(self, one: int, other: int) -> int:
         both = self._unions.get((one, other))
         if both is None:
-            members, lenders = self.parts(one)
-            more_members, more_lenders = self.parts(other)
-            both = self._unions[one, other] = self._number(members | more_members, lenders | more_lenders)
+            if one < self.single > other:
+                members, lenders = frozenset((one, other)), _NONE
+            else:
+                of_one, of_other = self.parts(one), self.parts(other)
+                members, lenders = of_one[0] | of_other[0], of_one[1] | of_other[1]
+            both = self._unions[one, other] = self._number(members, lenders, self.kinds[one] | self.kinds[other])
         return both
 
     def borrowed(self, value: int, slot: int) -> int:
@@ -110,13 +116,14 @@ class Values:
         number = self._borrowed.get((value, slot))
         if number is None:
             members, lenders = self.parts(value)
-            number = self._borrowed[value, slot] = self._number(members, lenders | {slot})
+            number = self._borrowed[value, slot] = self._number(members, lenders | {slot}, self.kinds[value] | BORROWED)
         return number
 
     def lent(self, value: int, source: int) -> int:
         """``value``, borrowed from the slots that ``source`` is borrowed from."""
         members, lenders = self.parts(value)
-        return self._number(members, lenders | self.parts(source)[1])
+        kind = self.kinds[value] | self.kinds[source] & BORROWED
+        return self._number(members, lenders | self.parts(source)[1], kind)
 
     def bound(self, value: int, otherwise: int) -> int:
         """``value`` where it is not unbound; ``otherwise`` where it can't be bound."""
@@ -124,15 +131,15 @@ class Values:
             return value
         members, lenders = self.parts(value)
         rest = members - {self.unbound}
-        return self._number(rest, lenders) if rest else otherwise
+        return self._number(rest, lenders, self._kind(rest, lenders)) if rest else otherwise
 
     def present(self, value: int) -> int:
         """``value`` where it is not None: what was an exception or None is an exception."""
         if not self.kinds[value] & REST:
             return value
         members, lenders = self.parts(value)
-        narrowed = (m + PRESENT if m < self.entry and self.kinds[m] == REST else m for m in members)
-        return self._number(frozenset(narrowed), lenders)
+        narrowed = frozenset(m + PRESENT if m < self.entry and self.kinds[m] == REST else m for m in members)
+        return self._number(narrowed, lenders, self._kind(narrowed, lenders))
 
     def rekind(self, kinds: dict[int, int]) -> None:
         """Give single values other kinds, and the sets that hold them too."""
