@@ -40,6 +40,23 @@ def refused(code: str) -> Iterator[None]:
     assert [one.code for one in errors(caught.value.diagnostics)] == [code], caught.value
 
 
+@pytest.mark.parametrize(
+    ("base", "text"),
+    [
+        ("def f(): return g()\ndef g(): return 1\n", "def f(): return g()\nN = f()\ndef g(): return 1\n"),
+        ("def f(): return A\nA = 1\n", "def f(): return A\ndef h(a=f()): return a\nA = 1\n"),
+        ("def f(): return 1\nA = 1\n", "def f(): return 1\nN = [A]\nA = 1\n"),
+        ("class C:\n  pass\n  A = 1\n", "class C:\n  N = [A]\n  A = 1\n"),
+    ],
+)
+def test_what_a_fresh_start_would_not_find_yet_is_refused(base: str, text: str) -> None:
+    with pytest.raises(NameError):
+        exec(text, {})
+    outcome = builder.compare(sources({"world.py": base}), sources({"world.py": text}), policy="linked")
+    assert outcome.patch is None
+    assert [one.code for one in errors(outcome.diagnostics)] == ["BCP210"]
+
+
 @contextmanager
 def occupied() -> Iterator[None]:
     """Other tools have all by which a thread's calls could be seen."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import opcode
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import CodeType
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +17,7 @@ import msgspec
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, FunctionEdit, ImportEdit, RemovalEdit, Site, ValueEdit
 from bcpatch.process import importers
+from bcpatch.process.below import NOT_AS_HERE, Below, below
 from bcpatch.process.linked import LinkedModule, LinkedSite
 from bcpatch.process.objects import with_nested
 from bcpatch.process.stale import Rebound
@@ -30,10 +31,11 @@ _HELP: Final = "apply the change of `{}` first, and this in a patch of its own"
 
 
 class _Reason(msgspec.Struct, frozen=True):
-    """Why code must not run: it changes, or reads ``read``, which is bound anew."""
+    """Why code must not run: it changes, or reads ``read``, which is bound anew; or ``again``, as that says."""
 
     code: CodeType
     read: str = ""
+    again: str = ""
 
 
 def run(what: str, where: Where, site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
@@ -90,7 +92,7 @@ class Ahead:
         """Make a call that runs code in a module, where it finds ``pending`` names as they will be.
 
         Raises Refused where it raises (BCP603), where it runs what changes (BCP211), and where it or what it runs reads
-        what changes (BCP210).
+        what changes, or what the module binds again below (BCP210).
         """
         if _only_defines(code):
             if self._rebound is None:
@@ -103,20 +105,46 @@ class Ahead:
         if read:
             message = f"{what} reads `{read}`, which changes in the same patch: it would get the old value"
             raise Refused([finding("BCP210", message, where(), help=_HELP.format(read), site=site)])
+        later = below(module, where().line)
+        read = later.read_by(code)
+        if read:
+            message = f"{what} reads `{read}`, which {later.words(read)}: {NOT_AS_HERE}"
+            raise Refused([finding("BCP210", message, where(), site=site)])
         self._watch_inside(code, module, where)
-        return self.call(what, where, site, call, *arguments)
+        return self._call(self._reasons | self._watch_below(later, code, where), what, where, site, call, *arguments)
 
     def call(self, what: str, where: Where, site: Site | None, call: Callable[..., Any], *arguments: object) -> Any:
         """The same of a call that runs no code of the patch itself."""
         self._out_of_date(where)
+        return self._call(self._reasons, what, where, site, call, *arguments)
+
+    def _call(
+        self,
+        reasons: Mapping[int, _Reason],
+        what: str,
+        where: Where,
+        site: Site | None,
+        call: Callable[..., Any],
+        *arguments: object,
+    ) -> Any:
         try:
             with self._starts.seen() as seen:
                 result = run(what, where, site, call, *arguments)
         except OccupiedError:
             raise Refused([_unseen(where)]) from None
-        if seen:
-            raise Refused([_while_out_of_date(what, self._reasons[id(code)], where(), site) for code in seen])
+        found = [_while_out_of_date(what, reasons[id(code)], where(), site) for code in seen if id(code) in reasons]
+        if found:
+            raise Refused(found)
         return result
+
+    def _watch_below(self, later: Below, code: CodeType, where: Where) -> dict[int, _Reason]:
+        """Watch for what reads a name that is bound again below; by the identity of its code, why that must not run."""
+        inner = ((one, later.read_by(one)) for one in with_nested(code))
+        readers = ((one, read) for one, read in (*inner, *later.readers()) if read is not None)
+        found = {id(one): _Reason(one, read, later.words(read)) for one, read in readers}
+        for reason in found.values():
+            self._starts_watching(reason.code, where)
+        return found
 
     def _out_of_date(self, where: Where) -> Rebound:
         """What the swap will bind anew. All code is watched for that reads it or changes."""
@@ -141,8 +169,11 @@ class Ahead:
 
     def _watch(self, reason: _Reason, where: Where) -> None:
         self._reasons[id(reason.code)] = reason
+        self._starts_watching(reason.code, where)
+
+    def _starts_watching(self, code: CodeType, where: Where) -> None:
         try:
-            self._starts.watch(reason.code)
+            self._starts.watch(code)
         except OccupiedError:
             raise Refused([_unseen(where)]) from None
 
@@ -168,6 +199,9 @@ def _unseen(where: Where) -> Diagnostic:
 
 def _while_out_of_date(what: str, reason: _Reason, place: Place, site: Site | None) -> Diagnostic:
     name = reason.code.co_qualname
+    if reason.again:
+        message = f"{what} runs `{name}`, which reads `{reason.read}`; that {reason.again}: {NOT_AS_HERE}"
+        return finding("BCP210", message, place, site=site)
     if reason.read:
         message = f"{what} runs `{name}`, which reads `{reason.read}`; that changes in the same patch"
         return finding("BCP210", message, place, help=_HELP.format(reason.read), site=site)

@@ -131,7 +131,7 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
                 yield finding("BCP207", message, Place(module.file))
         if isinstance(edit, ImportEdit):
             name, source = edit.binding.name, module.part.source
-            yield from stars.covered(module.part.imports, module.object, name, source, edit.line)
+            yield from stars.covered(module.object, name, source, edit.line)
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:

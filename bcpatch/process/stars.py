@@ -57,19 +57,38 @@ def hidden(imports: Iterable[Import], module: ModuleType, name: str) -> Iterator
                 yield _refusal(module, f"`{name}` of `{module.__name__}` hides what `{one.module}` has, and is gone")
 
 
-def covered(imports: Iterable[Import], module: ModuleType, name: str, source: bytes, line: int) -> Iterator[Diagnostic]:
+def covered(module: ModuleType, name: str, source: bytes, line: int) -> Iterator[Diagnostic]:
     """Why an import on a line of the new text can't bind a name: all names of a module are taken below it (BCP520)."""
-    for one in imports:
-        origin = sys.modules.get(one.module) if one.name == "*" else None
-        if is_module(origin) and name in given(origin) and line < max(_star_lines(source), default=0):
-            message = f"`{name}` is what `from {one.module} import *` gives `{module.__name__}`, below this import"
-            yield _refusal(module, message)
+    origin = given_below(ast.parse(source), module, line).get(name)
+    if origin is not None:
+        message = f"`{name}` is what `from {origin} import *` gives `{module.__name__}`, below this import"
+        yield _refusal(module, message)
 
 
-def _star_lines(source: bytes) -> Iterator[int]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            yield node.lineno
+def given_below(tree: ast.Module, module: ModuleType, line: int) -> dict[str, str]:
+    """The names that a module gets where it takes all names of another below a line of its text, with what gives them.
+
+    Left out are those that it has there already by taking the same thing.
+    """
+    above, found = {}, {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for one in bound([node], module):
+                for name, value in _gives(one):
+                    if node.lineno <= line:
+                        above[name] = value
+                    elif one.name == "*" and above.get(name, ABSENT) is not value:
+                        found[name] = one.module
+    return found
+
+
+def _gives(one: Import) -> Iterator[tuple[str, object]]:
+    """What an import of a name, or of all names, binds, as far as the module has it by itself."""
+    origin = sys.modules.get(one.module)
+    if is_module(origin):
+        space = namespace_of(origin)
+        names = given(origin) if one.name == "*" else (one.attribute,)
+        yield from ((name if one.name == "*" else one.name, space[name]) for name in names if name in space)
 
 
 def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:

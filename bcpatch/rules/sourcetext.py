@@ -12,7 +12,7 @@ import symtable
 import sys
 import tokenize
 import warnings
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Set
 from functools import cached_property, lru_cache
 from typing import Final
@@ -167,6 +167,16 @@ class Text(msgspec.Struct, frozen=True, eq=False, dict=True):
         """Names that executing the module binds whatever it finds: no statement around them decides."""
         return self._read.bound.certain
 
+    def around(self, line: int) -> tuple[frozenset[str], sections.Section, frozenset[str]]:
+        """The section that holds a line; the names that those above it bind when they execute, and those below it."""
+        parts, of = self._read.sections, self._read.bound.of
+        number = bisect_left(parts.above, line) - 1
+        above, below = (
+            frozenset(name for one in some if one is not None for name in one.executed)
+            for some in (of[:number], of[number + 1 :])
+        )
+        return above, parts[number], below
+
     def binds_itself(self, name: str) -> bool:
         """Whether the module binds a name by something else than an import statement."""
         return any(name in _bound_itself(section) for section in self._defining(name))
@@ -221,11 +231,19 @@ def _characters(line: str, offset: int) -> int:
 
 
 class _Bindings(msgspec.Struct, frozen=True):
-    """Names that executing a section binds in the module: by any statement, by imports, and in any case."""
+    """Names that a section binds in the module: by any statement, by imports, and in any case. Those of ``stored`` are
+    bound by functions alone, by ``global``.
+    """
 
     bound: tuple[str, ...]
     imported: tuple[str, ...]
     certain: tuple[str, ...]
+    stored: tuple[str, ...] = ()
+
+    @property
+    def executed(self) -> Iterator[str]:
+        """The names that executing the section itself may bind."""
+        return (name for name in self.bound if name not in self.stored)
 
 
 class _Bound(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -293,10 +311,9 @@ def _bindings(section: str) -> _Bindings | None:
         return None
     symbols = table.get_symbols()
     bound = {one.get_name() for one in symbols if one.is_assigned() or one.is_declared_global()}
-    if "global" in section:
-        bound.update(_globals(table))
+    stored = set(_globals(table)) - bound if "global" in section else set()
     imported = {one.get_name() for one in symbols if one.is_imported()}
-    return _Bindings(_sorted(bound), _sorted(imported), _sorted(certain))
+    return _Bindings(_sorted(bound | stored), _sorted(imported), _sorted(certain), _sorted(stored))
 
 
 def _sorted(names: Set[str]) -> tuple[str, ...]:

@@ -252,7 +252,7 @@ def value_changed(was: Binding, now: Binding, at: Place, found: Found, *, forced
     name = mangled(now.name, at.after)
     if at.after is not None and (at.after.node.decorator_list or (name.startswith("__") and name.endswith("__"))):
         return False
-    late = list(readers.too_late(at.new, now.value))
+    late = list(readers.too_late(at.new, now.value, at.after.node if at.after else None, ()))
     found.diagnostics += late
     found.edits.append(ValueEdit(at.owner, name, codes[0], codes[1], now.statement.lineno, at.when))
     found.settle(was, now)

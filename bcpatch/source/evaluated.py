@@ -101,5 +101,20 @@ def bound_in(function: ast.AST) -> frozenset[str]:
 
 
 def bound_below(body: ast.Module | ast.ClassDef, line: int) -> frozenset[str]:
-    """The names that statements of a body bind below a line: what stands above it read another value."""
-    return frozenset(name for statement in body.body if statement.lineno > line for name in binds(statement))
+    """The names that a body binds when it has executed what ends on a line: that found other values, or none."""
+    return frozenset(_bound_below(body.body, line))
+
+
+def _bound_below(block: Iterable[ast.stmt], line: int) -> Iterator[str]:
+    for statement in block:
+        if statement.lineno > line:
+            yield from binds(statement)
+        elif not isinstance(statement, shape.DEFINITIONS) and (statement.end_lineno or 0) > line:
+            for inner in shape.nested_statements(statement):
+                if inner[0].lineno <= line <= (inner[-1].end_lineno or 0):
+                    yield from _bound_below(inner, line)
+
+
+def bound_above(body: ast.Module, line: int) -> frozenset[str]:
+    """The names that statements of a body bind which begin above a line."""
+    return frozenset(name for statement in body.body if statement.lineno < line for name in binds(statement))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.source import importtime, shape, whole
-from bcpatch.source.evaluated import binds, bound_below, evaluated, reads
+from bcpatch.source.evaluated import binds, bound_below, bound_in, evaluated, reads
 from bcpatch.source.header import defaults, is_lazy, keeps_text
 from bcpatch.source.outline import Function, Unit
 from bcpatch.source.values import is_evaluable, known_names
@@ -152,7 +153,8 @@ def premature(new: Unit, added: Iterable[ast.stmt], values: set[str], changed: f
         if read is not None:
             message = f"this uses `{read}` before the swap, while that has its old value"
             yield finding("BCP210", message, new.place(statement))
-        yield from too_late(new, statement)
+        around = next((made.node for made in new.classes if any(one is statement for one in made.node.body)), None)
+        yield from too_late(new, statement, around, ran)
 
 
 def premature_header(
@@ -183,11 +185,12 @@ def premature_header(
         if read is not None:
             message = f"this uses `{read}` before the swap, while that has its old value"
             yield finding("BCP210", message, place)
-        for ran in importtime.run_in(new, nodes):
-            if ran.site.qualname in changed:
-                message = f"this runs `{ran.site.qualname}` before the swap, while that is still the old code"
+        ran = importtime.run_in(new, nodes)
+        for one in ran:
+            if one.site.qualname in changed:
+                message = f"this runs `{one.site.qualname}` before the swap, while that is still the old code"
                 yield finding("BCP211", message, place)
-        yield from too_late(new, value)
+        yield from too_late(new, value, None, ran)
 
 
 def annotations_of(function: Function) -> list[ast.expr]:
@@ -223,12 +226,31 @@ def _walked(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     return (inner for node in nodes for inner in ast.walk(node))
 
 
-def too_late(new: Unit, node: ast.stmt | ast.expr) -> Iterator[Diagnostic]:
-    """Whether what is evaluated now, after the whole module, reads a name that the module binds again below."""
-    again = _name(evaluated(node, annotations=False), set(bound_below(new.tree, node.end_lineno or node.lineno)))
-    if again is not None:
-        message = f"`{again}` is bound again below this line: what it was here is not known any more"
-        yield finding("BCP210", message, new.place(node))
+def too_late(
+    new: Unit, node: ast.stmt | ast.expr, around: ast.ClassDef | None, ran: Iterable[Function]
+) -> Iterator[Diagnostic]:
+    """Whether what is evaluated now, after all of the module, reads a name that is bound below it: in the module, or in
+    the class around it. ``ran`` are the functions of the module that it runs.
+    """
+    end = node.end_lineno or node.lineno
+    below = bound_below(new.tree, end)
+    own = {*bound_below(around, end)} if around is not None else set()
+    if isinstance(node, ast.stmt):
+        own.difference_update(binds(node))  # a property and its setter
+    name = _name(evaluated(node, annotations=False), own.union(below))
+    if name is not None:
+        yield finding("BCP210", f"`{name}` is bound below this line: {NOT_AS_HERE}", new.place(node))
+        return
+    for function in ran if below else ():
+        name = _name(ast.walk(function.node), {*below} - bound_in(function.node))
+        if name is not None:
+            message = f"this runs `{function.site.qualname}`, which reads `{name}`; that is bound below: {NOT_AS_HERE}"
+            yield finding("BCP210", message, new.place(node))
+            return
+
+
+#: Why a name that is bound below a line can't be read there now.
+NOT_AS_HERE: Final = "a fresh start finds another value here, or none"
 
 
 def _inner_code(statement: ast.stmt) -> Iterator[ast.AST]:
