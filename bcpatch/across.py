@@ -1,16 +1,17 @@
 """What the change of one module means for others of the same sources.
 
-Each module is compared by itself; what is found here needs several: who runs at import what changes, and who reads what
-objects get only now.
+Each module is compared by itself; what is found here needs several: who runs at import what changes, who reads what
+objects get only now, and who can't be imported any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from bcpatch import splices
 from bcpatch.diagnostics import Diagnostic, Place, as_warning, finding
-from bcpatch.model import FunctionEdit, Module, ModulePatch, Patch, Site
-from bcpatch.source import importtime, instances, takers
+from bcpatch.model import FunctionEdit, Import, ImportEdit, Module, ModulePatch, Patch, Site
+from bcpatch.source import circles, importtime, instances, takers
 from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Source, decoded, outline
 
@@ -78,6 +79,36 @@ def _ran(edit: FunctionEdit, source: Source | None, calls: Sequence[takers.Call]
     place = Place("" if source is None else source.path, line, text="".join(text))
     advice = "restart the process, or make it anew in an update hook"
     return as_warning(finding("BCP211", message, place, help=advice, site=edit.site))
+
+
+def in_circles(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
+    """Imports by which a start fails with the new ``sources``, and did not with those of the base (BCP220)."""
+    imports = {part.module.name: [one for one in part.changes if isinstance(one, ImportEdit)] for part in patch.modules}
+    if not any(imports.values()):
+        return
+    new = {source.module.name: source for source in sources}
+    old = dict(new)
+    for part in patch.modules:
+        name = part.module.name
+        new.setdefault(name, Source(part.module, part.module.path, part.source))
+        old[name] = Source(part.module, "", b"" if part.is_new else splices.applied(part.back, part.source))
+    for part in patch.modules:
+        name, edits = part.module.name, [one for one in imports[part.module.name] if one.binding.runtime]
+        targets = [target for one in edits for target in _imported(one.binding)]
+        for found in circles.missing(name, targets, old, new) if edits else ():
+            line = found.lines.get(name, edits[0].line)
+            place = Place(new[name].path, line, text="".join(decoded(new[name]).splitlines()[line - 1 : line]))
+            message = (
+                f"a start that imports `{found.first}` first fails now: `{found.taker}` takes `{found.name}` of "
+                f"`{found.module}` (line {found.line}) before that has it"
+            )
+            yield finding("BCP220", message, place)
+
+
+def _imported(binding: Import) -> list[str]:
+    """The modules that an import statement may import."""
+    whole = binding.submodule or binding.module
+    return [whole] if binding.attribute is None else [f"{whole}.{binding.attribute}", whole]
 
 
 def read_elsewhere(

@@ -77,7 +77,7 @@ def compare(
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), parent, optimization)
-    found.extend([*across.run_elsewhere(patch, sides[1], found)])
+    found.extend([*across.run_elsewhere(patch, sides[1], found), *across.in_circles(patch, sides[1])])
     return _verified(patch, found, *sides)
 
 
@@ -88,7 +88,7 @@ def draft(
 
     For those who send it at once, and look for the reasons with `compare` where it is refused. Where something
     is against the patch already, all that is comes back as from there. What has run the functions that change
-    (`bcpatch.across.run_elsewhere`) is not looked for.
+    (`bcpatch.across.run_elsewhere`) is not looked for, nor imports in a circle (`bcpatch.across.in_circles`).
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), None, optimization)

@@ -234,6 +234,12 @@ RULES = {
             "update hook",
             Severity.WARNING,
         ),
+        Rule(
+            "BCP220",
+            "imports in a circle",
+            "move the import below what is taken of this module, or into the function that needs it",
+            Severity.WARNING,
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),

@@ -3,7 +3,8 @@
 Below a heading ``## BCPnnn title`` a block ``python base`` is what the process runs (none:
 every function is an edit), ``python refused`` must get that code, and ``python accepted`` must
 build; ``python told`` must build and get the code as a warning or a note. A block may name the
-first Python that can read it: ``python accepted 3.12``.
+first Python that can read it: ``python accepted 3.12``. It is the module ``shop/cart.py``; behind a line
+``# shop/NAME.py`` it is that one.
 """
 
 from __future__ import annotations
@@ -69,17 +70,8 @@ KINDS = Counter((one.code, one.kind) for one in ALL)
 def test_examples_do_what_they_say(example: Example, tmp_path: Path) -> None:
     if sys.version_info < example.since:
         pytest.skip(f"needs Python {'.'.join(map(str, example.since))}")
-    package = tmp_path / "new" / "shop"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    file = package / "cart.py"
-    file.write_text(example.text, "utf-8")
-    base = None
-    if example.base is not None:
-        base = tmp_path / "base" / "shop" / "cart.py"
-        base.parent.mkdir(parents=True)
-        (base.parent / "__init__.py").touch()
-        base.write_text(example.base, "utf-8")
+    file = written(example.text, tmp_path / "new")
+    base = None if example.base is None else written(example.base, tmp_path / "base")
     if example.kind == "refused":
         with pytest.raises(Refused) as refusal:
             bcpatch.build(file, base)
@@ -91,6 +83,18 @@ def test_examples_do_what_they_say(example: Example, tmp_path: Path) -> None:
     if (example.code, "told") in KINDS:
         outcome = builder.compare(*files.versions([str(file)], None if base is None else str(base), None))
         assert (example.code in {one.code for one in outcome.diagnostics}) == (example.kind == "told")
+
+
+def written(text: str, root: Path) -> Path:
+    """The file of an example, or the folder of its files."""
+    package = root / "shop"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    first, *others = re.split(r"^# shop/(\w+\.py)\n", text, flags=re.MULTILINE)
+    for name, content in zip(("cart.py", *others[::2]), (first, *others[1::2]), strict=True):
+        if content:
+            (package / name).write_text(content, "utf-8")
+    return root if others else package / "cart.py"
 
 
 def test_every_code_has_its_section_in_one_page() -> None:

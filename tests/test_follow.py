@@ -448,6 +448,22 @@ def test_a_note_is_told_once_whatever_comes_of_the_patch(own, text, codes):
     assert own.codes == codes
 
 
+def test_a_circle_of_imports_among_loaded_modules_is_told_once_it_is_live(world):
+    (world.folder / "b.py").write_text("from a import value\n")
+    (world.folder / "c.py").write_text("from a import value\n")
+    follower = World(world.folder)  # it has read these
+    follower.join(1, "a", "b")
+    text = (world.folder / "a.py").read_text()
+    (follower.folder / "a.py").write_text("import c\n" + text)
+    follower.saved("a")
+    assert "live in 1 process" in follower.lines[-1]
+    assert follower.codes == []  # c is not loaded
+    (follower.folder / "a.py").write_text("import b\n" + text)
+    follower.saved("a")
+    assert "live in 1 process" in follower.lines[-1]
+    assert "BCP220" in follower.codes
+
+
 def test_what_the_import_of_another_loaded_module_ran_is_told_once_it_is_live(world):
     world.write("b", 1000, "import a\nTABLE = a.value()\n")
     world.write("c", 1000, "import a\nTABLE = a.value()\n")

@@ -412,8 +412,9 @@ class Follower:
             numbers = _listed(dict.fromkeys(f"generation {reply.generation}" for reply in applied))
             count = f"{len(applied)} process{'' if len(applied) == 1 else 'es'}"
             self._voice.say(f"live in {count} after {milliseconds:.0f} ms: {_brought(patch)} ({numbers})")
-            ran = across.run_elsewhere(patch, self._loaded_by(made.workers), made.outcome.diagnostics)
-            self._voice.tell(tuple(ran))
+            loaded = list(self._loaded_by(made.workers))
+            self._voice.tell(tuple(across.run_elsewhere(patch, loaded, made.outcome.diagnostics)))
+            self._voice.tell(tuple(across.in_circles(patch, loaded)))
         for found, pids in refusals.items():
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)
