@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.source import branches, shape
@@ -39,8 +39,13 @@ def differences(before: Sequence[ast.stmt], after: Sequence[ast.stmt]) -> Iterat
             moved = now.read[name] - was.read[name]
             kept = {text for text, _ in was.read[name]}
             if any(text in kept for text, _ in moved):
-                message = f"`{name}` is read at another time: between other statements that bind it than in the base"
-                yield now.last[name], message
+                yield now.last[name], _STAR if name == "*" else f"`{name}` is read at another time: {_BETWEEN}"
+
+
+_BETWEEN: Final = "between other statements that bind it than in the base"
+_STAR: Final = (
+    "what stood below this stands above it now, or the other way round: which has a name in the end is not known"
+)
 
 
 def _differ(there: Sequence[_Binder], here: Sequence[_Binder]) -> bool:
@@ -87,17 +92,23 @@ class _Events:
         readers: list[tuple[str, ast.stmt, int]] = []
         for statement in body:
             own = dict.fromkeys(binds(statement))
-            readers += (
-                (name, statement, len(self.bound.get(name, ())))
-                for name in set(reads(_evaluated_now(statement)))
-                if name not in own
-            )
+            read = set(reads(_evaluated_now(statement)))
+            if read or not isinstance(statement, ast.Import):
+                read.add("*")  # it may be of a name that all names of a module have among them
+            readers += ((name, statement, len(self.bound.get(name, ()))) for name in read if name not in own)
             for name in own:
                 self.bound.setdefault(name, []).append(_binder(statement))
                 self.last[name] = statement
         for name, statement, above in readers:
+            if name not in self.bound:
+                continue
             where = _where(above, len(self.bound.get(name, ())))
-            self.read.setdefault(name, Counter())[shape.shape(statement), where] += 1
+            self.read.setdefault(name, Counter())[_known_by(statement), where] += 1
+
+
+def _known_by(statement: ast.stmt) -> str:
+    """What a statement is taken for the same one by."""
+    return statement.name if isinstance(statement, shape.DEFINITIONS) else shape.shape(statement)
 
 
 def _evaluated_now(statement: ast.stmt) -> Iterator[ast.AST]:
