@@ -11,7 +11,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import repeat
 from random import Random
 from types import FunctionType, ModuleType
 from typing import Any, Protocol
@@ -343,8 +342,10 @@ def described(value: Any, depth: int) -> Any:
         return "module", value.__name__
     if isinstance(value, dict):
         return {key: described(one, depth) for key, one in value.items()}
-    if inspect.isgenerator(value) or isinstance(value, functools.partial):
-        return "of it", [*map(described, value, repeat(depth))] if inspect.isgenerator(value) else _called(value, depth)
+    if inspect.isgenerator(value):
+        return "of it", _called(lambda: list(value), depth)
+    if isinstance(value, functools.partial):
+        return "of it", _called(value, depth)
     if isinstance(value, type) and value.__module__ in MODULES and depth:
         return _class(value, depth - 1)
     if callable(value) and getattr(value, "__module__", None) in MODULES and depth:

@@ -154,9 +154,12 @@ class _Imports:
         """The names under which a module's text imports one of them."""
         facts = self._texts.facts(other, *self.ways(other))
         found: set[str] = set()
-        for origin, attribute, alias in facts.imports if facts else ():
+        for origin, attribute, alias in facts.imports - facts.hidden if facts else ():
             names = self._names.get(origin, ())
-            found.update(names if attribute == "*" else {alias} if attribute in names else ())
+            if attribute == "*":
+                found.update(name for name in names if facts and (origin, "*", name) not in facts.hidden)
+            elif attribute in names:
+                found.add(alias)
         return found
 
 

@@ -18,7 +18,7 @@ from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.model import Import
 from bcpatch.process.objects import all_modules, is_module, namespace_of
 from bcpatch.process.swap import ABSENT, Change, Kind, Slot
-from bcpatch.process.texts import Texts, bound
+from bcpatch.process.texts import Facts, Texts, bound
 from bcpatch.source.evaluated import binds, evaluated
 
 
@@ -98,9 +98,9 @@ def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:
     gained = {name: values.get(name, ABSENT) for name in sorted(after - gift.before)}
     if gained or gift.before - after:
         yield from _followed(texts, gift.module, gift.before, gained, gift.before - after, set())
-    for other, tree in _takers(texts, gift.module, gift.before) if gift.before & gift.left else ():
+    for other, tree, facts in _takers(texts, gift.module, gift.before) if gift.before & gift.left else ():
         for name in sorted(gift.before & gift.left & {name for one in tree.body for name in binds(one)}):
-            if not _binds_later(tree, other, texts.names(gift.module), name):
+            if not facts.hides(texts.names(gift.module), name):
                 message = (
                     f"`{gift.module.__name__}` has no `{name}` any more, which hides one that `{other.__name__}` has"
                 )
@@ -117,11 +117,11 @@ def _followed(
 ) -> Iterator[Change | Diagnostic]:
     known.add(id(module))
     origins = texts.names(module)
-    for other, tree in _takers(texts, module, before):
+    for other, tree, facts in _takers(texts, module, before):
         space = namespace_of(other)
         passed = {}
         for name, value in gained.items():
-            if space.get(name, ABSENT) is value or _binds_later(tree, other, origins, name):
+            if space.get(name, ABSENT) is value or (name in space and facts.hides(origins, name)):
                 continue
             reason = _obstacle(tree, other, origins, name, value)
             if reason:
@@ -130,7 +130,7 @@ def _followed(
             yield Change(Slot(Kind.NAMESPACE, space, name), ABSENT, value)
             passed[name] = value
         for name in sorted(lost):
-            if name in space and not _binds_later(tree, other, origins, name):
+            if name in space and not facts.hides(origins, name):
                 yield _refusal(
                     other, f"`{other.__name__}` took `{name}` from `{module.__name__}`, which gives it no more"
                 )
@@ -158,7 +158,7 @@ def _obstacle(tree: ast.Module, importer: ModuleType, origins: Collection[str], 
     return None
 
 
-def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterator[tuple[ModuleType, ast.Module]]:
+def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterator[tuple[ModuleType, ast.Module, Facts]]:
     """Modules whose source takes all names of another. They have at least one that is no module, if there was any."""
     space = namespace_of(module)
     telling = {name for name in before if not is_module(space.get(name))} or before
@@ -167,19 +167,9 @@ def _takers(texts: Texts, module: ModuleType, before: frozenset[str]) -> Iterato
             continue
         facts = texts.facts(other, ({"*"},))
         tree = texts.tree(other) if facts and facts.takes_all_of(texts.names(module)) else None
-        if tree is not None:
-            yield other, tree
+        if tree is not None and facts is not None:
+            yield other, tree, facts
 
 
 def _is_star_of(node: ast.AST, importer: ModuleType, origins: Collection[str]) -> bool:
     return any(one.name == "*" and one.module in origins for one in bound([node], importer))
-
-
-def _binds_later(tree: ast.Module, importer: ModuleType, origins: Collection[str], name: str) -> bool:
-    """Whether a module binds a name for itself after the last statement that took all names of another."""
-    taken = [
-        n for n, one in enumerate(tree.body) if any(_is_star_of(node, importer, origins) for node in ast.walk(one))
-    ]
-    return name in namespace_of(importer) and any(
-        name in set(binds(one)) for one in tree.body[max(taken) + 1 :] if not isinstance(one, ast.If | ast.Try)
-    )

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 from bcpatch.model import Import, Module
 from bcpatch.process.objects import namespace_of
 from bcpatch.process.sources import state_of, text_of
-from bcpatch.source import shape
-from bcpatch.source.evaluated import evaluated
+from bcpatch.source import branches, shape
+from bcpatch.source.evaluated import binds, evaluated
 
 MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
 """The methods of a class that making it or one of its instances may run."""
@@ -30,16 +30,22 @@ class Facts(NamedTuple):
     """What a module's text imports, and what its import may have read: an upper bound of it.
 
     ``imports`` has the module, the name there (or ``*``) and the name here, of each ``from`` statement at any depth.
+    ``hidden`` are those of them whose name another statement surely binds below, and has ``*`` with each such name.
     ``reads`` has names, and dotted names that begin with one, calls on the way left out: of the code that an import
     runs, and of the functions and classes of the module itself that such code calls by their names.
     """
 
     imports: frozenset[tuple[str, str, str]]
+    hidden: frozenset[tuple[str, str, str]]
     reads: frozenset[str]
 
     def takes_all_of(self, modules: Collection[str]) -> bool:
         """Whether the text has ``from module import *`` anywhere."""
         return any((module, "*", "*") in self.imports for module in modules)
+
+    def hides(self, modules: Collection[str], name: str) -> bool:
+        """Whether the text has another thing by a name that it gets by ``from module import *``."""
+        return any((module, "*", name) in self.hidden for module in modules)
 
 
 _kept: Final[weakref.WeakKeyDictionary[ModuleType, tuple[object, Facts]]] = weakref.WeakKeyDictionary()
@@ -148,11 +154,25 @@ def says(text: str, words: Collection[str]) -> bool:
 
 
 def _facts(tree: ast.Module, module: ModuleType) -> Facts:
-    imports = bound(ast.walk(tree), module)
-    return Facts(
-        frozenset((one.module, one.attribute, one.name) for one in imports if one.attribute is not None),
-        frozenset(_reads(tree)),
-    )
+    seen: set[tuple[str, str, str]] = set()
+    hidden: set[tuple[str, str, str]] = set()
+    below: set[str] = set()
+    for statement in reversed(tree.body):
+        for one in _from(statement, module):
+            if one[1] == "*" and one not in seen:
+                hidden.update((*one[:2], name) for name in below)
+            elif one[2] in below and one not in seen:
+                hidden.add(one)
+            seen.add(one)
+        if not isinstance(statement, branches.COMPOUND):
+            below.update({*binds(statement)} - {"*"})
+    return Facts(frozenset(seen), frozenset(hidden), frozenset(_reads(tree)))
+
+
+def _from(statement: ast.stmt, module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    for one in bound(ast.walk(statement), module):
+        if one.attribute is not None:
+            yield one.module, one.attribute, one.name
 
 
 def _reads(tree: ast.Module) -> Iterator[str]:
