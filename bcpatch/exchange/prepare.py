@@ -418,12 +418,9 @@ def _annotate(module: LinkedModule, code: Code, owner: object, cls: type | None)
 
 def _owner(module: LinkedModule, qualname: str) -> object:
     """The module itself, or a class in it."""
-    found: object = module.object
-    for name in qualname.split(".") if qualname else ():
-        found = vars(found).get(name)
-        if not is_class(found):
-            message = f"{module.object.__name__} holds no class {qualname}"
-            raise Refused([finding("BCP502", message, module.place())])
+    found = module.owner(qualname) if qualname else module.object
+    if found is None:
+        raise Refused([finding("BCP502", f"{module.object.__name__} holds no class {qualname}", module.place())])
     return found
 
 

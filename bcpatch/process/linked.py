@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, TypeAlias
@@ -12,7 +14,7 @@ from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.objects import class_namespace, is_class, namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | Sequence[object]
@@ -42,14 +44,29 @@ class LinkedModule(msgspec.Struct, frozen=True, eq=False):
         return Place(self.file, line, text=text)
 
     def owner(self, qualname: str) -> type | None:
-        """A running class of the module; None where there is none of that name."""
+        """A running class of the module; None where there is none of that name, or another module's."""
         found: object = self.object
         for name in qualname.split("."):
             space = class_namespace(found) if is_class(found) else self.namespace
             found = space.get(name)
-            if not is_class(found):
+            if not is_class(found) or self._has_from_elsewhere(found):
                 return None
         return found if is_class(found) else None
+
+    def _has_from_elsewhere(self, cls: type) -> bool:
+        """Whether the module has a class by a name that the text of another module defines.
+
+        A class that only says that it is of another module (``Shop.__module__ = "shop"``) is the module's own: its
+        methods are, or the other one's text does not have it.
+        """
+        space = class_namespace(cls)
+        home = sys.modules.get(str(space.get("__module__")))
+        if home is self.object or not is_module(home) or namespace_of(home).get("__name__") == self.object.__name__:
+            return False
+        if any(getattr(one, "__globals__", None) is self.namespace for one in space.values()):
+            return False
+        text, name = sources.text_of(home), re.escape(cls.__name__.encode())
+        return text is None or re.search(rb"\bclass[ \t]+%s\b" % name, text) is not None
 
 
 class Cache:
