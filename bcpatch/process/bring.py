@@ -7,6 +7,7 @@ call what is added; all else becomes visible in the swap. Nothing here makes a s
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
 import sys
@@ -19,7 +20,7 @@ import msgspec
 
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
-from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, ImportEdit, RemovalEdit, ValueEdit
+from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
 from bcpatch.process import classes, importers, stars, texts
 from bcpatch.process.ahead import Ahead, run
 from bcpatch.process.history import History
@@ -122,16 +123,17 @@ class Brought(msgspec.Struct, eq=False):
 
 def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
     """Why additions, values and removals of a module can't be made in this process."""
+    takes_all = any(one.name == "*" for one in module.part.imports)
+    tree = ast.parse(module.part.source) if takes_all else None
     for edit in module.part.changes:
+        if tree is not None:
+            yield from stars.covered(tree, module.object, *_bound_by(edit))
         if isinstance(edit, AnnotationsEdit) and edit.qualname:
             owner = module.owner(edit.qualname)
             reason = None if owner is None else classes.reader_of_values(owner)
             if reason:
                 message = f"annotations of `{edit.qualname}` are read when it is made, by {reason}"
                 yield finding("BCP207", message, Place(module.file))
-        if isinstance(edit, ImportEdit):
-            name, source = edit.binding.name, module.part.source
-            yield from stars.covered(module.object, name, source, edit.line)
         if not isinstance(edit, AdditionEdit | ValueEdit | RemovalEdit):
             continue
         if not edit.owner:
@@ -154,6 +156,18 @@ def obstacles(module: LinkedModule, history: History) -> Iterator[Diagnostic]:
                 reason = reason or classes.reader_of_values(owner)
             if reason:
                 yield finding("BCP207", f"attributes of `{edit.owner}` are read when it is made, by {reason}", where())
+
+
+def _bound_by(edit: Edit) -> tuple[tuple[str, ...], int]:
+    """The names of the module that an edit binds, and on which line."""
+    match edit:
+        case ImportEdit(binding=binding, line=line):
+            return (binding.name,), line
+        case AdditionEdit(owner="", names=names, line=line):
+            return names, line
+        case ValueEdit(owner="", name=name, line=line):
+            return (name,), line
+    return (), 0
 
 
 def made_as(module: LinkedModule, qualname: str) -> type | None:

@@ -14,7 +14,7 @@ from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.objects import class_namespace, is_class, is_module, namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_module, module_name_of, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | Sequence[object]
@@ -60,7 +60,7 @@ class LinkedModule(msgspec.Struct, frozen=True, eq=False):
         methods are, or the other one's text does not have it.
         """
         space = class_namespace(cls)
-        home = sys.modules.get(str(space.get("__module__")))
+        home = sys.modules.get(str(module_name_of(cls)))
         if home is self.object or not is_module(home) or namespace_of(home).get("__name__") == self.object.__name__:
             return False
         if any(getattr(one, "__globals__", None) is self.namespace for one in space.values()):

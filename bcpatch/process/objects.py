@@ -23,6 +23,7 @@ CAN_BE_SUSPENDED: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 _namespace_of_module = vars(ModuleType)["__dict__"].__get__
 _namespace_of_class = vars(type)["__dict__"].__get__
 _qualname_of = vars(type)["__qualname__"].__get__
+_module_name_of = vars(type)["__module__"].__get__
 _mro_of = vars(type)["__mro__"].__get__
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -52,6 +53,11 @@ def qualname_of(cls: type) -> str:
     """A class's own qualified name, whatever its metaclass says."""
     name: str = _qualname_of(cls)
     return name
+
+
+def module_name_of(cls: type) -> object:
+    """What a class says of which module it is, whatever its metaclass does."""
+    return _module_name_of(cls)
 
 
 def instance_namespace(one: object) -> dict[str, Any]:

@@ -57,11 +57,11 @@ def hidden(imports: Iterable[Import], module: ModuleType, name: str) -> Iterator
                 yield _refusal(module, f"`{name}` of `{module.__name__}` hides what `{one.module}` has, and is gone")
 
 
-def covered(module: ModuleType, name: str, source: bytes, line: int) -> Iterator[Diagnostic]:
-    """Why an import on a line of the new text can't bind a name: all names of a module are taken below it (BCP520)."""
-    origin = given_below(ast.parse(source), module, line).get(name)
-    if origin is not None:
-        message = f"`{name}` is what `from {origin} import *` gives `{module.__name__}`, below this import"
+def covered(tree: ast.Module, module: ModuleType, names: Iterable[str], line: int) -> Iterator[Diagnostic]:
+    """Why a statement on a line of the new text can't bind names: all names of a module are taken below it (BCP520)."""
+    below = {name: origin for at, name, origin, _ in _taken(tree, module) if origin and at > line}
+    for name in sorted(below.keys() & names):
+        message = f"`{name}` is what `from {below[name]} import *` gives `{module.__name__}`, below this line"
         yield _refusal(module, message)
 
 
@@ -70,16 +70,21 @@ def given_below(tree: ast.Module, module: ModuleType, line: int) -> dict[str, st
 
     Left out are those that it has there already by taking the same thing.
     """
-    above, found = {}, {}
+    taken = [*_taken(tree, module)]
+    above = {name: value for at, name, _, value in taken if at <= line}
+    below = ((name, origin, value) for at, name, origin, value in taken if origin and at > line)
+    return {name: origin for name, origin, value in below if above.get(name, ABSENT) is not value}
+
+
+def _taken(tree: ast.Module, module: ModuleType) -> Iterator[tuple[int, str, str, object]]:
+    """By lines: names that a module's text takes from other modules, and what these are there; with the module of which
+    it takes all names, if it does.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for one in bound([node], module):
-                for name, value in _gives(one):
-                    if node.lineno <= line:
-                        above[name] = value
-                    elif one.name == "*" and above.get(name, ABSENT) is not value:
-                        found[name] = one.module
-    return found
+                origin = one.module if one.name == "*" else ""
+                yield from ((node.lineno, name, origin, value) for name, value in _gives(one))
 
 
 def _gives(one: Import) -> Iterator[tuple[str, object]]:
