@@ -104,8 +104,10 @@ def followed(texts: Texts, gift: Gift) -> Iterator[Change | Diagnostic]:
     if gained or gift.before - after:
         yield from _followed(texts, gift.module, gift.before, gained, gift.before - after, set())
     for other, tree, facts in _takers(texts, gift.module, gift.before) if gift.before & gift.left else ():
-        for name in sorted(gift.before & gift.left & {name for one in tree.body for name in binds(one)}):
-            if not facts.hides(texts.names(gift.module), name):
+        origins, there = texts.names(gift.module), namespace_of(gift.module)
+        elsewhere = {name for _, name, origin, _ in _taken(tree, other) if origin not in origins}
+        for name in sorted(gift.before & gift.left & elsewhere.union(*map(binds, tree.body))):
+            if namespace_of(other).get(name) is there.get(name) and not facts.hides(origins, name):
                 message = (
                     f"`{gift.module.__name__}` has no `{name}` any more, which hides one that `{other.__name__}` has"
                 )
