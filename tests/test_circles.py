@@ -70,6 +70,10 @@ TOLD = {
         {"shop/__init__.py": "", "shop/app.py": APP, "shop/plug.py": "from shop.app import (\n    helper,\n)\n"},
         {"shop/app.py": "from shop import (\n    plug,\n)\n" + APP},
     ),
+    "the header of a loop": (
+        {"app.py": APP, "plug.py": "import app\nfor one in [app.helper]:\n    pass\n"},
+        {"app.py": "import plug\n" + APP},
+    ),
     "another handler": (
         {"app.py": APP, "plug.py": "try:\n    from app import helper\nexcept KeyError:\n    pass\n"},
         {"app.py": "import plug\n" + APP},
@@ -106,6 +110,14 @@ NOT_TOLD = {
         {"shop/__init__.py": "", "shop/app.py": "", "shop/plug.py": "from shop import app\n"},
         {"shop/__init__.py": "from shop import plug\n"},
     ),
+    "a case that need not match": (
+        {"app.py": APP, "plug.py": "import app\nmatch 1:\n    case 2:\n        app.helper()\n"},
+        {"app.py": "import plug\n" + APP},
+    ),
+    "an annotation that is kept as text": (
+        {"app.py": APP, "plug.py": "from __future__ import annotations\nimport app\ndef g(a: app.helper): return a\n"},
+        {"app.py": "import plug\n" + APP},
+    ),
     "no circle": ({"app.py": APP, "plug.py": "X = 1\n"}, {"app.py": "import plug\n" + APP}),
 }
 
@@ -120,6 +132,12 @@ def test_what_a_start_would_not_find_is_told(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NOT_TOLD)
 def test_nothing_is_said_of_other_imports(name: str) -> None:
     assert said(*NOT_TOLD[name]) == []
+
+
+def test_an_annotation_is_read_where_it_is_evaluated(tmp_path: Path) -> None:
+    old = {"app.py": APP, "plug.py": "import app\ndef g(a: app.helper): return a\n"}
+    new = {**old, "app.py": "import plug\n" + APP}
+    assert bool(said(old, new)) is (set(starts(new, tmp_path)) != {None})
 
 
 # --- real starts --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from bcpatch import pythons
 from bcpatch.source import shape
 from bcpatch.source.evaluated import binds, evaluated
 from bcpatch.source.importtime import last_name
@@ -27,6 +28,8 @@ _IMPORT: Final = re.compile(
     rb"^[ \t]*(?:from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import\b[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))",
     re.MULTILINE,
 )
+#: What makes texts of annotations (PEP 563).
+_KEEPS_TEXT: Final = re.compile(rb"^from[ \t]+__future__[ \t]+import\b.*\bannotations\b", re.MULTILINE)
 _WORD: Final = re.compile(rb"[\w.]+")
 _CAUGHT: Final = frozenset({"ImportError", "AttributeError", "Exception", "BaseException"})
 
@@ -156,6 +159,7 @@ class _Steps:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._imported: set[str] = set()
+        self._annotates = not pythons.LAZY_ANNOTATIONS and _KEEPS_TEXT.search(source.data) is None
 
     def of(self, block: Iterable[ast.stmt], caught: bool) -> Iterator[_Step]:
         for statement in block:
@@ -184,9 +188,8 @@ class _Steps:
 
     def _other(self, statement: ast.stmt, caught: bool) -> Iterator[_Step]:
         blocks = [] if isinstance(statement, shape.DEFINITIONS) else list(shape.nested_statements(statement))
-        inside = {id(inner) for block in blocks for inner in block}
-        parts = [one for one in ast.iter_child_nodes(statement) if id(one) not in inside] if blocks else [statement]
-        reads = {path for part in parts for path in self._read(part)}
+        header = [one for one in ast.iter_child_nodes(statement) if isinstance(one, (ast.expr, ast.withitem))]
+        reads = {path for part in (header if blocks else [statement]) for path in self._read(part)}
         bound = () if blocks else tuple(binds(statement))
         yield _Step(statement.lineno, bound=bound, reads=tuple(sorted(reads)), caught=caught)
         runs = isinstance(statement, ast.With) and not any(
@@ -199,7 +202,7 @@ class _Steps:
 
     def _read(self, node: ast.AST) -> Iterator[tuple[str, ...]]:
         """The attributes of what is imported that evaluating a node reads."""
-        for one in evaluated(node, annotations=False):
+        for one in evaluated(node, annotations=self._annotates):
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Load):
                 path = shape.dotted(one).split(".")
                 if path[0] in self._imported:
