@@ -75,10 +75,13 @@ def _ran(edit: FunctionEdit, source: Source | None, calls: Sequence[takers.Call]
         f"{others}; what it returned or did there stays as the old code made it"
     )
     line = edit.code.first_line
-    text = [] if source is None else decoded(source).splitlines()[line - 1 : line]
-    place = Place("" if source is None else source.path, line, text="".join(text))
+    place = Place("", line) if source is None else _place(source, line)
     advice = "restart the process, or make it anew in an update hook"
     return as_warning(finding("BCP211", message, place, help=advice, site=edit.site))
+
+
+def _place(source: Source, line: int) -> Place:
+    return Place(source.path, line, text="".join(decoded(source).splitlines()[line - 1 : line]))
 
 
 def in_circles(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
@@ -96,8 +99,7 @@ def in_circles(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
         name, edits = part.module.name, [one for one in imports[part.module.name] if one.binding.runtime]
         targets = [target for one in edits for target in _imported(one.binding)]
         for found in circles.missing(name, targets, old, new) if edits else ():
-            line = found.lines.get(name, edits[0].line)
-            place = Place(new[name].path, line, text="".join(decoded(new[name]).splitlines()[line - 1 : line]))
+            place = _place(new[name], found.lines.get(name, edits[0].line))
             message = (
                 f"a start that imports `{found.first}` first fails now: `{found.taker}` takes `{found.name}` of "
                 f"`{found.module}` (line {found.line}) before that has it"

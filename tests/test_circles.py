@@ -115,7 +115,10 @@ NOT_TOLD = {
         {"app.py": "import plug\n" + APP},
     ),
     "an annotation that is kept as text": (
-        {"app.py": APP, "plug.py": "from __future__ import annotations\nimport app\ndef g(a: app.helper): return a\n"},
+        {
+            "app.py": APP,
+            "plug.py": "from __future__ import (\n    annotations,\n)\nimport app\ndef g(a: app.helper): return a\n",
+        },
         {"app.py": "import plug\n" + APP},
     ),
     "no circle": ({"app.py": APP, "plug.py": "X = 1\n"}, {"app.py": "import plug\n" + APP}),

@@ -17,13 +17,14 @@ import msgspec
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, FunctionEdit, ImportEdit, RemovalEdit, Site, ValueEdit
 from bcpatch.process import importers
-from bcpatch.process.below import NOT_AS_HERE, Below, below
+from bcpatch.process.below import Below, below
 from bcpatch.process.linked import LinkedModule, LinkedSite
 from bcpatch.process.objects import with_nested
 from bcpatch.process.stale import Rebound
 from bcpatch.process.starts import OccupiedError, Starts
 from bcpatch.process.swap import ABSENT, Kind, Slot, held
 from bcpatch.process.texts import Texts
+from bcpatch.source.readers import NOT_AS_HERE
 
 Where: TypeAlias = Callable[[], Place]
 

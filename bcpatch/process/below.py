@@ -17,9 +17,6 @@ from bcpatch.process.linked import LinkedModule
 from bcpatch.process.stale import Rebound
 from bcpatch.rules.sourcetext import Text
 from bcpatch.source.evaluated import bound_above, bound_below
-from bcpatch.source.readers import NOT_AS_HERE
-
-__all__ = ["NOT_AS_HERE", "Below", "below"]
 
 
 class Below(msgspec.Struct, frozen=True):

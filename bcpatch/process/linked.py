@@ -14,7 +14,7 @@ from bcpatch.diagnostics import Diagnostic, Place
 from bcpatch.model import FunctionEdit, ModulePatch, PositionEdit, Site
 from bcpatch.process import nested, sources
 from bcpatch.process.lineages import Lineage
-from bcpatch.process.objects import class_namespace, is_class, is_module, module_name_of, namespace_of
+from bcpatch.process.objects import class_namespace, functions_in, is_class, is_module, module_name_of, namespace_of
 
 SiteEdit: TypeAlias = FunctionEdit | PositionEdit
 Store: TypeAlias = FunctionType | Sequence[object]
@@ -59,11 +59,11 @@ class LinkedModule(msgspec.Struct, frozen=True, eq=False):
         A class that only says that it is of another module (``Shop.__module__ = "shop"``) is the module's own: its
         methods are, or the other one's text does not have it.
         """
-        space = class_namespace(cls)
         home = sys.modules.get(str(module_name_of(cls)))
         if home is self.object or not is_module(home) or namespace_of(home).get("__name__") == self.object.__name__:
             return False
-        if any(getattr(one, "__globals__", None) is self.namespace for one in space.values()):
+        made = (function for one in list(class_namespace(cls).values()) for function in functions_in(one))
+        if any(function.__globals__ is self.namespace for function in made):
             return False
         text, name = sources.text_of(home), re.escape(cls.__name__.encode())
         return text is None or re.search(rb"\bclass[ \t]+%s\b" % name, text) is not None

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from bcpatch.model import Import, Module
 from bcpatch.process.objects import namespace_of
 from bcpatch.process.sources import state_of, text_of
-from bcpatch.source import branches, shape
+from bcpatch.source import shape
 from bcpatch.source.evaluated import binds, evaluated
 
 MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
@@ -164,7 +164,7 @@ def _facts(tree: ast.Module, module: ModuleType) -> Facts:
             elif one[2] in below and one not in seen:
                 hidden.add(one)
             seen.add(one)
-        if not isinstance(statement, branches.COMPOUND):
+        if isinstance(statement, shape.DEFINITIONS) or not any(shape.nested_statements(statement)):
             below.update({*binds(statement)} - {"*"})
     return Facts(frozenset(seen), frozenset(hidden), frozenset(_reads(tree)))
 

@@ -28,8 +28,6 @@ _IMPORT: Final = re.compile(
     rb"^[ \t]*(?:from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import\b[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+([^\n]*))",
     re.MULTILINE,
 )
-#: What makes texts of annotations (PEP 563).
-_KEEPS_TEXT: Final = re.compile(rb"^from[ \t]+__future__[ \t]+import\b.*\bannotations\b", re.MULTILINE)
 _WORD: Final = re.compile(rb"[\w.]+")
 _CAUGHT: Final = frozenset({"ImportError", "AttributeError", "Exception", "BaseException"})
 
@@ -150,16 +148,23 @@ class _Step(msgspec.Struct, frozen=True):
 def _steps(source: Source) -> tuple[_Step, ...]:
     """What executing a module does, in its order; nothing where it is no Python."""
     try:
-        return tuple(_Steps(source).of(ast.parse(decoded(source)).body, False))
+        tree = ast.parse(decoded(source))
+        return tuple(_Steps(source, _keeps_text(tree)).of(tree.body, False))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
 
 
+def _keeps_text(tree: ast.Module) -> bool:
+    """Whether annotations are not evaluated when the module is executed (PEP 563, PEP 649)."""
+    futures = (one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module == "__future__")
+    return pythons.LAZY_ANNOTATIONS or any(name.name == "annotations" for one in futures for name in one.names)
+
+
 class _Steps:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, keeps_text: bool) -> None:
         self._source = source
         self._imported: set[str] = set()
-        self._annotates = not pythons.LAZY_ANNOTATIONS and _KEEPS_TEXT.search(source.data) is None
+        self._keeps_text = keeps_text
 
     def of(self, block: Iterable[ast.stmt], caught: bool) -> Iterator[_Step]:
         for statement in block:
@@ -202,7 +207,7 @@ class _Steps:
 
     def _read(self, node: ast.AST) -> Iterator[tuple[str, ...]]:
         """The attributes of what is imported that evaluating a node reads."""
-        for one in evaluated(node, annotations=self._annotates):
+        for one in evaluated(node, annotations=not self._keeps_text):
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Load):
                 path = shape.dotted(one).split(".")
                 if path[0] in self._imported:

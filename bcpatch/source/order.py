@@ -102,7 +102,7 @@ class _Events:
         for name, statement, above in readers:
             if name not in self.bound:
                 continue
-            where = _where(above, len(self.bound.get(name, ())))
+            where = _where(above, len(self.bound[name]))
             self.read.setdefault(name, Counter())[_known_by(statement), where] += 1
 
 
