@@ -178,8 +178,8 @@ class Indices(NamedTuple):
     name: int
 
 
-#: Of an argument that has to be looked at by itself.
-_ASK: Final = Indices(_NUMBERS_END, _NUMBERS_END, _NUMBERS_END)
+#: Of an argument that has to be looked at by itself: it is beyond any limit.
+_ASK: Final = Indices(_NUMBERS_END, -1, -1)
 #: What is asked of the code that an argument stands in, and is no index.
 _OF_THE_CODE: Final = frozenset({"texts", "free variables"})
 

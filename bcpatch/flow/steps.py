@@ -6,6 +6,7 @@ instructions around it, nor of paths.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -155,8 +156,9 @@ def _learned(keys: list[int]) -> list[Step]:
 
 def asked(steps: Steps, code: Code, slots: Slots) -> list[int]:
     """The instructions whose arguments are not plainly in their range: in most code none."""
-    most = len(slots.names), len(code.constants), len(code.names)
-    if max(steps.local) < most[0] and max(steps.constant) < most[1] and max(steps.name) < most[2]:
-        return []
-    indices = zip(steps.local, steps.constant, steps.name, strict=True)
-    return [at for at, (a, b, c) in enumerate(indices) if a >= most[0] or b >= most[1] or c >= most[2]]
+    found: set[int] = set()
+    limits = (steps.local, slots.names), (steps.constant, code.constants), (steps.name, code.names)
+    for column, those in limits:
+        if max(column) >= len(those):
+            found.update(compress(range(len(column)), map(len(those).__le__, column)))
+    return sorted(found)
