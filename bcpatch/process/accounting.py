@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 import gc
+import operator
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, compress, filterfalse, repeat
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -24,15 +25,24 @@ from types import (
     GeneratorType,
     ModuleType,
 )
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from bcpatch import pythons
 from bcpatch.process.guards import stacks
 from bcpatch.process.history import Own
-from bcpatch.process.objects import called, class_namespace, is_function, is_module, namespace_of, picking_young
+from bcpatch.process.objects import (
+    called,
+    class_namespace,
+    is_class,
+    is_function,
+    is_module,
+    namespace_of,
+    picking_young,
+)
 
+_T = TypeVar("_T")
 Generator: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
 _FRAME_OF: Final[dict[type, str]] = {
@@ -47,6 +57,13 @@ _CODE_OF: Final[dict[type, str]] = {
 }
 CACHE: Final = type(functools.lru_cache(len))
 """The type of what ``functools.lru_cache`` makes."""
+
+_GENERATORS: Final = frozenset(map(id, _FRAME_OF))
+_constants_of: Final = operator.attrgetter("co_consts")
+_NO_HOLDERS: Final = _GENERATORS | {id(FunctionType), id(FrameType)}
+"""The types of what refers to the code that it runs, by id."""
+_AT_ONCE: Final = 500
+"""How many objects are asked in one call what they refer to: no other thread can run while it lasts."""
 
 
 def _profiler() -> type | None:
@@ -84,33 +101,36 @@ class Walk(msgspec.Struct, eq=False):
         queue = self.queue
         queue.extend(root for root in roots if self._mark(root))
         while queue and budget:
-            budget -= 1
-            holder = queue.popleft()
-            referents = _referents(holder)
-            if not self._file(holder) and CodeType in map(type, referents):
-                self.holders.append(holder)
-            queue.extend(self._new(referents, narrow))
+            holders = list(map(deque.popleft, repeat(queue, min(len(queue), budget, _AT_ONCE))))
+            budget -= len(holders)
+            self._file(holders)
+            queue.extend(self._new(_referents(holders), narrow))
 
     def add(self, objects: Iterable[object]) -> None:
         """File objects that were found without a walk, as a scan of the heap does."""
-        for found in objects:
-            if id(found) not in self.beyond and self._mark(found):
-                if not self._file(found) and CodeType in map(type, _referents(found)):
-                    self.holders.append(found)
+        found = [one for one in objects if id(one) not in self.beyond and self._mark(one)]
+        for start in range(0, len(found), _AT_ONCE):
+            self._file(found[start : start + _AT_ONCE])
 
-    def _new(self, referents: Iterable[object], narrow: bool) -> Iterator[object]:
-        """Those that are to be entered and were not marked before."""
-        seen, beyond = self.seen, self.beyond
-        for one in filter(gc.is_tracked, referents):
-            if id(one) not in seen and id(one) not in beyond and not self._is_closed(one, narrow):
-                seen[id(one)] = one
-                yield one
+    def _new(self, referents: Iterable[object], narrow: bool) -> Iterable[object]:
+        """Those that are to be entered and were not marked before, which they are now."""
+        found = _by_id(filter(gc.is_tracked, referents))
+        keys = list(filterfalse(self.beyond.__contains__, filterfalse(self.seen.__contains__, found)))
+        fresh = dict(zip(keys, map(found.__getitem__, keys), strict=True))
+        closable = (ModuleType, type) if narrow else ModuleType
+        kinds = {key for key, kind in _types(fresh.values()).items() if issubclass(kind, closable)}
+        if kinds:
+            closed = [key for key, one in fresh.items() if id(type(one)) in kinds and self._is_closed(one, narrow)]
+            for key in closed:
+                del fresh[key]
+        self.seen.update(fresh)
+        return fresh.values()
 
     def _is_closed(self, candidate: object, narrow: bool) -> bool:
-        kind = type(candidate)
-        if issubclass(kind, ModuleType):
-            return True
-        return narrow and issubclass(kind, type) and _module_of(candidate) not in self.names
+        if not is_class(candidate):
+            return is_module(candidate)
+        name = class_namespace(candidate).get("__module__")
+        return narrow and not (type(name) is str and name in self.names)
 
     def _mark(self, candidate: object) -> bool:
         if id(candidate) in self.seen or not gc.is_tracked(candidate):
@@ -118,35 +138,51 @@ class Walk(msgspec.Struct, eq=False):
         self.seen[id(candidate)] = candidate
         return True
 
-    def _file(self, reached: object) -> bool:
-        kind = type(reached)
-        if kind is FunctionType:
-            self.functions.append(reached)  # type: ignore[arg-type]
-        elif kind is FrameType:
-            self.frames.append(reached)  # type: ignore[arg-type]
-        elif kind in _FRAME_OF:
-            self.generators.append(reached)  # type: ignore[arg-type]
-        else:
-            if kind is CACHE:
-                self.caches.append(reached)
-            elif self.profiler is not None and issubclass(kind, self.profiler):
-                self.profilers.append(reached)
-            return False
-        return True
+    def _file(self, reached: Sequence[object]) -> None:
+        kinds = list(map(id, map(type, reached)))
+        there = _types(reached)
+        for kind, place in ((FunctionType, self.functions), (FrameType, self.frames), (CACHE, self.caches)):
+            if id(kind) in there:
+                place.extend(compress(cast("Sequence[Any]", reached), map(id(kind).__eq__, kinds)))
+        if not _GENERATORS.isdisjoint(there):
+            self.generators.extend(compress(reached, map(_GENERATORS.__contains__, kinds)))  # type: ignore[arg-type]
+        if self.profiler is not None and any(issubclass(kind, self.profiler) for kind in there.values()):
+            self.profilers.extend(one for one in reached if issubclass(type(one), self.profiler))
+        others = [one for one, kind in zip(reached, kinds, strict=True) if kind not in _NO_HOLDERS]
+        self.holders += _referring_to_code(others)
 
 
-def _referents(holder: object) -> list[object]:
-    """What an object refers to: of a module its namespace alone.
+def _by_id(objects: Iterable[_T]) -> dict[int, _T]:
+    """Objects by their id, without asking them for a hash: a class may have one of its own, in Python."""
+    held = list(objects)
+    return dict(zip(map(id, held), held, strict=True))
+
+
+def _types(objects: Iterable[object]) -> dict[int, type]:
+    return _by_id(map(type, objects))
+
+
+def _referents(holders: Sequence[object]) -> list[object]:
+    """What objects refer to: of a module its namespace alone.
 
     What C code keeps in a module's state may be freed objects. `_asyncio` shows its free list to the garbage
     collector (3.12, ``module_traverse`` in ``Modules/_asynciomodule.c``): who takes a reference to such an object and
     gives it back frees it again, the list gets a cycle, and the next collection never ends.
     """
-    return [namespace_of(holder)] if is_module(holder) else gc.get_referents(holder)
+    if not any(issubclass(kind, ModuleType) for kind in _types(holders).values()):
+        return gc.get_referents(*holders)
+    apart = ([namespace_of(one)] if is_module(one) else gc.get_referents(one) for one in holders)
+    return list(chain.from_iterable(apart))
 
 
-def _module_of(cls: Any) -> object:
-    return class_namespace(cls).get("__module__")
+def _referring_to_code(holders: Sequence[object]) -> Sequence[object]:
+    """Those among some objects that refer to code: most often none."""
+    if id(CodeType) not in map(id, map(type, _referents(holders))):
+        return ()
+    if len(holders) == 1:
+        return holders
+    middle = len(holders) // 2
+    return (*_referring_to_code(holders[:middle]), *_referring_to_code(holders[middle:]))
 
 
 # --- one instant ---------------------------------------------------------------------
@@ -307,14 +343,12 @@ def _calls(taken: Snapshot, walk: Walk, wanted: frozenset[int]) -> Counter[int]:
 def _constants(alive: Iterable[CodeType], wanted: frozenset[int]) -> Counter[int]:
     """How often each wanted code object is a constant of code that is alive, at any depth."""
     counts: Counter[int] = Counter()
-    seen: set[int] = set()
-    queue = deque(alive)
-    while queue:
-        constants = queue.popleft().co_consts
-        if id(constants) in seen:
-            continue
-        seen.add(id(constants))
-        nested = [constant for constant in constants if type(constant) is CodeType]
-        counts.update(id(code) for code in nested if id(code) in wanted)
-        queue.extend(nested)
+    seen: dict[int, tuple[object, ...]] = {}
+    codes = list(alive)
+    while codes:
+        found = _by_id(map(_constants_of, codes))
+        fresh = list(chain.from_iterable(map(found.__getitem__, filterfalse(seen.__contains__, found))))
+        seen.update(found)
+        codes = list(compress(cast("list[CodeType]", fresh), map(operator.is_, map(type, fresh), repeat(CodeType))))
+        counts.update(filter(wanted.__contains__, map(id, codes)))
     return counts
