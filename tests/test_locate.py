@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import signal
 import sys
@@ -18,6 +19,7 @@ import worlds
 
 from bcpatch import apply, load
 from bcpatch.diagnostics import Refused, Severity, errors
+from bcpatch.process import holders
 from bcpatch.process.history import History
 
 
@@ -499,6 +501,40 @@ def test_garbage_that_nobody_has_collected_yet_is_no_holder(tmp_path: Path, hist
         finally:
             gc.set_threshold(*before)
         assert module.f() == "new"
+
+
+def test_who_holds_code_for_a_moment_alone_is_waited_for(
+    tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As C code of another thread may, where nobody sees it."""
+    pauses: list[float] = []
+    with worlds.world(SIMPLE, tmp_path) as module:
+        address = id(module.f.__code__)
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 20:
+                ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+        monkeypatch.setattr(holders.time, "sleep", pause)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(module.f.__code__))
+        worlds.applied(SIMPLE, SIMPLE.replace('"old"', '"new"'), history)
+        assert module.f() == "new"
+    assert len(pauses) >= 20
+
+
+def test_nobody_waits_while_there_is_more_to_search(
+    tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that is only farther away does not go away."""
+    pauses: list[float] = []
+    monkeypatch.setattr(holders.time, "sleep", pauses.append)
+    with worlds.world(SIMPLE, tmp_path) as module, worlds.world("", tmp_path, "far") as far:
+        vars(far)["copy"] = FunctionType(module.f.__code__, {})
+        gc.collect()  # no longer young
+        worlds.applied(SIMPLE, SIMPLE.replace('"old"', '"new"'), history)
+        assert vars(far)["copy"]() == "new"
+    assert len(pauses) < 10
 
 
 def test_frozen_functions_are_no_exception(tmp_path: Path, history: History) -> None:

@@ -24,6 +24,8 @@ from bcpatch.process.linked import LinkedClosure, LinkedSite, Located, OldCode, 
 
 _LOOKS: Final = 25
 """How often a count is repeated: another thread may hold a code object for a moment (as ``logging`` does)."""
+_GLANCES: Final = 3
+"""How often it is where the search can go on: a holder that was not reached yet does not go away."""
 _PAUSE: Final = 0.0002  # seconds: lets other threads run on
 
 _ITSELF_CODE: Final = (lambda: None).__code__
@@ -60,10 +62,15 @@ def accounted(
     history: History,
     aside: Mapping[int, FunctionType],
     own: Own,
+    *,
+    patient: bool,
 ) -> Located:
-    """The sites with their live closures, once all references to their code are explained."""
+    """The sites with their live closures, once all references to their code are explained.
+
+    ``patient`` says to wait for those that somebody may hold for a moment alone.
+    """
     olds = {id(old.code()): old for site in sites for old in _olds(site, history)}
-    accounts = _balanced(list(olds.values()), walk, aside, own)
+    accounts = _balanced(list(olds.values()), walk, aside, own, _LOOKS if patient else _GLANCES)
     others = _others(sites, olds, walk, aside)
     still = tuple(
         Still(old.store, old.place, old.pair.old, one.functions + one.constants + one.others - own[key])
@@ -143,13 +150,14 @@ def _balanced(
     walk: Walk,
     aside: Mapping[int, FunctionType],
     own: Own,
+    looks: int,
 ) -> list[Account]:
     for key, function in aside.items():
         if key not in walk.seen:
             walk.seen[key] = function
             walk.functions.append(function)
     accounts: list[Account] = []
-    for look in range(_LOOKS):
+    for look in range(looks):
         accounts = account(
             [old.code() for old in olds],
             walk,
@@ -159,7 +167,7 @@ def _balanced(
         )
         if not any(one.unexplained for one in accounts):
             break
-        if look == _LOOKS // 2 and gc.isenabled():
+        if look == looks // 2 and gc.isenabled():
             gc.collect(max(pythons.YOUNG_GENERATIONS))  # what holds it may be garbage in a cycle, of a call that failed
         if look:
             time.sleep(_PAUSE)

@@ -101,10 +101,11 @@ def _searched(
     result = Located((), (), ())
     missing: dict[Site | None, str] = {}
     moved: set[Site | None] = {edit.site for _, edit in wanted if isinstance(edit, PositionEdit)}
+    last = Where.HEAP if heap else Where.EVERYWHERE
     for where, look_further in _stages(near, spaces, history, aside, heap):
         reached = walk.seen.keys() if where is not Where.RECORDS else frozenset(walk.seen)
         look_further(walk)
-        result = _settle(wanted, walk, aside, history)
+        result = _settle(wanted, walk, aside, history, patient=where is last)
         missing = {one.site: one.code for one in errors(result.found)}
         if not missing and not _is_recorded_only(result, reached):
             return result
@@ -118,7 +119,7 @@ def _searched(
     if len(left) == len(wanted):
         return result
     absent = [one for one in wanted if one not in left and isinstance(one[1], FunctionEdit)]
-    result = _settle(left, walk, aside, history)
+    result = _settle(left, walk, aside, history, patient=True)
     stay = [one for one in wanted if one not in left and isinstance(one[1], PositionEdit)]
     displaced = frozenset(_left_behind(stay, result, walk))
     return replace(result, found=(*result.found, *(did_not_run(*one) for one in absent)), displaced=displaced)
@@ -171,9 +172,9 @@ def relocate(sites: Sequence[LinkedSite], history: History, own: Own) -> Located
     walk = walk_in(spaces.values(), history)
     aside = history.set_aside()
     result = Located((), (), ())
-    for _, look_further in _stages(near, list(spaces.values()), history, aside, heap=False):
+    for where, look_further in _stages(near, list(spaces.values()), history, aside, heap=False):
         look_further(walk)
-        result = accounted(sites, (), walk, history, aside, own)
+        result = accounted(sites, (), walk, history, aside, own, patient=where is Where.EVERYWHERE)
         if not any(one.code == "BCP506" for one in result.found):
             break
     return result
@@ -272,8 +273,10 @@ def _values(frame: FrameType, own: set[int]) -> list[object]:
 # --- what was found so far ------------------------------------------------------------
 
 
-def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionType], history: History) -> Located:
-    """Decide every site with what the walk has reached so far."""
+def _settle(
+    wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionType], history: History, *, patient: bool
+) -> Located:
+    """Decide every site with what the walk has reached so far; ``patient`` as in `holders.accounted`."""
     by_name: defaultdict[tuple[int, str], list[FunctionType]] = defaultdict(list)
     for function in walk.functions:
         if id(function) not in aside:
@@ -298,7 +301,7 @@ def _settle(wanted: Sequence[Wanted], walk: Walk, aside: Mapping[int, FunctionTy
             satisfied.append(edit.site)
     if errors(found):
         return Located(tuple(sites), tuple(satisfied), tuple(found))
-    settled = accounted(sites, tuple(satisfied), walk, history, aside, Own(history))
+    settled = accounted(sites, tuple(satisfied), walk, history, aside, Own(history), patient=patient)
     return replace(settled, found=(*found, *settled.found))
 
 
