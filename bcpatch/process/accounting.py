@@ -14,7 +14,7 @@ import gc
 import operator
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, filterfalse, repeat
 from types import (
     AsyncGeneratorType,
@@ -103,14 +103,16 @@ class Walk(msgspec.Struct, eq=False):
         while queue and budget:
             holders = list(map(deque.popleft, repeat(queue, min(len(queue), budget, _AT_ONCE))))
             budget -= len(holders)
-            self._file(holders)
-            queue.extend(self._new(_referents(holders), narrow))
+            types = _types(holders)
+            self._file(holders, types)
+            queue.extend(self._new(_referents(holders, has_module=_has_module(types)), narrow))
 
     def add(self, objects: Iterable[object]) -> None:
         """File objects that were found without a walk, as a scan of the heap does."""
         found = [one for one in objects if id(one) not in self.beyond and self._mark(one)]
         for start in range(0, len(found), _AT_ONCE):
-            self._file(found[start : start + _AT_ONCE])
+            holders = found[start : start + _AT_ONCE]
+            self._file(holders, _types(holders))
 
     def _new(self, referents: Iterable[object], narrow: bool) -> Iterable[object]:
         """Those that are to be entered and were not marked before, which they are now."""
@@ -138,18 +140,17 @@ class Walk(msgspec.Struct, eq=False):
         self.seen[id(candidate)] = candidate
         return True
 
-    def _file(self, reached: Sequence[object]) -> None:
+    def _file(self, reached: Sequence[object], types: Mapping[int, type]) -> None:
         kinds = list(map(id, map(type, reached)))
-        there = _types(reached)
         for kind, place in ((FunctionType, self.functions), (FrameType, self.frames), (CACHE, self.caches)):
-            if id(kind) in there:
+            if id(kind) in types:
                 place.extend(compress(cast("Sequence[Any]", reached), map(id(kind).__eq__, kinds)))
-        if not _GENERATORS.isdisjoint(there):
+        if not _GENERATORS.isdisjoint(types):
             self.generators.extend(compress(reached, map(_GENERATORS.__contains__, kinds)))  # type: ignore[arg-type]
-        if self.profiler is not None and any(issubclass(kind, self.profiler) for kind in there.values()):
+        if self.profiler is not None and any(issubclass(kind, self.profiler) for kind in types.values()):
             self.profilers.extend(one for one in reached if issubclass(type(one), self.profiler))
-        others = [one for one, kind in zip(reached, kinds, strict=True) if kind not in _NO_HOLDERS]
-        self.holders += _referring_to_code(others)
+        others = list(compress(reached, map(operator.not_, map(_NO_HOLDERS.__contains__, kinds))))
+        self.holders += _referring_to_code(others, has_module=_has_module(types))
 
 
 def _by_id(objects: Iterable[_T]) -> dict[int, _T]:
@@ -162,27 +163,32 @@ def _types(objects: Iterable[object]) -> dict[int, type]:
     return _by_id(map(type, objects))
 
 
-def _referents(holders: Sequence[object]) -> list[object]:
+def _has_module(types: Mapping[int, type]) -> bool:
+    return any(issubclass(kind, ModuleType) for kind in types.values())
+
+
+def _referents(holders: Sequence[object], *, has_module: bool) -> list[object]:
     """What objects refer to: of a module its namespace alone.
 
     What C code keeps in a module's state may be freed objects. `_asyncio` shows its free list to the garbage
     collector (3.12, ``module_traverse`` in ``Modules/_asynciomodule.c``): who takes a reference to such an object and
     gives it back frees it again, the list gets a cycle, and the next collection never ends.
     """
-    if not any(issubclass(kind, ModuleType) for kind in _types(holders).values()):
+    if not has_module:
         return gc.get_referents(*holders)
     apart = ([namespace_of(one)] if is_module(one) else gc.get_referents(one) for one in holders)
     return list(chain.from_iterable(apart))
 
 
-def _referring_to_code(holders: Sequence[object]) -> Sequence[object]:
+def _referring_to_code(holders: Sequence[object], *, has_module: bool) -> Sequence[object]:
     """Those among some objects that refer to code: most often none."""
-    if id(CodeType) not in map(id, map(type, _referents(holders))):
+    if id(CodeType) not in map(id, map(type, _referents(holders, has_module=has_module))):
         return ()
     if len(holders) == 1:
         return holders
     middle = len(holders) // 2
-    return (*_referring_to_code(holders[:middle]), *_referring_to_code(holders[middle:]))
+    halves = holders[:middle], holders[middle:]
+    return list(chain.from_iterable(_referring_to_code(half, has_module=has_module) for half in halves))
 
 
 # --- one instant ---------------------------------------------------------------------
