@@ -15,6 +15,7 @@ from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, Mod
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
+from bcpatch.process import stars
 from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import (
     all_modules,
@@ -154,12 +155,14 @@ class _Imports:
         """The names under which a module's text imports one of them."""
         facts = self._texts.facts(other, *self.ways(other))
         found: set[str] = set()
-        for origin, attribute, alias in facts.imports - facts.hidden if facts else ():
-            names = self._names.get(origin, ())
+        for one in facts.imports - facts.hidden if facts else ():
+            origin, attribute, alias = one
+            names = self._names.get(origin, set())
             if attribute == "*":
-                found.update(name for name in names if facts and (origin, "*", name) not in facts.hidden)
-            elif attribute in names:
-                found.add(alias)
+                bound = {name for name in names if facts and (origin, "*", name) not in facts.hidden}
+            else:
+                bound = {alias} if attribute in names else set()
+            found |= bound.difference(*map(stars.given_by, facts.stars.get(one, ()))) if bound and facts else bound
         return found
 
 

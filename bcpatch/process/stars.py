@@ -47,6 +47,12 @@ def given(
     return frozenset(name for name in names if isinstance(name, str) and not name.startswith("_"))
 
 
+def given_by(name: str) -> frozenset[str]:
+    """What a module gives that can be imported by a name; nothing where none can be."""
+    module = sys.modules.get(name)
+    return given(module) if is_module(module) else frozenset()
+
+
 def hidden(imports: Iterable[Import], module: ModuleType, name: str) -> Iterator[Diagnostic]:
     """Why a module's name can't go: a module that it takes all names of has another one (BCP520)."""
     for one in imports:

@@ -12,7 +12,7 @@ import re
 import sys
 import unicodedata
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -31,12 +31,14 @@ class Facts(NamedTuple):
 
     ``imports`` has the module, the name there (or ``*``) and the name here, of each ``from`` statement at any depth.
     ``hidden`` are those of them whose name another statement surely binds below, and has ``*`` with each such name.
+    ``stars`` has for those of them that have any the modules of which surely all names are taken below.
     ``reads`` has names, and dotted names that begin with one, calls on the way left out: of the code that an import
     runs, and of the functions and classes of the module itself that such code calls by their names.
     """
 
     imports: frozenset[tuple[str, str, str]]
     hidden: frozenset[tuple[str, str, str]]
+    stars: Mapping[tuple[str, str, str], frozenset[str]]
     reads: frozenset[str]
 
     def takes_all_of(self, modules: Collection[str]) -> bool:
@@ -156,17 +158,23 @@ def says(text: str, words: Collection[str]) -> bool:
 def _facts(tree: ast.Module, module: ModuleType) -> Facts:
     seen: set[tuple[str, str, str]] = set()
     hidden: set[tuple[str, str, str]] = set()
+    stars: dict[tuple[str, str, str], frozenset[str]] = {}
     below: set[str] = set()
+    taken: frozenset[str] = frozenset()
     for statement in reversed(tree.body):
-        for one in _from(statement, module):
-            if one[1] == "*" and one not in seen:
+        imports = {*_from(statement, module)}
+        for one in imports - seen:
+            if one[1] == "*":
                 hidden.update((*one[:2], name) for name in below)
-            elif one[2] in below and one not in seen:
+            elif one[2] in below:
                 hidden.add(one)
-            seen.add(one)
+            if taken:
+                stars[one] = taken
+        seen |= imports
         if isinstance(statement, shape.DEFINITIONS) or not any(shape.nested_statements(statement)):
             below.update({*binds(statement)} - {"*"})
-    return Facts(frozenset(seen), frozenset(hidden), frozenset(_reads(tree)))
+            taken |= {one[0] for one in imports if one[1] == "*"}
+    return Facts(frozenset(seen), frozenset(hidden), stars, frozenset(_reads(tree)))
 
 
 def _from(statement: ast.stmt, module: ModuleType) -> Iterator[tuple[str, str, str]]:
