@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from bcpatch import splices
 from bcpatch.diagnostics import Diagnostic, Place, as_warning, finding
 from bcpatch.model import FunctionEdit, Import, ImportEdit, Module, ModulePatch, Patch, Site
-from bcpatch.source import circles, importtime, instances, takers
+from bcpatch.source import circles, gone, importtime, instances, takers
 from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Source, decoded, outline
 
@@ -32,6 +32,14 @@ def run_too_early(modules: Iterable[ModulePatch], sources: Mapping[Module, Sourc
             if name in exactly or (f"{name}.".startswith(wanted) and not derives):
                 message = f"this runs `{name}`, perhaps before the swap, while that is still the old code"
                 yield finding("BCP211", message, unit.place(statement))
+
+
+def told(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """All warnings of a patch that take the new ``sources`` of several modules; ``said`` is what is known of it."""
+    some, known = tuple(sources), tuple(said)
+    yield from run_elsewhere(patch, some, known)
+    yield from in_circles(patch, some)
+    yield from still_used(patch, some, known)
 
 
 def run_elsewhere(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
@@ -105,6 +113,32 @@ def in_circles(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
                 f"`{found.module}` (line {found.line}) before that has it"
             )
             yield finding("BCP220", message, place)
+
+
+def still_used(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Uses, in the new ``sources``, of names that a module of the patch has no more (BCP221).
+
+    That a module has fewer names was ``said`` already, in notes.
+    """
+    if not any(one.code in ("BCP215", "BCP216") for one in said):
+        return
+    new = {source.module: source for source in sources}
+    for part in patch.modules:
+        owner, source = part.module.name, new.get(part.module, Source(part.module, part.module.path, part.source))
+        base = b"" if part.is_new else splices.applied(part.back, part.source)
+        old, tree = gone.parsed(Source(part.module, "", base)), gone.parsed(source)
+        if old is None or tree is None:
+            continue
+        submodules = {one.name.rpartition(".")[2] for one in new if one.name.rpartition(".")[0] == owner}
+        missing = gone.names(old, tree, part.module) - submodules
+        if not missing:
+            continue
+        for name, line in gone.used_here(source, tree, missing).items():
+            yield finding("BCP221", f"`{name}` is used here, and `{owner}` has it no more", _place(source, line))
+        for other in (one for module, one in new.items() if module != part.module):
+            for name, line in gone.used_by(other, owner, missing).items():
+                message = f"`{name}` of `{owner}` is used here, which has it no more"
+                yield finding("BCP221", message, _place(other, line))
 
 
 def _imported(binding: Import) -> list[str]:

@@ -77,8 +77,7 @@ def compare(
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), parent, optimization)
-    found.extend([*across.run_elsewhere(patch, sides[1], found), *across.in_circles(patch, sides[1])])
-    return _verified(patch, found, *sides)
+    return _verified(patch, [*found, *across.told(patch, sides[1], found)], *sides)
 
 
 def draft(
@@ -87,8 +86,8 @@ def draft(
     """Do as `compare` does, but leave the verification to the process that the patch goes to.
 
     For those who send it at once, and look for the reasons with `compare` where it is refused. Where something
-    is against the patch already, all that is comes back as from there. What has run the functions that change
-    (`bcpatch.across.run_elsewhere`) is not looked for, nor imports in a circle (`bcpatch.across.in_circles`).
+    is against the patch already, all that is comes back as from there. What other modules make of it
+    (`bcpatch.across.told`) is not looked for.
     """
     sides = tuple(old), tuple(new)
     patch, found = _assembled(*sides, Policy(policy), None, optimization)

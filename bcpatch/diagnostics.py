@@ -240,6 +240,12 @@ RULES = {
             "move the import below what is taken of this module, or into the function that needs it",
             Severity.WARNING,
         ),
+        Rule(
+            "BCP221",
+            "name that is gone and used",
+            "take the use out as well: the running process has the name still, the next one won't",
+            Severity.WARNING,
+        ),
         # BCP3xx: bytecode structure
         Rule("BCP301", "unknown opcode", _COMPILE_AGAIN),
         Rule("BCP302", "jump into nowhere", _COMPILE_AGAIN),

@@ -464,6 +464,17 @@ def test_a_circle_of_imports_among_loaded_modules_is_told_once_it_is_live(world)
     assert "BCP220" in follower.codes
 
 
+def test_who_uses_a_name_that_is_gone_is_told_once_it_is_live(world):
+    (world.folder / "a.py").write_text("import os\ndef value(): return 1\n")
+    (world.folder / "b.py").write_text("import a\ndef other(): return a.os\n")
+    follower = World(world.folder)  # it has read these
+    follower.join(1, "a", "b")
+    (follower.folder / "a.py").write_text("def value(): return 2\n")
+    follower.saved("a")
+    assert "live in 1 process" in follower.lines[-1]
+    assert follower.codes == ["BCP215", "BCP221"]
+
+
 def test_what_the_import_of_another_loaded_module_ran_is_told_once_it_is_live(world):
     world.write("b", 1000, "import a\nTABLE = a.value()\n")
     world.write("c", 1000, "import a\nTABLE = a.value()\n")

@@ -413,8 +413,7 @@ class Follower:
             count = f"{len(applied)} process{'' if len(applied) == 1 else 'es'}"
             self._voice.say(f"live in {count} after {milliseconds:.0f} ms: {_brought(patch)} ({numbers})")
             loaded = list(self._loaded_by(made.workers))
-            self._voice.tell(tuple(across.run_elsewhere(patch, loaded, made.outcome.diagnostics)))
-            self._voice.tell(tuple(across.in_circles(patch, loaded)))
+            self._voice.tell(tuple(across.told(patch, loaded, made.outcome.diagnostics)))
         for found, pids in refusals.items():
             self._voice.tell(found)
             who = _listed(f"process {pid}" for pid in pids)
