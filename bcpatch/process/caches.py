@@ -8,34 +8,31 @@ looked at. Changes nothing, and runs no code of the application.
 
 from __future__ import annotations
 
-import functools
 import gc
 import operator
 import sys
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import chain, compress, repeat, starmap
-from types import CellType, FunctionType, MethodType
+from types import CellType, FunctionType
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from bcpatch.model import FunctionEdit
 from bcpatch.process.accounting import CACHE, Walk
+from bcpatch.process.behind import CONTAINERS, LARGE, WRAPPERS, inside
 from bcpatch.process.history import Own
 from bcpatch.process.linked import Cache, Located
 from bcpatch.process.objects import (
     all_namespaces,
     called,
     class_namespace,
-    instance_namespace,
     is_class,
     is_function,
     is_module,
     mro_of,
-    parts_of,
 )
 
 Search: TypeAlias = Callable[[Walk], None]
@@ -46,13 +43,6 @@ _BEHIND: Final = 100
 
 _NEAR: Final = 10_000
 """Objects that are looked at near the names of modules."""
-
-_LARGE: Final = 1_000
-"""Items of a container that is data: it is not looked into."""
-
-_CONTAINERS: Final = (list, dict, tuple, set, frozenset)
-
-_WRAPPERS: Final = (FunctionType, MethodType, staticmethod, classmethod, functools.partial, CACHE)
 
 
 def with_caches(located: Located, walk: Walk, own: Own, everywhere: Search) -> Located:
@@ -122,14 +112,14 @@ def _near(spaces: Iterable[dict[str, Any]]) -> dict[int, object]:
         if id(one) in found or id(one) in beyond or not gc.is_tracked(one) or _is_large(one):
             continue
         found[id(one)] = one
-        waiting += (part for part in gc.get_referents(one) if type(part) in _CONTAINERS or _passes_on(part))
+        waiting += (part for part in gc.get_referents(one) if type(part) in CONTAINERS or _passes_on(part))
         if is_class(one):
             waiting += (value for value in list(class_namespace(one).values()) if not is_class(value))
     return found
 
 
 def _is_large(one: Any) -> bool:
-    return type(one) in _CONTAINERS and len(one) > _LARGE
+    return type(one) in CONTAINERS and len(one) > LARGE
 
 
 def _is_held_elsewhere(
@@ -170,11 +160,11 @@ def _unheld() -> FunctionType:
 
 
 def _passes_on(holder: Any) -> bool:
-    """Whether what holds something may be a part of what passes calls on to it (see `_inside`)."""
+    """Whether what holds something may be a part of what passes calls on to it (see `behind.inside`)."""
     kind = type(holder)
     if kind is tuple:
         return CellType in map(type, holder)  # of a closure
-    if issubclass(kind, (*_WRAPPERS, property)) or kind in (CellType, dict):  # a dictionary may be a namespace
+    if issubclass(kind, (*WRAPPERS, property)) or kind in (CellType, dict):  # a dictionary may be a namespace
         return True
     return not is_class(holder) and any("__call__" in class_namespace(cls) for cls in mro_of(kind))
 
@@ -233,33 +223,8 @@ def _behind(wrapper: object) -> Iterator[object]:
     seen = {id(wrapper)}
     queue = [wrapper]
     for one in queue:  # it grows meanwhile
-        for inner in _inside(one):
+        for inner in inside(one):
             if id(inner) not in seen and len(seen) < _BEHIND:
                 seen.add(id(inner))
                 queue.append(inner)
                 yield inner
-
-
-def _inside(one: Any) -> Iterator[object]:
-    kind = type(one)
-    if kind is FunctionType:
-        yield from (part for part in _contents(one.__closure__ or ()) if issubclass(type(part), _WRAPPERS))
-        if "__wrapped__" in vars(one):
-            yield vars(one)["__wrapped__"]
-    elif kind is CACHE:
-        yield from (part for part in gc.get_referents(one) if not is_class(part) and type(part) is not dict)
-    elif kind is MethodType:
-        yield one.__func__
-    elif issubclass(kind, functools.partial):
-        yield functools.partial.func.__get__(one)
-    elif issubclass(kind, (staticmethod, classmethod, property)):
-        yield from (part for part in parts_of(one) if part is not None)
-    elif not (is_class(one) or is_module(one)):
-        yield from (part for part in instance_namespace(one).values() if issubclass(type(part), _WRAPPERS))
-
-
-def _contents(cells: Iterable[CellType]) -> Iterator[object]:
-    """What cells hold, those that are empty aside."""
-    for cell in cells:
-        with suppress(ValueError):
-            yield cell.cell_contents

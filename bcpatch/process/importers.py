@@ -11,19 +11,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from itertools import compress, repeat
-from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
+from types import BuiltinFunctionType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Final
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.process import stars
+from bcpatch.process.behind import Behind
 from bcpatch.process.classes import with_subclasses
 from bcpatch.process.objects import (
     all_modules,
     class_namespace,
-    functions_in,
     instance_namespace,
     is_class,
-    is_function,
     is_module,
     mro_of,
     namespace_of,
@@ -314,48 +313,49 @@ def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
     spaces = [(one, namespace_of(one)) for one in all_modules()]
     held = [set(map(id, list(space.values()))) for _, space in spaces]
     found: dict[int, object] = {}
+    behind = Behind()
+
+    def reads(function: FunctionType, receiver: object = None) -> bool:
+        space = function.__globals__
+        names = rebound.of(space)
+        code = function.__code__
+        if receiver is not None and rebound.read_by(code, space, names, guess=False, receiver=receiver):
+            return True
+        return any(rebound.read_by(one, space, names, guess=False) for one in with_nested(code))
+
     grown = True
     while grown:
         grown = False
         for (module, space), ids in zip(spaces, held, strict=True):
             if not rebound.is_known_in(module, ids) and ids.isdisjoint(found):
                 continue
-            names = rebound.of(space)
             for key, value in list(space.items()):
                 if id(value) in found:
-                    is_reader = key not in names
+                    is_reader = key not in rebound.of(space)
                 else:
-                    codes = (inner for code in _codes(value, space) for inner in with_nested(code))
-                    is_reader = any(rebound.read_by(code, space, names, guess=False) for code in codes)
+                    is_reader = any(map(reads, _run_by_call(value, space, behind)))
                 if is_reader:
                     found[id(value)] = value
                     rebound.add(module, key)
                     grown = True
-                for method, raw, code in _methods(value, space):
-                    if id(raw) in found:
-                        continue
-                    reads = (rebound.read_by(one, space, names, guess=False) for one in with_nested(code))
-                    if rebound.read_by(code, space, names, guess=False, receiver=value) or any(reads):
+                for method, raw in _methods(value, space):
+                    if id(raw) not in found and any(reads(one, value) for one in behind.functions(raw)):
                         found[id(raw)] = raw
                         rebound.add(value, method)
                         grown = True
     return found
 
 
-def _methods(value: object, space: dict[str, object]) -> Iterator[tuple[str, object, CodeType]]:
-    """What a class that a module has made holds, by name, around functions of the module; and the code of these."""
+def _methods(value: object, space: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """What a class that a module has made holds, by name."""
     if is_class(value) and class_namespace(value).get("__module__") == space.get("__name__"):
-        for name, one in list(class_namespace(value).items()):
-            for function in functions_in(one.func if type(one) is cached_property else one):
-                if function.__globals__ is space:
-                    yield name, one, function.__code__
+        yield from list(class_namespace(value).items())
 
 
-def _codes(value: object, space: dict[str, object]) -> list[CodeType]:
-    """The code that calling a value of a module runs there."""
+def _run_by_call(value: object, space: dict[str, object], behind: Behind) -> Iterator[FunctionType]:
+    """The functions that calling a value of a module may run."""
     if is_class(value) and class_namespace(value).get("__module__") == space.get("__name__"):
-        made = [class_namespace(value).get(name) for name in MAKERS]
-        return [one.__code__ for one in made if is_function(one) and one.__globals__ is space]
-    while is_function(value) and "__wrapped__" in vars(value):
-        value = vars(value)["__wrapped__"]
-    return [value.__code__] if is_function(value) and value.__globals__ is space else []
+        for name in MAKERS:
+            yield from behind.functions(class_namespace(value).get(name))
+    else:
+        yield from behind.functions(value)

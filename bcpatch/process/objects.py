@@ -103,11 +103,17 @@ def functions_in(value: object) -> tuple[FunctionType, ...]:
 
 def functions_of(namespace: Mapping[str, object], module: object) -> Iterator[FunctionType]:
     """The functions that a namespace of a module, and the classes of this that are in it, hold by a name."""
+    for value in values_of(namespace, module):
+        yield from functions_in(value)
+
+
+def values_of(namespace: Mapping[str, object], module: object) -> Iterator[object]:
+    """What a namespace of a module, and the classes of this that are in it, hold by a name."""
     queue: list[Mapping[str, object]] = [namespace]
     entered: set[int] = set()
     while queue:
         for value in list(queue.pop().values()):
-            yield from functions_in(value)
+            yield value
             if is_class(value) and id(value) not in entered:
                 entered.add(id(value))
                 space = class_namespace(value)

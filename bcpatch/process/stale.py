@@ -9,21 +9,22 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Collection, Iterator, Mapping, Set
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import CodeType, ModuleType
 from typing import Any, Final
 
 import msgspec
 
+from bcpatch.process.behind import Behind
 from bcpatch.process.objects import (
     all_modules,
     class_namespace,
-    functions_of,
     is_class,
     is_module,
     mro_of,
     namespace_of,
     qualname_of,
+    values_of,
     with_nested,
 )
 
@@ -67,15 +68,21 @@ class Rebound(msgspec.Struct, eq=False):
         return id(module) in self._owners or not self._owners.isdisjoint(held)
 
     def readers(self) -> Iterator[tuple[CodeType, str]]:
-        """Code of this process that reads one of them, and which: of functions of all modules that know an owner."""
+        """Code of this process that reads one of them, and which: of functions of all modules that know an owner, and
+        behind what these have.
+        """
+        behind = Behind()
+        seen: set[int] = set()
         for module in all_modules():
             space = namespace_of(module)
             if self.is_known_in(module, set(map(id, list(space.values())))):
-                for function in functions_of(space, space.get("__name__")):
-                    for code in with_nested(function.__code__):
+                found = map(behind.functions, values_of(space, space.get("__name__")))
+                for function in chain.from_iterable(found):
+                    for code in with_nested(function.__code__) if id(function) not in seen else ():
                         read = self.read_by(code, function.__globals__, self.of(function.__globals__))
                         if read:
                             yield code, read
+                    seen.add(id(function))
 
     def read_by(
         self,
