@@ -34,7 +34,7 @@ DECORATORS = ("", "", "", "@wrapping", "@functools.cache", "@wrapping\n@wrapping
 METHODS = ("", "", "@staticmethod", "@classmethod", "@property", "@functools.cached_property")
 ANNOTATIONS = ("", "", ": int", ": 'str'", ": list")
 LAST = 4
-MODULES = ("world", "low", "middle", "top")
+MODULES = ("world", "low", "middle", "pack", "pack.low", "pack.middle", "top")
 """The modules whose functions and classes are called: the others are not of these texts."""
 
 
