@@ -123,14 +123,15 @@ def still_used(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnosti
     if not any(one.code in ("BCP215", "BCP216") for one in said):
         return
     new = {source.module: source for source in sources}
+    by_name = {module.name: source for module, source in new.items()}
     for part in patch.modules:
         owner, source = part.module.name, new.get(part.module, Source(part.module, part.module.path, part.source))
         base = b"" if part.is_new else splices.applied(part.back, part.source)
         old, tree = gone.parsed(Source(part.module, "", base)), gone.parsed(source)
         if old is None or tree is None:
             continue
-        submodules = {one.name.rpartition(".")[2] for one in new if one.name.rpartition(".")[0] == owner}
-        missing = gone.names(old, tree, part.module) - submodules
+        submodules = {last for package, _, last in (one.rpartition(".") for one in by_name) if package == owner}
+        missing = gone.names(old, tree, part.module, by_name) - submodules
         if not missing:
             continue
         for name, line in gone.used_here(source, tree, missing).items():

@@ -128,6 +128,15 @@ def test_relative_imports() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("other", "is_told"),
+    [("Y = 1\n", True), ("X = 3\n", False), ("from top import *\n", False), ("from os import *\n", False)],
+)
+def test_all_names_of_another_module_of_the_sources(other: str, is_told: bool) -> None:
+    old = {"other.py": other, "low.py": "from other import *\n" + LOW, "top.py": "from low import X\n"}
+    assert bool(said(old, {"low.py": "from other import *\n" + WITHOUT})) == is_told
+
+
 def test_what_goes_with_its_uses_is_no_finding() -> None:
     old = {"low.py": LOW, "top.py": "import low\nfrom low import X\ndef g(): return low.X\n"}
     assert said(old, {"low.py": WITHOUT, "top.py": "import low\ndef g(): return low\n"}) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import symtable
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
@@ -18,17 +18,38 @@ from bcpatch.source.evaluated import binds
 from bcpatch.source.outline import Source, decoded
 
 
-def names(old: ast.Module, new: ast.Module, owner: Module) -> frozenset[str]:
+def names(old: ast.Module, new: ast.Module, owner: Module, others: Mapping[str, Source]) -> frozenset[str]:
     """The names that a module's old text binds and its new one does not, as far as that can be told.
 
-    A submodule is bound in its package by whoever imports it.
+    Those may come with all names of another module, unless it is one of ``others``, by their names, and has them not. A
+    submodule is bound in its package by whoever imports it.
     """
-    before, after = ({name for one in tree.body for name in binds(one)} for tree in (old, new))
-    if "*" in after or any(isinstance(one, shape.DEFINITIONS) and one.name == "__getattr__" for one in new.body):
+    before = _bound(old)
+    after = _with_stars(new, owner, others, {owner.name})
+    if after is None or any(isinstance(one, shape.DEFINITIONS) and one.name == "__getattr__" for one in new.body):
         return frozenset()
     stored = {name for node in ast.walk(new) if isinstance(node, ast.Global) for name in node.names}
     submodules = {one.name for one in _imports(ast.walk(old), owner) if _whole(one) == f"{owner.name}.{one.name}"}
     return frozenset(before - after - stored - submodules - {"*"})
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    return {name for one in tree.body for name in binds(one)}
+
+
+def _with_stars(tree: ast.Module, module: Module, others: Mapping[str, Source], known: set[str]) -> set[str] | None:
+    """The names that a text binds, with those that it takes from others by ``*``; None where these are not known."""
+    found = _bound(tree)
+    for one in _imports(ast.walk(tree), module) if "*" in found else ():
+        if one.attribute == "*" and one.module not in known:
+            known.add(one.module)
+            source = others.get(one.module)
+            taken = parsed(source) if source is not None else None
+            more = None if source is None or taken is None else _with_stars(taken, source.module, others, known)
+            if more is None:
+                return None
+            found |= more
+    return found
 
 
 def parsed(source: Source) -> ast.Module | None:
