@@ -102,7 +102,8 @@ class Ahead:
                 self._watch_inside(code, module, where)
             return run(what, where, site, call, *arguments)
         rebound = self._out_of_date(where)
-        read = rebound.read_by(code, module.namespace, {*rebound.of(module.namespace)}.difference(pending))
+        names = {*rebound.of(module.namespace)}.difference(pending)
+        read = rebound.read_by(code, module.namespace, names, keeps=True)
         if read:
             message = f"{what} reads `{read}`, which changes in the same patch: it would get the old value"
             raise Refused([finding("BCP210", message, where(), help=_HELP.format(read), site=site)])
@@ -164,7 +165,8 @@ class Ahead:
     def _watch_inside(self, code: CodeType, module: LinkedModule, where: Where) -> None:
         assert self._rebound is not None
         for inner in with_nested(code):
-            read = self._rebound.read_by(inner, module.namespace, self._rebound.of(module.namespace))
+            names = self._rebound.of(module.namespace)
+            read = self._rebound.read_by(inner, module.namespace, names, keeps=True)
             if read and inner is not code:
                 self._watch(_Reason(inner, read), where)
 

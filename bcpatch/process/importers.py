@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from functools import cached_property
 from itertools import compress, repeat
 from types import BuiltinFunctionType, EllipsisType, FunctionType, ModuleType, NoneType
-from typing import Final
+from typing import Final, NamedTuple
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
 from bcpatch.process import stars
@@ -32,7 +32,7 @@ from bcpatch.process.sources import is_opaque
 from bcpatch.process.stale import Rebound
 from bcpatch.process.swap import Kind, Slot
 from bcpatch.process.texts import MAKERS, Facts, Texts, definitions, package_of, run_by_call
-from bcpatch.source import shape
+from bcpatch.source import importtime, shape
 from bcpatch.source.evaluated import evaluated
 
 _CONSTANTS: Final = (int, float, complex, str, bytes, tuple, frozenset, NoneType, EllipsisType)
@@ -85,7 +85,7 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     message = f"used `{module.__name__}.{name}` when it was imported"
     holding = [(module, name), *taken(texts, module, name, value)]
     readers = _readers(holding)
-    wanted = {*readers}
+    wanted, special = {*readers.found}, readers.special
     imports = _Imports(texts, holding)
     names: defaultdict[int, set[str]] = defaultdict(set)
     attributes: defaultdict[str, set[int]] = defaultdict(set)
@@ -95,7 +95,12 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     # a dotted name ends with a name that the module has somewhere, and with one of the value or of what reads it
     spaces = _Spaces()
     owners = {one for one, space in spaces.of.items() if any(_holding((space,), wanted))}
-    called = _names_of(map(spaces.of.__getitem__, owners), wanted)
+    owners |= special
+    called = _names_of(map(spaces.of.__getitem__, owners & spaces.of.keys()), wanted)
+    if special:
+        called |= {
+            name for space in spaces.of.values() for name, one in list(space.items()) if id(type(one)) in special
+        }
     through = (
         ({*attributes}, _names_of(spaces.of.values(), set(names))),
         (called, _names_of(spaces.of.values(), {*names, *owners})),
@@ -104,7 +109,7 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
         objects = (key for key, one in list(namespace_of(other).items()) if id(type(one)) in owners)
         own = {*_names_of((namespace_of(other),), wanted), *names[id(other)], *objects}
         facts = texts.facts(other, *imports.ways(other), (own,), *through)
-        yield from _Use(other, attributes, names[id(other)], wanted).findings(texts, facts, message)
+        yield from _Use(other, attributes, names[id(other)], wanted, special).findings(texts, facts, message)
 
 
 def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name: str) -> Iterator[Diagnostic]:
@@ -112,11 +117,11 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     classes = with_subclasses(owner)
     owners = frozenset(map(id, classes))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
-    readers = _readers([(one, name) for one in classes])
+    readers, special = _readers([(one, name) for one in classes])
     spaces = _Spaces()
-    called = _names_of(spaces.of.values(), {*readers})
-    for other in _holders(module, {*readers, *spaces.leading_to({id(module), *owners, *readers})}):
-        use = _Use(other, {name: owners}, readers={*readers})
+    called = _names_of(spaces.of.values(), {*readers}) | _names_of_objects(spaces.of.values(), special)
+    for other in _holders(module, {*readers, *spaces.leading_to({id(module), *owners, *readers})}, special):
+        use = _Use(other, {name: owners}, readers={*readers}, special=special)
         yield from use.findings(texts, texts.facts(other, ({name},), (called,)), message)
 
 
@@ -202,6 +207,12 @@ def _names_of(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> set[s
     return {name for name, one in held if id(one) in wanted and isinstance(name, str)}
 
 
+def _names_of_objects(spaces: Iterable[Mapping[str, object]], classes: Set[int]) -> set[str]:
+    """The names by which namespaces hold objects of some classes, given by their identity."""
+    held = (pair for space in spaces if classes for pair in list(space.items()))
+    return {name for name, one in held if id(type(one)) in classes}
+
+
 def _holding(spaces: Iterable[Mapping[str, object]], wanted: Set[int]) -> Iterator[Mapping[str, object]]:
     """Those namespaces that have one of some objects."""
     return (space for space in spaces if wanted and not wanted.isdisjoint(map(id, list(space.values()))))
@@ -221,9 +232,10 @@ class _Use:
         attributes: Mapping[str, Collection[int]],
         names: Collection[str] = (),
         readers: Collection[int] = (),
+        special: Collection[int] = (),
     ) -> None:
         self._other, self._space, self._attributes = other, namespace_of(other), attributes
-        self._names, self._readers = names, readers
+        self._names, self._readers, self._special = names, readers, special
 
     def findings(self, texts: Texts, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
         """The first statement that did. The module's text is parsed where what is known of it does not say no."""
@@ -238,8 +250,9 @@ class _Use:
                 return
 
     def _is_of_interest(self, read: str) -> bool:
-        """Whether reading a dotted name is a use, or a call of it would be one."""
-        return self._is_use(read) or self._is_reader(read)
+        """Whether reading a dotted name is a use, or calling it, or an operator on it, or deriving from it."""
+        checks = self._is_use, self._is_reader, self._is_special, self._runs_when_derived
+        return any(check(read) for check in checks)
 
     def _is_use(self, read: str) -> bool:
         base, _, last = read.rpartition(".")
@@ -248,18 +261,48 @@ class _Use:
         return last in self._attributes and id(self._held(base)) in self._attributes[last]
 
     def _reads(self, node: ast.AST) -> bool:
-        return (
-            isinstance(node, ast.Name | ast.Attribute)
-            and isinstance(node.ctx, ast.Load)
-            and (self._is_use(read := shape.through(node)) or self._is_reader(read, _PROPERTIES))
+        return shape.is_read(node) and (
+            self._is_use(read := shape.through(node)) or self._is_reader(read, _PROPERTIES) or self._is_special(read)
         )
 
     def _calls(self, node: ast.AST, own: set[str]) -> bool:
-        """Whether it calls something that reads the name: a function, or a class whose making does."""
-        called = node.func if isinstance(node, ast.Call) else None
-        if called is None:
+        """Whether it runs something that reads the name: a function, the making of a class or of an object of it."""
+        for callee, method in importtime.run_by_nodes([node]):
+            while isinstance(callee, ast.Subscript):
+                callee = callee.value
+            read = shape.through(callee)
+            if self._runs_when_derived(read) if method else read in own or self._is_reader(read):
+                return True
+            given = callee.args if isinstance(callee, ast.Call) else ()
+            if any(self._is_reader(shape.through(one)) for one in given):
+                return True
+        return self._calls_items(node)
+
+    def _calls_items(self, node: ast.AST) -> bool:
+        """Whether a comprehension calls what it finds in a container that holds a reader."""
+        if not isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return False
-        return (isinstance(called, ast.Name) and called.id in own) or self._is_reader(shape.through(called))
+        paths = [shape.through(one.iter) for one in node.generators]
+        if not any(self._is_reader(path) or self._is_reader(path.rpartition(".")[0]) for path in paths):
+            return False
+        inner = list(ast.walk(node))
+        items = {one.id for one in inner if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        return any(isinstance(one, ast.Call) and shape.through(one.func) in items for one in inner)
+
+    def _is_special(self, read: str) -> bool:
+        """Whether a dotted name leads to an object whose special methods read the name: operators call these."""
+        return bool(self._special) and id(type(self._held(read))) in self._special
+
+    def _runs_when_derived(self, read: str) -> bool:
+        """Whether a dotted name leads to a class, and making one that derives from it reads the name."""
+        held = self._held(read) if self._readers else None
+        if not is_class(held):
+            return False
+        run = (
+            _attribute(held, "__init_subclass__"),
+            *(_attribute(type(held), name) for name in (*MAKERS, "__prepare__")),
+        )
+        return any(id(one) in self._readers for one in run if one is not None)
 
     def _is_reader(self, read: str, kinds: tuple[type, ...] = (object,)) -> bool:
         """Whether a dotted name leads to something of some kinds that reads the name."""
@@ -301,11 +344,17 @@ def _attribute(held: object, name: str) -> object:
     return next((space[name] for space in spaces if name in space), None)
 
 
-def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
+class _Readers(NamedTuple):
+    """What reads some names when it is called, by identity; and the classes whose objects do by a special method."""
+
+    found: dict[int, object]
+    special: set[int]
+
+
+def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
     """The functions and classes of any module whose call reads one of some names, directly or by each other.
 
-    The names are of modules and classes, the result is by identity. What is read of an object, of which no name tells
-    the class, is not found.
+    The names are of modules and classes. What is read of an object, of which no name tells the class, is not found.
     """
     rebound = Rebound()
     for owner, name in some:
@@ -313,6 +362,7 @@ def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
     spaces = [(one, namespace_of(one)) for one in all_modules()]
     held = [set(map(id, list(space.values()))) for _, space in spaces]
     found: dict[int, object] = {}
+    special: set[int] = set()
     behind = Behind()
 
     def reads(function: FunctionType, receiver: object = None) -> bool:
@@ -343,7 +393,13 @@ def _readers(some: Iterable[tuple[object, str]]) -> dict[int, object]:
                         found[id(raw)] = raw
                         rebound.add(value, method)
                         grown = True
-    return found
+                        if is_class(value) and method[:2] == "__" == method[-2:] and method not in _OF_CLASSES:
+                            special.update(map(id, with_subclasses(value)))
+    return _Readers(found, special)
+
+
+_OF_CLASSES: Final = frozenset((*MAKERS, "__init_subclass__", "__class_getitem__", "__prepare__"))
+"""Special methods that no operator on an object calls."""
 
 
 def _methods(value: object, space: dict[str, object]) -> Iterator[tuple[str, object]]:
@@ -356,6 +412,6 @@ def _run_by_call(value: object, space: dict[str, object], behind: Behind) -> Ite
     """The functions that calling a value of a module may run."""
     if is_class(value) and class_namespace(value).get("__module__") == space.get("__name__"):
         for name in MAKERS:
-            yield from behind.functions(class_namespace(value).get(name))
+            yield from behind.functions(_attribute(value, name))
     else:
         yield from behind.functions(value)

@@ -92,10 +92,12 @@ class Rebound(msgspec.Struct, eq=False):
         *,
         guess: bool = True,
         receiver: object = _UNKNOWN,
+        keeps: bool = False,
     ) -> str | None:
         """The first of them that code reads in a namespace, of which some ``names`` are among them; None for none.
 
-        Where no name tells what an attribute is read of, it is a ``guess`` that this is an object of a class.
+        Where no name tells what an attribute is read of, it is a ``guess`` that this is an object of a class. What an
+        import statement takes changes with where it was taken from, unless the code ``keeps`` it for the patch.
         ``receiver`` is the class of which the code gets one, or an object of it, as its first argument.
         """
         if {*names, *self.attributes}.isdisjoint(code.co_names):
@@ -108,8 +110,8 @@ class Rebound(msgspec.Struct, eq=False):
             if one.opname == "IMPORT_NAME":
                 owner = imported = sys.modules.get(name, _MODULE)
             elif one.opname == "IMPORT_FROM":
-                is_kept = after is not None and after.opname in _KEEPING  # it changes with what it was taken from
-                if not is_kept and self._is_of(imported, name, guess=guess):
+                follows = not keeps and after is not None and after.opname in _KEEPING
+                if not follows and self._is_of(imported, name, guess=guess):
                     return str(name)
                 owner = _attribute(imported, name)
             elif one.opname in _NAMES:

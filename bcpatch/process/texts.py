@@ -191,7 +191,7 @@ def _reads(tree: ast.Module) -> Iterator[str]:
         for node in waiting.pop():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
                 waiting.append(run_by_call(own.pop(node.func.id)))
-            if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            if shape.is_read(node):
                 yield shape.through(node)
 
 

@@ -8,6 +8,7 @@ not seen.
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator, Mapping
 
 from bcpatch.model import Import
@@ -36,6 +37,13 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
 def run_by(unit: Unit, statement: ast.stmt) -> list[Function]:
     """The functions of the module that executing one of its statements runs, directly or through others."""
     return _run(unit, with_comprehensions(statement), statement)
+
+
+def run_by_header(unit: Unit, statement: ast.stmt) -> list[Function]:
+    """The same of the statement of a class, what its body executes left out."""
+    assert isinstance(statement, ast.ClassDef)
+    header = (*statement.decorator_list, *statement.bases, *statement.keywords)
+    return _run(unit, [node for part in header for node in ast.walk(part)], statement)
 
 
 def run_in(unit: Unit, nodes: Iterable[ast.AST]) -> list[Function]:
@@ -69,7 +77,7 @@ def called(unit: Unit) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
 
 def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
     """What evaluating some nodes calls by a name: the names that lead to it."""
-    for callee, method in _callees(nodes):
+    for callee, method in run_by_nodes(nodes):
         names = (*_path(callee), *method)
         if names[0]:
             yield names
@@ -80,13 +88,13 @@ def paths(imports: Iterable[Import]) -> dict[str, str]:
     return {one.name: f"{one.module}.{one.attribute}" if one.attribute else one.module for one in imports}
 
 
-def _callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str, ...]]]:
+def run_by_nodes(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str, ...]]]:
     """What evaluating some nodes calls, and the method of it where it is not called itself."""
     for node in nodes:
         if isinstance(node, ast.Call):
             yield node.func, ()
             if last_name(node.func) in CALLS_ITS_ARGUMENTS:
-                yield from ((one, ()) for one in node.args)
+                yield from ((one, ()) for one in (*node.args, *(keyword.value for keyword in node.keywords)))
         for decorator in getattr(node, "decorator_list", ()):
             yield decorator, ()
         if isinstance(node, ast.ClassDef):
@@ -154,6 +162,28 @@ def _called_by(
     nodes: Iterable[ast.AST], statement: ast.stmt | None, by_name: Mapping[str, list[Function]], unit: Unit
 ) -> Iterator[Function]:
     """The functions that some code calls, as far as names tell."""
+    yield from _called_by_definition(statement, by_name, unit)
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            own = [one for one in by_name.get(node.attr, ()) if _is_property(one)]
+            yield from own if own and _is_own(node.value, unit) else ()
+        for operand in _operands(node):
+            yield from _special_methods(operand, by_name, unit)
+        if not isinstance(node, ast.Call):
+            continue
+        for callee in (node.func, *_held_by(node.func, unit)):
+            yield from _of_callee(callee, by_name, unit)
+        if isinstance(node.func, ast.Name):
+            yield from (one for one in by_name.get(node.func.id, ()) if _is_beside(one, statement))
+        if last_name(node.func) in CALLS_ITS_ARGUMENTS:
+            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+                yield from _of_callee(argument, by_name, unit)
+
+
+def _called_by_definition(
+    statement: ast.stmt | None, by_name: Mapping[str, list[Function]], unit: Unit
+) -> Iterator[Function]:
+    """The functions that the definition of a function or a class calls by its decorators, bases and metaclass."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         for decorator in statement.decorator_list:
             yield from _of_callee(decorator, by_name, unit)
@@ -163,18 +193,58 @@ def _called_by(
         for keyword in statement.keywords:
             if keyword.arg == "metaclass":
                 yield from _of_callee(keyword.value, by_name, unit)
-    for node in nodes:
-        if isinstance(node, ast.Attribute):
-            own = [one for one in by_name.get(node.attr, ()) if _is_property(one)]
-            yield from own if own and _is_own(node.value, unit) else ()
-        if not isinstance(node, ast.Call):
-            continue
-        yield from _of_callee(node.func, by_name, unit)
-        if isinstance(node.func, ast.Name):
-            yield from (one for one in by_name.get(node.func.id, ()) if _is_beside(one, statement))
-        if last_name(node.func) in CALLS_ITS_ARGUMENTS:
-            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-                yield from _of_callee(argument, by_name, unit)
+
+
+def _operands(node: ast.AST) -> list[ast.expr]:
+    """What a node evaluates by special methods of the values."""
+    match node:
+        case ast.BinOp(left=left, right=right):
+            return [left, right]
+        case ast.Compare(left=left, comparators=others):
+            return [left, *others]
+        case ast.BoolOp(values=values):
+            return values
+        case (
+            ast.UnaryOp(operand=one) | ast.FormattedValue(value=one) | ast.Starred(value=one) | ast.Subscript(value=one)
+        ):
+            return [one]
+        case ast.For(iter=one) | ast.AsyncFor(iter=one) | ast.comprehension(iter=one) | ast.withitem(context_expr=one):
+            return [one]
+        case ast.If(test=one) | ast.While(test=one) | ast.IfExp(test=one):
+            return [one]
+        case ast.Call(func=ast.Name(id=name), args=given) if hasattr(builtins, name):
+            return given
+    return []
+
+
+def _special_methods(operand: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:
+    """The special methods of the class of the module that an expression gives an object of, as far as names tell."""
+    made = operand if isinstance(operand, ast.Call) else None
+    if isinstance(operand, ast.Name):
+        made = next((one for one in _bound_to(operand.id, unit) if isinstance(one, ast.Call)), None)
+    name = last_name(made.func) if made is not None else None
+    classes = [one for meant in unit.meanings(name) for one in _with_bases(meant, unit)] if name else []
+    for special, functions in by_name.items() if classes else ():
+        if special[:2] == "__" == special[-2:] and special not in CLASS_PROTOCOL:
+            yield from (one for one in functions if one.chain and one.chain[-1] in classes)
+
+
+def _held_by(callee: ast.expr, unit: Unit) -> Iterator[ast.expr]:
+    """What a call of an item of a display may run, or of what a call makes around a function: ``partial(f)()``."""
+    if isinstance(callee, ast.Call):
+        yield from callee.args
+    elif isinstance(callee, ast.Subscript) and isinstance(callee.value, ast.Name):
+        for value in _bound_to(callee.value.id, unit):
+            yield from (one for one in ast.walk(value) if isinstance(one, ast.Name))
+
+
+def _bound_to(name: str, unit: Unit) -> Iterator[ast.expr]:
+    """The expressions that a module's own statements assign to a name."""
+    for statement in unit.tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                yield statement.value
 
 
 def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:
@@ -187,10 +257,19 @@ def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Un
         return
     for meant in unit.meanings(name):
         yield from (one for one in by_name.get(meant, ()) if not one.chain)
-        for made in unit.classes:
-            if made.node.name == meant:
-                for method in CLASS_PROTOCOL:
-                    yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made.node)
+        for made in _with_bases(meant, unit):
+            for method in CLASS_PROTOCOL:
+                yield from (one for one in by_name.get(method, ()) if one.chain and one.chain[-1] is made)
+
+
+def _with_bases(name: str, unit: Unit) -> list[ast.ClassDef]:
+    """The classes of a module by a name, and those of the module that they derive from."""
+    found = [made.node for made in unit.classes if made.node.name == name]
+    for node in found:  # it grows meanwhile
+        for base in filter(None, map(last_name, node.bases)):
+            bases = (made.node for made in unit.classes if made.node.name in unit.meanings(base))
+            found += [one for one in bases if one not in found]
+    return found
 
 
 def _is_property(function: Function) -> bool:

@@ -43,8 +43,9 @@ def stale(
         read = _name(nodes, names) or _attribute(nodes, attributes) or _hidden(nodes, owner, added)
         above = {one for one, line in owners.items() if line < statement.lineno}
         looked = whole.looks(nodes, owner, above, foreign) if above else None
-        if read is None and not isinstance(statement, ast.ClassDef):
-            for function in importtime.run_by(new, statement):
+        if read is None:
+            run = importtime.run_by_header if isinstance(statement, ast.ClassDef) else importtime.run_by
+            for function in run(new, statement):
                 inside = list(ast.walk(function.node))
                 read = read or _name(inside, names) or _attribute(inside, attributes)
                 looked = whole.looks_of_called(inside, nodes, above) if looked is None and above else looked

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeGuard
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -142,13 +142,34 @@ def dotted(node: ast.expr) -> str:
 
 
 def through(node: ast.expr) -> str:
-    """The same with calls on the way left out: ``a.b(c).d`` is ``a.b.d``."""
+    """The same with calls on the way left out: ``a.b(c).d`` is ``a.b.d``, and ``getattr(a, "b").d`` too."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute | ast.Call):
+        asked = _asked_for(node)
         if isinstance(node, ast.Attribute):
             parts.append(node.attr)
-        node = node.value if isinstance(node, ast.Attribute) else node.func
+            node = node.value
+        elif asked is not None:
+            parts.append(asked)
+            node = node.args[0]
+        else:
+            node = node.func
     return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+
+
+def _asked_for(node: ast.expr) -> str | None:
+    """The attribute that ``getattr`` is called for, where the text says which."""
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+            return name
+    return None
+
+
+def is_read(node: ast.AST) -> TypeGuard[ast.expr]:
+    """Whether evaluating a node reads a name, or an attribute by its name."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        return isinstance(node.ctx, ast.Load)
+    return isinstance(node, ast.Call) and _asked_for(node) is not None
 
 
 def is_type_checking(test: ast.expr) -> bool:
