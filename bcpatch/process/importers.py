@@ -97,10 +97,7 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     owners = {one for one, space in spaces.of.items() if any(_holding((space,), wanted))}
     owners |= special
     called = _names_of(map(spaces.of.__getitem__, owners & spaces.of.keys()), wanted)
-    if special:
-        called |= {
-            name for space in spaces.of.values() for name, one in list(space.items()) if id(type(one)) in special
-        }
+    called |= readers.names(spaces.of.values())
     through = (
         ({*attributes}, _names_of(spaces.of.values(), set(names))),
         (called, _names_of(spaces.of.values(), {*names, *owners})),
@@ -117,11 +114,12 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     classes = with_subclasses(owner)
     owners = frozenset(map(id, classes))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
-    readers, special = _readers([(one, name) for one in classes])
+    readers = _readers([(one, name) for one in classes])
+    wanted, special = {*readers.found}, readers.special
     spaces = _Spaces()
-    called = _names_of(spaces.of.values(), {*readers}) | _names_of_objects(spaces.of.values(), special)
-    for other in _holders(module, {*readers, *spaces.leading_to({id(module), *owners, *readers})}, special):
-        use = _Use(other, {name: owners}, readers={*readers}, special=special)
+    called = _names_of(spaces.of.values(), wanted) | readers.names(spaces.of.values())
+    for other in _holders(module, {*wanted, *spaces.leading_to({id(module), *owners, *wanted})}, special):
+        use = _Use(other, {name: owners}, readers=wanted, special=special)
         yield from use.findings(texts, texts.facts(other, ({name},), (called,)), message)
 
 
@@ -345,10 +343,21 @@ def _attribute(held: object, name: str) -> object:
 
 
 class _Readers(NamedTuple):
-    """What reads some names when it is called, by identity; and the classes whose objects do by a special method."""
+    """What reads some names when it is called, by identity.
+
+    ``special`` are the classes whose objects do by a special method, ``deriving`` those of which a class that derives
+    from them does when it is made.
+    """
 
     found: dict[int, object]
     special: set[int]
+    deriving: set[int]
+
+    def names(self, spaces: Iterable[Mapping[str, object]]) -> set[str]:
+        """The names by which namespaces hold such classes, their objects, and classes of such metaclasses."""
+        some = list(spaces)
+        metaclasses = {key for key, one in self.found.items() if is_class(one) and issubclass(one, type)}
+        return _names_of(some, self.deriving) | _names_of_objects(some, self.special | metaclasses)
 
 
 def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
@@ -363,6 +372,7 @@ def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
     held = [set(map(id, list(space.values()))) for _, space in spaces]
     found: dict[int, object] = {}
     special: set[int] = set()
+    deriving: set[int] = set()
     behind = Behind()
 
     def reads(function: FunctionType, receiver: object = None) -> bool:
@@ -393,12 +403,13 @@ def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
                         found[id(raw)] = raw
                         rebound.add(value, method)
                         grown = True
-                        if is_class(value) and method[:2] == "__" == method[-2:] and method not in _OF_CLASSES:
-                            special.update(map(id, with_subclasses(value)))
-    return _Readers(found, special)
+                        if is_class(value) and method[:2] == "__" == method[-2:]:
+                            where = deriving if method == "__init_subclass__" else special
+                            where.update(map(id, with_subclasses(value)) if method not in _OF_CLASSES else ())
+    return _Readers(found, special, deriving)
 
 
-_OF_CLASSES: Final = frozenset((*MAKERS, "__init_subclass__", "__class_getitem__", "__prepare__"))
+_OF_CLASSES: Final = frozenset((*MAKERS, "__class_getitem__", "__prepare__"))
 """Special methods that no operator on an object calls."""
 
 

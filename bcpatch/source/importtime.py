@@ -83,6 +83,11 @@ def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
             yield names
 
 
+def path(expression: ast.expr) -> tuple[str, ...]:
+    """The names that lead to what an expression gives, or to what holds it; the first is empty where none does."""
+    return tuple(_path(expression))
+
+
 def paths(imports: Iterable[Import]) -> dict[str, str]:
     """What names that a module imports stand for, as dotted names."""
     return {one.name: f"{one.module}.{one.attribute}" if one.attribute else one.module for one in imports}
@@ -93,6 +98,7 @@ def run_by_nodes(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str
     for node in nodes:
         if isinstance(node, ast.Call):
             yield node.func, ()
+            yield from ((one, ()) for one in _given_around(node.func))
             if last_name(node.func) in CALLS_ITS_ARGUMENTS:
                 yield from ((one, ()) for one in (*node.args, *(keyword.value for keyword in node.keywords)))
         for decorator in getattr(node, "decorator_list", ()):
@@ -100,6 +106,11 @@ def run_by_nodes(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str
         if isinstance(node, ast.ClassDef):
             yield from ((base, ("__init_subclass__",)) for base in node.bases)
             yield from ((one.value, ()) for one in node.keywords if one.arg == "metaclass")
+
+
+def _given_around(callee: ast.expr) -> list[ast.expr]:
+    """What is given to the call that makes what is called: ``partial(f)()`` runs f."""
+    return callee.args if isinstance(callee, ast.Call) else []
 
 
 def calls_with(unit: Unit, name: str) -> Iterator[ast.Call]:
@@ -128,10 +139,15 @@ def given_to(call: ast.Call) -> Iterator[str]:
 
 
 def _path(callee: ast.expr) -> list[str]:
-    """The names that an expression is made of: ``a.b(c).d`` is a, b, d."""
+    """The names that an expression is made of: ``a.b(c).d`` and ``a.b[c].d`` are a, b, d."""
     found: list[str] = []
     while True:
         match callee:
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_]):
+                found.append(name)
+                callee = value
+            case ast.Subscript(value=value):
+                callee = value
             case ast.Attribute(value=value, attr=name):
                 found.append(name)
                 callee = value
@@ -187,12 +203,17 @@ def _called_by_definition(
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         for decorator in statement.decorator_list:
             yield from _of_callee(decorator, by_name, unit)
-    if isinstance(statement, ast.ClassDef) and (statement.bases or statement.keywords):
-        for name in CLASS_STATEMENT:
-            yield from by_name.get(name, ())
-        for keyword in statement.keywords:
-            if keyword.arg == "metaclass":
-                yield from _of_callee(keyword.value, by_name, unit)
+    if not isinstance(statement, ast.ClassDef):
+        return
+    yield from by_name.get("__set_name__", ())
+    bases = [base.value if isinstance(base, ast.Subscript) else base for base in statement.bases]
+    names = [meant for base in bases for meant in unit.meanings(last_name(base) or "")]
+    above = [one for name in names for one in _with_bases(name, unit)]
+    for name in CLASS_STATEMENT:
+        yield from (one for one in by_name.get(name, ()) if one.chain and one.chain[-1] in above)
+    for keyword in (keyword for one in (statement, *above) for keyword in one.keywords):
+        if keyword.arg == "metaclass":
+            yield from _of_callee(keyword.value, by_name, unit)
 
 
 def _operands(node: ast.AST) -> list[ast.expr]:
@@ -221,7 +242,7 @@ def _special_methods(operand: ast.expr, by_name: Mapping[str, list[Function]], u
     """The special methods of the class of the module that an expression gives an object of, as far as names tell."""
     made = operand if isinstance(operand, ast.Call) else None
     if isinstance(operand, ast.Name):
-        made = next((one for one in _bound_to(operand.id, unit) if isinstance(one, ast.Call)), None)
+        made = next((one for one in unit.assigned.get(operand.id, ()) if isinstance(one, ast.Call)), None)
     name = last_name(made.func) if made is not None else None
     classes = [one for meant in unit.meanings(name) for one in _with_bases(meant, unit)] if name else []
     for special, functions in by_name.items() if classes else ():
@@ -231,20 +252,13 @@ def _special_methods(operand: ast.expr, by_name: Mapping[str, list[Function]], u
 
 def _held_by(callee: ast.expr, unit: Unit) -> Iterator[ast.expr]:
     """What a call of an item of a display may run, or of what a call makes around a function: ``partial(f)()``."""
-    if isinstance(callee, ast.Call):
-        yield from callee.args
-    elif isinstance(callee, ast.Subscript) and isinstance(callee.value, ast.Name):
-        for value in _bound_to(callee.value.id, unit):
+    yield from _given_around(callee)
+    holders = [callee.value] if isinstance(callee, ast.Subscript) else []
+    if isinstance(callee, ast.Name):
+        holders += unit.iterated.get(callee.id, ())
+    for name in filter(None, (_path(holder)[0] for holder in holders)):
+        for value in unit.assigned.get(name, ()):
             yield from (one for one in ast.walk(value) if isinstance(one, ast.Name))
-
-
-def _bound_to(name: str, unit: Unit) -> Iterator[ast.expr]:
-    """The expressions that a module's own statements assign to a name."""
-    for statement in unit.tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                yield statement.value
 
 
 def _of_callee(callee: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:

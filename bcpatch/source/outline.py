@@ -146,6 +146,28 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
                     found.setdefault(target.id, []).append(there)
         return found
 
+    @cached_property
+    def assigned(self) -> Mapping[str, list[ast.expr]]:
+        """By a name of the module: what its own statements assign to it."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    if isinstance(target, ast.Name):
+                        found.setdefault(target.id, []).append(node.value)
+        return found
+
+    @cached_property
+    def iterated(self) -> Mapping[str, list[ast.expr]]:
+        """By a name: what loops and comprehensions go through whose items they give to it."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.For | ast.comprehension):
+                for target in ast.walk(node.target):
+                    if isinstance(target, ast.Name):
+                        found.setdefault(target.id, []).append(node.iter)
+        return found
+
     def meanings(self, name: str) -> list[str]:
         """A name, and those that it may be another one for."""
         found = [name]

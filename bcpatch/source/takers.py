@@ -177,16 +177,28 @@ def _read(source: Source, optimization: int) -> _Read | None:
 
 
 def _aliases(unit: Unit, paths: Mapping[str, str]) -> Iterator[Import]:
-    """Names that a module gives to what has a name already, as if it had imported them."""
+    """Names that a module gives to what has a name already, as if it had imported them; loops give them to items."""
     for name, there in unit.aliases.items():
         for one in there:
             module, _, attribute = _dotted(tuple(one.split(".")), paths, unit.source.module).rpartition(".")
             yield Import(name, module, attribute)
+    for name, iterated in unit.iterated.items():
+        for through in iterated:
+            way = importtime.path(through)
+            way = way[:-1] if isinstance(through, ast.Call) and len(way) > 1 else way
+            module, _, attribute = _dotted(way, paths, unit.source.module).rpartition(".")
+            if way[0]:
+                yield Import(name, module, attribute)
 
 
 def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The functions of a module, and what they call."""
+    """The functions of a module, and what they call; its classes with their bases, its values with what they hold."""
     module = unit.source.module
+    for made in unit.classes:
+        yield from ((made.qualname, _dotted(importtime.path(base), paths, module)) for base in made.node.bases)
+    for name, values in unit.assigned.items():
+        for held in (held for value in values for held in _held(value)):
+            yield name, _dotted(importtime.path(held), paths, module)
     for function in unit.functions:
         if isinstance(function.node, ast.Lambda):
             continue
@@ -198,6 +210,19 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
             known[first] = f"{module.name}.{qualname.rpartition('.')[0]}"
         for names in importtime.callees(nodes):
             yield qualname, _dotted(names, known, module)
+
+
+def _held(value: ast.expr) -> Iterator[ast.expr]:
+    """What a display holds by its name, or what a call was given so."""
+    waiting: list[ast.expr | None] = [value]
+    while waiting:
+        match waiting.pop():
+            case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner) | ast.Dict(values=inner):
+                waiting += inner
+            case ast.Call(args=given):
+                waiting += given
+            case ast.Name() | ast.Attribute() as one if one is not value:
+                yield one
 
 
 def _dotted(names: tuple[str, ...], paths: Mapping[str, str], module: Module) -> str:
