@@ -157,3 +157,20 @@ def test_code_that_changes(form: str) -> None:
         found = builder.compare(sources(old), sources(new), policy="linked")
         assert found.patch is not None
         assert bool([one for one in found.diagnostics if one.code == "BCP211"]) == is_told
+
+
+NO_USES = {
+    "made known by a decorator": (
+        "def register(one): return lambda function: function\n@register(low.Made)\ndef N(): return 1"
+    ),
+    "handed on": "N = [low.reads, low.read, low.Made].count(1)",
+    "compared by identity": "N = low.read is None",
+    "another operator": "N = 1 if low.summed else 2",
+}
+
+
+@pytest.mark.parametrize("form", NO_USES)
+def test_what_only_passes_it_on_is_no_use(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = LOW + "class Summed:\n  def __add__(self, one): return X\nsummed = Summed()\n"
+    old = {"low.py": low, "top.py": f"import low\n{NO_USES[form]}\n"}
+    assert outcome(old, {**old, "low.py": changed(low)}, tmp_path, monkeypatch) == set()

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from itertools import compress, repeat
-from types import BuiltinFunctionType, EllipsisType, FunctionType, ModuleType, NoneType
+from types import BuiltinFunctionType, EllipsisType, FunctionType, MappingProxyType, ModuleType, NoneType
 from typing import Final, NamedTuple
 
 from bcpatch.diagnostics import Diagnostic, Place, finding
@@ -95,7 +95,7 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     # a dotted name ends with a name that the module has somewhere, and with one of the value or of what reads it
     spaces = _Spaces()
     owners = {one for one, space in spaces.of.items() if any(_holding((space,), wanted))}
-    owners |= special
+    owners |= special.keys()
     called = _names_of(map(spaces.of.__getitem__, owners & spaces.of.keys()), wanted)
     called |= readers.names(spaces.of.values())
     through = (
@@ -230,7 +230,7 @@ class _Use:
         attributes: Mapping[str, Collection[int]],
         names: Collection[str] = (),
         readers: Collection[int] = (),
-        special: Collection[int] = (),
+        special: Mapping[int, Set[str]] = MappingProxyType({}),
     ) -> None:
         self._other, self._space, self._attributes = other, namespace_of(other), attributes
         self._names, self._readers, self._special = names, readers, special
@@ -259,9 +259,7 @@ class _Use:
         return last in self._attributes and id(self._held(base)) in self._attributes[last]
 
     def _reads(self, node: ast.AST) -> bool:
-        return shape.is_read(node) and (
-            self._is_use(read := shape.through(node)) or self._is_reader(read, _PROPERTIES) or self._is_special(read)
-        )
+        return shape.is_read(node) and (self._is_use(read := shape.through(node)) or self._is_reader(read, _PROPERTIES))
 
     def _calls(self, node: ast.AST, own: set[str]) -> bool:
         """Whether it runs something that reads the name: a function, the making of a class or of an object of it."""
@@ -271,10 +269,8 @@ class _Use:
             read = shape.through(callee)
             if self._runs_when_derived(read) if method else read in own or self._is_reader(read):
                 return True
-            given = callee.args if isinstance(callee, ast.Call) else ()
-            if any(self._is_reader(shape.through(one)) for one in given):
-                return True
-        return self._calls_items(node)
+        by_operator = any(self._is_special(shape.through(one), methods) for one, methods in importtime.operands(node))
+        return by_operator or self._calls_items(node)
 
     def _calls_items(self, node: ast.AST) -> bool:
         """Whether a comprehension calls what it finds in a container that holds a reader."""
@@ -287,9 +283,12 @@ class _Use:
         items = {one.id for one in inner if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
         return any(isinstance(one, ast.Call) and shape.through(one.func) in items for one in inner)
 
-    def _is_special(self, read: str) -> bool:
-        """Whether a dotted name leads to an object whose special methods read the name: operators call these."""
-        return bool(self._special) and id(type(self._held(read))) in self._special
+    def _is_special(self, read: str, methods: Set[str] = frozenset()) -> bool:
+        """Whether a dotted name leads to an object of which some special methods read the name, or any where none are
+        given: operators call these.
+        """
+        reading = self._special.get(id(type(self._held(read))), frozenset()) if self._special else frozenset()
+        return bool(reading & methods if methods else reading)
 
     def _runs_when_derived(self, read: str) -> bool:
         """Whether a dotted name leads to a class, and making one that derives from it reads the name."""
@@ -345,19 +344,27 @@ def _attribute(held: object, name: str) -> object:
 class _Readers(NamedTuple):
     """What reads some names when it is called, by identity.
 
-    ``special`` are the classes whose objects do by a special method, ``deriving`` those of which a class that derives
-    from them does when it is made.
+    ``special`` are the classes whose objects do by special methods, and these, ``deriving`` those of which a class that
+    derives from them does when it is made.
     """
 
     found: dict[int, object]
-    special: set[int]
+    special: defaultdict[int, set[str]]
     deriving: set[int]
+
+    def add_method(self, cls: object, name: str, raw: object) -> None:
+        self.found[id(raw)] = raw
+        for one in map(id, with_subclasses(cls) if is_class(cls) else ()):
+            if name == "__init_subclass__":
+                self.deriving.add(one)
+            elif name[:2] == "__" == name[-2:] and name not in _OF_CLASSES:
+                self.special[one].add(name)
 
     def names(self, spaces: Iterable[Mapping[str, object]]) -> set[str]:
         """The names by which namespaces hold such classes, their objects, and classes of such metaclasses."""
         some = list(spaces)
         metaclasses = {key for key, one in self.found.items() if is_class(one) and issubclass(one, type)}
-        return _names_of(some, self.deriving) | _names_of_objects(some, self.special | metaclasses)
+        return _names_of(some, self.deriving) | _names_of_objects(some, self.special.keys() | metaclasses)
 
 
 def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
@@ -370,9 +377,8 @@ def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
         rebound.add(owner, name)
     spaces = [(one, namespace_of(one)) for one in all_modules()]
     held = [set(map(id, list(space.values()))) for _, space in spaces]
-    found: dict[int, object] = {}
-    special: set[int] = set()
-    deriving: set[int] = set()
+    readers = _Readers({}, defaultdict(set), set())
+    found = readers.found
     behind = Behind()
 
     def reads(function: FunctionType, receiver: object = None) -> bool:
@@ -400,13 +406,10 @@ def _readers(some: Iterable[tuple[object, str]]) -> _Readers:
                     grown = True
                 for method, raw in _methods(value, space):
                     if id(raw) not in found and any(reads(one, value) for one in behind.functions(raw)):
-                        found[id(raw)] = raw
+                        readers.add_method(value, method, raw)
                         rebound.add(value, method)
                         grown = True
-                        if is_class(value) and method[:2] == "__" == method[-2:]:
-                            where = deriving if method == "__init_subclass__" else special
-                            where.update(map(id, with_subclasses(value)) if method not in _OF_CLASSES else ())
-    return _Readers(found, special, deriving)
+    return readers
 
 
 _OF_CLASSES: Final = frozenset((*MAKERS, "__class_getitem__", "__prepare__"))

@@ -183,8 +183,8 @@ def _called_by(
         if isinstance(node, ast.Attribute):
             own = [one for one in by_name.get(node.attr, ()) if _is_property(one)]
             yield from own if own and _is_own(node.value, unit) else ()
-        for operand in _operands(node):
-            yield from _special_methods(operand, by_name, unit)
+        for operand, methods in operands(node):
+            yield from _special_methods(operand, methods, by_name, unit)
         if not isinstance(node, ast.Call):
             continue
         for callee in (node.func, *_held_by(node.func, unit)):
@@ -216,29 +216,55 @@ def _called_by_definition(
             yield from _of_callee(keyword.value, by_name, unit)
 
 
-def _operands(node: ast.AST) -> list[ast.expr]:
-    """What a node evaluates by special methods of the values."""
+def operands(node: ast.AST) -> Iterator[tuple[ast.expr, frozenset[str]]]:
+    """What a node evaluates by special methods of the values, and by which; by any, where these are none."""
+    found: list[ast.expr] = []
+    methods = _COMPARED
     match node:
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            found = [] if all(isinstance(one, ast.Is | ast.IsNot) for one in ops) else [left, *others]
         case ast.BinOp(left=left, right=right):
-            return [left, right]
-        case ast.Compare(left=left, comparators=others):
-            return [left, *others]
+            found, methods = [left, right], _CALCULATED
+        case ast.UnaryOp(op=ast.Not(), operand=one) | ast.If(test=one) | ast.While(test=one) | ast.IfExp(test=one):
+            found, methods = [one], _TESTED
         case ast.BoolOp(values=values):
-            return values
-        case (
-            ast.UnaryOp(operand=one) | ast.FormattedValue(value=one) | ast.Starred(value=one) | ast.Subscript(value=one)
-        ):
-            return [one]
-        case ast.For(iter=one) | ast.AsyncFor(iter=one) | ast.comprehension(iter=one) | ast.withitem(context_expr=one):
-            return [one]
-        case ast.If(test=one) | ast.While(test=one) | ast.IfExp(test=one):
-            return [one]
+            found, methods = values, _TESTED
+        case ast.UnaryOp(operand=one):
+            found, methods = [one], _CALCULATED
+        case ast.FormattedValue(value=one):
+            found, methods = [one], _SHOWN
+        case ast.Starred(value=one) | ast.For(iter=one) | ast.AsyncFor(iter=one) | ast.comprehension(iter=one):
+            found, methods = [one], _ITERATED
+        case ast.Subscript(value=one):
+            found, methods = [one], _INDEXED
+        case ast.withitem(context_expr=one):
+            found, methods = [one], _ENTERED
         case ast.Call(func=ast.Name(id=name), args=given) if hasattr(builtins, name):
-            return given
-    return []
+            found, methods = given, frozenset()
+    for one in found:
+        yield one, methods
 
 
-def _special_methods(operand: ast.expr, by_name: Mapping[str, list[Function]], unit: Unit) -> Iterator[Function]:
+def _dunder(names: str) -> frozenset[str]:
+    return frozenset(f"__{name}__" for name in names.split())
+
+
+_TESTED = _dunder("bool len")
+_SHOWN = _dunder("format str repr")
+_INDEXED = _dunder("getitem setitem delitem missing")
+_ITERATED = _dunder("iter next aiter anext getitem len")
+_ENTERED = _dunder("enter exit aenter aexit")
+_COMPARED = _dunder("eq ne lt le gt ge contains iter getitem hash")
+_CALCULATED = _dunder("neg pos invert") | frozenset(
+    f"__{prefix}{name}__"
+    for prefix in ("", "r", "i")
+    for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor".split()
+)
+
+
+def _special_methods(
+    operand: ast.expr, methods: frozenset[str], by_name: Mapping[str, list[Function]], unit: Unit
+) -> Iterator[Function]:
     """The special methods of the class of the module that an expression gives an object of, as far as names tell."""
     made = operand if isinstance(operand, ast.Call) else None
     if isinstance(operand, ast.Name):
@@ -246,7 +272,9 @@ def _special_methods(operand: ast.expr, by_name: Mapping[str, list[Function]], u
     name = last_name(made.func) if made is not None else None
     classes = [one for meant in unit.meanings(name) for one in _with_bases(meant, unit)] if name else []
     for special, functions in by_name.items() if classes else ():
-        if special[:2] == "__" == special[-2:] and special not in CLASS_PROTOCOL:
+        if special in methods or (
+            not methods and special[:2] == "__" == special[-2:] and special not in CLASS_PROTOCOL
+        ):
             yield from (one for one in functions if one.chain and one.chain[-1] in classes)
 
 
