@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bcpatch import splices
 from bcpatch.diagnostics import Diagnostic, Place, as_warning, finding
-from bcpatch.model import FunctionEdit, Import, ImportEdit, Module, ModulePatch, Patch, Site
+from bcpatch.model import FunctionEdit, Import, ImportEdit, Module, ModulePatch, Patch, RemovalEdit, Site
 from bcpatch.source import circles, gone, importtime, instances, takers
 from bcpatch.source.instances import Gained
-from bcpatch.source.outline import Source, decoded, outline
+from bcpatch.source.outline import Source, decoded, outline, parsed
 
 
 def run_too_early(modules: Iterable[ModulePatch], sources: Mapping[Module, Source], level: int) -> Iterator[Diagnostic]:
@@ -118,16 +118,17 @@ def in_circles(patch: Patch, sources: Iterable[Source]) -> Iterator[Diagnostic]:
 def still_used(patch: Patch, sources: Iterable[Source], said: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Uses, in the new ``sources``, of names that a module of the patch has no more (BCP221).
 
-    That a module has fewer names was ``said`` already, in notes.
+    That a module has fewer names was ``said`` already, in notes, unless they are deleted.
     """
-    if not any(one.code in ("BCP215", "BCP216") for one in said):
+    deleted = any(isinstance(one, RemovalEdit) and not one.owner for part in patch.modules for one in part.changes)
+    if not deleted and not any(one.code in ("BCP215", "BCP216") for one in said):
         return
     new = {source.module: source for source in sources}
     by_name = {module.name: source for module, source in new.items()}
     for part in patch.modules:
         owner, source = part.module.name, new.get(part.module, Source(part.module, part.module.path, part.source))
         base = b"" if part.is_new else splices.applied(part.back, part.source)
-        old, tree = gone.parsed(Source(part.module, "", base)), gone.parsed(source)
+        old, tree = parsed(Source(part.module, "", base)), parsed(source)
         if old is None or tree is None:
             continue
         submodules = {last for package, _, last in (one.rpartition(".") for one in by_name) if package == owner}

@@ -474,7 +474,9 @@ def _may_have_run(version: _Version) -> set[str]:
 
 def _is_among(function: Function, run: Set[str]) -> bool:
     """Whether a function is one of those that were called by these names."""
-    made_by = function.chain[-1].name if function.chain and function.name in importtime.CLASS_PROTOCOL else None
+    # making the class calls it, or an operator on an object
+    is_special = function.name[:2] == "__" == function.name[-2:]
+    made_by = function.chain[-1].name if function.chain and is_special else None
     return function.name in run or made_by in run
 
 

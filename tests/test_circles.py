@@ -16,6 +16,7 @@ from test_edits import module_of, sources
 from bcpatch import builder
 from bcpatch.model import Policy
 from bcpatch.source import circles
+from bcpatch.source.outline import Source
 
 PLUG = "from app import helper\ndef g(): return helper()\n"
 APP = "def helper(): return 1\n"
@@ -32,6 +33,12 @@ def test_an_import_above_what_the_other_module_takes(policy: Policy) -> None:
     (told,) = said({"app.py": APP, "plug.py": PLUG}, {"app.py": changed}, policy)
     assert told.startswith("app.py:1 a start that imports `app` first fails now: ")
     assert told.endswith("`plug` takes `helper` of `app` (line 1) before that has it")
+
+
+def test_a_module_that_is_no_text_is_passed_over() -> None:
+    old, new = sources({"app.py": APP}), sources({"app.py": "import plug\n" + APP, "plug.py": PLUG})
+    broken = Source(new[1].module, new[1].path, b"# \0\n" + new[1].data)
+    assert builder.compare([*old, broken], [new[0], broken], policy="linked").patch is not None
 
 
 def test_the_patch_is_made_all_the_same() -> None:

@@ -5,12 +5,14 @@ Each form has a twin that runs something else, which changes nothing: the value 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from test_edits import Case, applied, imported, portraits, shown, sources
 
-from bcpatch import builder
+from bcpatch import builder, narrow
+from bcpatch.model import Policy
 
 LOW = """
 X = (1, 1)
@@ -157,6 +159,32 @@ def test_code_that_changes(form: str) -> None:
         found = builder.compare(sources(old), sources(new), policy="linked")
         assert found.patch is not None
         assert bool([one for one in found.diagnostics if one.code == "BCP211"]) == is_told
+
+
+DEFINED = {name: f"class {name}" for name in ("Made", "Base", "Meta")} | {
+    "reads": "def reads", "TABLE": "def reads", "LISTED": "def reads", "read": "class Read", "marks": "def marks",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [one for one in FORMS if one != "getattr"])
+def test_comparing_what_differs_does_not_miss_it(form: str) -> None:
+    """It leaves to comparing the whole what may have run."""
+    statements = FORMS[form][0]
+    word = next(one for one in DEFINED if f"{{{one}}}" in statements)
+    old = LOW + statements.format(**REAL).replace("low.", "") + "\n"
+    above, head, rest = old.partition(f"\n{DEFINED[word]}")
+    body, end, below = rest.partition("\ndef " if "def" in DEFINED[word] else "\nclass ")
+    new = above + head + re.sub(r"\bX\b", "[X][0]", body) + end + below
+    assert new != old
+    base, source = (sources({"low.py": text})[0] for text in (old, new))
+    assert narrow.compared(base, source, Policy.LINKED, 0) is None
+    assert "BCP211" in {one.code for one in builder.compare([base], [source], policy="linked").diagnostics}
+
+
+def test_what_a_metaclass_prepares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "X = (1, 1)\nclass M(type):\n  @classmethod\n  def __prepare__(cls, *given): return {'N': X}\n"
+    old = text + "class D(metaclass=M): pass\nN = D.N\n"
+    assert outcome({"low.py": old}, {"low.py": changed(old)}, tmp_path, monkeypatch) == {"BCP210"}
 
 
 NO_USES = {

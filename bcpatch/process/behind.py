@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import CellType, FunctionType, MethodType
 from typing import Any, Final
@@ -52,6 +52,18 @@ def inside(one: Any) -> Iterator[object]:
         yield from (part for part in instance_namespace(one).values() if issubclass(type(part), WRAPPERS))
 
 
+def reached(value: object, held: Callable[[Any], Iterable[object]] = inside) -> list[object]:
+    """A value, and what it leads to by what each holds."""
+    seen = {id(value)}
+    found = [value]
+    for one in found:  # it grows meanwhile
+        for inner in held(one):
+            if id(inner) not in seen and len(seen) < _MOST:
+                seen.add(id(inner))
+                found.append(inner)
+    return found
+
+
 class Behind:
     """The functions behind values. Each value is looked at once."""
 
@@ -67,18 +79,8 @@ class Behind:
             return ()
         known = self._known.get(id(value))
         if known is None:
-            known = self._known[id(value)] = value, tuple(filter(is_function, self._reached(value)))
+            known = self._known[id(value)] = value, tuple(filter(is_function, reached(value, self._held)))
         return known[1]
-
-    def _reached(self, value: object) -> list[object]:
-        seen = {id(value)}
-        queue = [value]
-        for one in queue:  # it grows meanwhile
-            for inner in self._held(one):
-                if id(inner) not in seen and len(seen) < _MOST:
-                    seen.add(id(inner))
-                    queue.append(inner)
-        return queue
 
     def _held(self, one: Any) -> Iterator[object]:
         kind = type(one)

@@ -22,7 +22,7 @@ import msgspec
 
 from bcpatch.model import FunctionEdit
 from bcpatch.process.accounting import CACHE, Walk
-from bcpatch.process.behind import CONTAINERS, LARGE, WRAPPERS, inside
+from bcpatch.process.behind import CONTAINERS, LARGE, WRAPPERS, reached
 from bcpatch.process.history import Own
 from bcpatch.process.linked import Cache, Located
 from bcpatch.process.objects import (
@@ -37,9 +37,6 @@ from bcpatch.process.objects import (
 
 Search: TypeAlias = Callable[[Walk], None]
 """What makes a walk go on somewhere."""
-
-_BEHIND: Final = 100
-"""Objects that are looked at behind a cache."""
 
 _NEAR: Final = 10_000
 """Objects that are looked at near the names of modules."""
@@ -68,7 +65,7 @@ def around(functions: Iterable[FunctionType], walk: Walk, own: Own, everywhere: 
     return [
         Cache(wrapper, one)
         for wrapper in (_all(walk, everywhere) if above is None else above)
-        for one in _behind(wrapper)
+        for one in reached(wrapper)[1:]
         if is_function(one) and id(one) in changed
     ]
 
@@ -216,15 +213,3 @@ def _all(walk: Walk, everywhere: Search) -> list[Any]:
     found += _frozen.caches(walk, everywhere)
     found += walk.caches
     return list({id(one): one for one in found}.values())
-
-
-def _behind(wrapper: object) -> Iterator[object]:
-    """What a wrapper calls, and what that calls, as far as it shows: they refer to it, and are made to do so."""
-    seen = {id(wrapper)}
-    queue = [wrapper]
-    for one in queue:  # it grows meanwhile
-        for inner in inside(one):
-            if id(inner) not in seen and len(seen) < _BEHIND:
-                seen.add(id(inner))
-                queue.append(inner)
-                yield inner

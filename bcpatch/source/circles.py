@@ -21,7 +21,7 @@ from bcpatch import pythons
 from bcpatch.source import shape
 from bcpatch.source.evaluated import binds, evaluated
 from bcpatch.source.importtime import last_name
-from bcpatch.source.outline import Source, decoded
+from bcpatch.source.outline import Source, parsed
 
 #: Import statements, at any depth: what they are of, and their names.
 _IMPORT: Final = re.compile(
@@ -147,10 +147,10 @@ class _Step(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=_KEPT)
 def _steps(source: Source) -> tuple[_Step, ...]:
     """What executing a module does, in its order; nothing where it is no Python."""
+    tree = parsed(source)
     try:
-        tree = ast.parse(decoded(source))
-        return tuple(_Steps(source, _keeps_text(tree)).of(tree.body, False))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return () if tree is None else tuple(_Steps(source, _keeps_text(tree)).of(tree.body, False))
+    except RecursionError:
         return ()
 
 

@@ -25,7 +25,14 @@ from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module, Positions
 from bcpatch.sections import Section
 from bcpatch.source import shape
-from bcpatch.source.importtime import CALLS_ITS_ARGUMENTS, given_to, last_name, with_comprehensions
+from bcpatch.source.importtime import (
+    CALLS_ITS_ARGUMENTS,
+    given_around,
+    given_to,
+    holder,
+    last_name,
+    with_comprehensions,
+)
 from bcpatch.source.outline import Source, Surroundings, nested, part
 
 #: Sections that facts are kept of.
@@ -110,10 +117,11 @@ def _normal(text: str) -> str:
 
 @lru_cache(maxsize=_KEPT)
 def calls(text: str) -> frozenset[str]:
-    """The names by which any code in a section may call something."""
+    """The names by which any code in a section may call something, or whoever calls what the section defines."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return frozenset(map(sys.intern, _called(ast.walk(ast.parse(text)))))
+        nodes = list(ast.walk(ast.parse(text)))
+        return frozenset(map(sys.intern, (*_called(nodes), *_behind(nodes))))
 
 
 @lru_cache(maxsize=_KEPT)
@@ -165,14 +173,30 @@ def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in nodes:
         callees: list[ast.expr] = []
         if isinstance(node, ast.Call):
-            callees = [node.func]
+            callees = [node.func, *given_around(node.func)]
+            if isinstance(node.func, ast.Subscript):
+                callees += [holder(node.func)]
             if last_name(node.func) in CALLS_ITS_ARGUMENTS:
                 callees += [*node.args, *(keyword.value for keyword in node.keywords)]
         elif isinstance(node, ast.Attribute):
             callees = [node]  # of a property
+        elif isinstance(node, ast.For | ast.comprehension):
+            callees = [holder(node.iter)]
         elif isinstance(node, shape.DEFINITIONS):
             callees = [*node.decorator_list, *(keyword.value for keyword in getattr(node, "keywords", ()))]
         yield from (name for name in map(last_name, callees) if name is not None)
+
+
+def _behind(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The names of what displays hold and of what classes derive from: calls of items, and of the class, lead there."""
+    for node in nodes:
+        behind: list[ast.expr | None] = []
+        match node:
+            case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner) | ast.Dict(values=inner):
+                behind += inner
+            case ast.ClassDef(bases=inner) | ast.Call(args=inner):
+                behind += inner
+        yield from (name for name in map(last_name, filter(None, behind)) if name is not None)
 
 
 def _given_a_name(statements: Iterable[ast.stmt]) -> Iterator[str]:

@@ -11,11 +11,10 @@ import builtins
 import symtable
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
 from bcpatch.source import shape
 from bcpatch.source.evaluated import binds
-from bcpatch.source.outline import Source, decoded
+from bcpatch.source.outline import Source, decoded, parsed
 
 
 def names(old: ast.Module, new: ast.Module, owner: Module, others: Mapping[str, Source]) -> frozenset[str]:
@@ -50,14 +49,6 @@ def _with_stars(tree: ast.Module, module: Module, others: Mapping[str, Source], 
                 return None
             found |= more
     return found
-
-
-def parsed(source: Source) -> ast.Module | None:
-    """A source's syntax; None where it is no Python, or nested too deeply to be read."""
-    try:
-        return ast.parse(decoded(source))
-    except (Refused, SyntaxError, ValueError, RecursionError):
-        return None
 
 
 def used_here(source: Source, tree: ast.Module, gone: Set[str]) -> dict[str, int]:

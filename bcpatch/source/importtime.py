@@ -17,7 +17,7 @@ from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import is_main_guard
 
 CLASS_PROTOCOL = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
-CLASS_STATEMENT = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
+CLASS_STATEMENT = frozenset({"__init_subclass__", "__class_getitem__", "__prepare__"})
 _PROPERTIES = frozenset({"property", "cached_property", "getter"})
 CALLS_ITS_ARGUMENTS = frozenset({"map", "filter", "sorted", "min", "max", "reduce"})
 
@@ -83,6 +83,13 @@ def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
             yield names
 
 
+def holder(expression: ast.expr) -> ast.expr:
+    """What an expression begins with: the table of ``TABLE[key]``, of ``TABLE.values()``."""
+    while isinstance(expression, ast.Subscript | ast.Attribute | ast.Call):
+        expression = expression.func if isinstance(expression, ast.Call) else expression.value
+    return expression
+
+
 def path(expression: ast.expr) -> tuple[str, ...]:
     """The names that lead to what an expression gives, or to what holds it; the first is empty where none does."""
     return tuple(_path(expression))
@@ -98,7 +105,7 @@ def run_by_nodes(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str
     for node in nodes:
         if isinstance(node, ast.Call):
             yield node.func, ()
-            yield from ((one, ()) for one in _given_around(node.func))
+            yield from ((one, ()) for one in given_around(node.func))
             if last_name(node.func) in CALLS_ITS_ARGUMENTS:
                 yield from ((one, ()) for one in (*node.args, *(keyword.value for keyword in node.keywords)))
         for decorator in getattr(node, "decorator_list", ()):
@@ -108,7 +115,7 @@ def run_by_nodes(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, tuple[str
             yield from ((one.value, ()) for one in node.keywords if one.arg == "metaclass")
 
 
-def _given_around(callee: ast.expr) -> list[ast.expr]:
+def given_around(callee: ast.expr) -> list[ast.expr]:
     """What is given to the call that makes what is called: ``partial(f)()`` runs f."""
     return callee.args if isinstance(callee, ast.Call) else []
 
@@ -205,7 +212,6 @@ def _called_by_definition(
             yield from _of_callee(decorator, by_name, unit)
     if not isinstance(statement, ast.ClassDef):
         return
-    yield from by_name.get("__set_name__", ())
     bases = [base.value if isinstance(base, ast.Subscript) else base for base in statement.bases]
     names = [meant for base in bases for meant in unit.meanings(last_name(base) or "")]
     above = [one for name in names for one in _with_bases(name, unit)]
@@ -214,6 +220,8 @@ def _called_by_definition(
     for keyword in (keyword for one in (statement, *above) for keyword in one.keywords):
         if keyword.arg == "metaclass":
             yield from _of_callee(keyword.value, by_name, unit)
+            made = [one for meant in unit.meanings(last_name(keyword.value) or "") for one in _with_bases(meant, unit)]
+            yield from (one for one in by_name.get("__prepare__", ()) if one.chain and one.chain[-1] in made)
 
 
 def operands(node: ast.AST) -> Iterator[tuple[ast.expr, frozenset[str]]]:
@@ -280,11 +288,11 @@ def _special_methods(
 
 def _held_by(callee: ast.expr, unit: Unit) -> Iterator[ast.expr]:
     """What a call of an item of a display may run, or of what a call makes around a function: ``partial(f)()``."""
-    yield from _given_around(callee)
+    yield from given_around(callee)
     holders = [callee.value] if isinstance(callee, ast.Subscript) else []
     if isinstance(callee, ast.Name):
         holders += unit.iterated.get(callee.id, ())
-    for name in filter(None, (_path(holder)[0] for holder in holders)):
+    for name in filter(None, (_path(one)[0] for one in holders)):
         for value in unit.assigned.get(name, ()):
             yield from (one for one in ast.walk(value) if isinstance(one, ast.Name))
 

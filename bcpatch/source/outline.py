@@ -296,6 +296,14 @@ def decoded(source: Source) -> str:
         raise Refused([finding("BCP002", error.msg, Place(source.path, 1))]) from error
 
 
+def parsed(source: Source) -> ast.Module | None:
+    """A source's syntax; None where it is no Python, or nested too deeply to be read."""
+    try:
+        return ast.parse(decoded(source))
+    except (Refused, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def _syntax_place(source: Source, error: SyntaxError) -> Place:
     line, column = error.lineno or 0, error.offset or 0
     text = (error.text or "").rstrip("\n")
