@@ -37,7 +37,7 @@ from bcpatch.model import (
 )
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.sections import NOTHING, Sections, Split, split
-from bcpatch.source import facts, given, importtime, shape
+from bcpatch.source import facts, given, named, shape
 from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit, decoded, part
 from bcpatch.source.pairing import context_key
@@ -243,7 +243,9 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
         if changed.gained:  # what reads it, and classes that it may come from, may stand anywhere
             raise Untold
         switched = {edit.site: edit for edit in changed.edits if isinstance(edit, FunctionEdit)}
-        if any(_is_among(one, run) for one in new.functions if one.site in switched):
+        if any(
+            _is_among(one, run) or _is_run_by_decorator(one, after) for one in new.functions if one.site in switched
+        ):
             raise Untold
         if any(_may_be_known(*pair, after) for pair in zip(old.functions, new.functions, strict=True)):
             raise Untold
@@ -459,14 +461,14 @@ def _may_be_known(before: Function, after: Function, version: _Version) -> bool:
 
 def _may_have_run(version: _Version) -> set[str]:
     """The names of what the import of the module may have run: those that names lead to from there, at least."""
-    reached = {*version.names.called, *importtime.CLASS_STATEMENT}
+    reached = {*version.names.called, *named.CLASS_STATEMENT}
     waiting = list(reached)
     entered = set()
     while waiting:
         for number in version.names.homes.get(waiting.pop(), ()):
             if number not in entered:
                 entered.add(number)
-                more = facts.calls(version.texts[number]) - reached
+                more = facts.may_call(version.texts[number]) - reached
                 reached |= more
                 waiting += more
     return reached
@@ -478,6 +480,14 @@ def _is_among(function: Function, run: Set[str]) -> bool:
     is_special = function.name[:2] == "__" == function.name[-2:]
     made_by = function.chain[-1].name if function.chain and is_special else None
     return function.name in run or made_by in run
+
+
+def _is_run_by_decorator(function: Function, version: _Version) -> bool:
+    """Whether a decorator of the module may call a function that it is given."""
+    marks = getattr(function.node, "decorator_list", ())
+    names = {name for name in map(shape.last_name, marks) if name is not None}
+    numbers = {number for name in names for number in version.names.homes.get(name, ())}
+    return any(not names.isdisjoint(facts.callers(version.texts[number])) for number in numbers)
 
 
 # --- what moved ------------------------------------------------------------------------------

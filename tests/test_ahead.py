@@ -17,7 +17,7 @@ from test_edits import imported, shown, sources
 
 from bcpatch import builder, load, pythons
 from bcpatch.diagnostics import Refused, errors
-from bcpatch.process import importers, texts
+from bcpatch.process import importers, texts, used
 from bcpatch.process.history import History
 from bcpatch.process.starts import OccupiedError, Starts
 
@@ -247,6 +247,6 @@ def test_importers_are_looked_at_a_few_times_each(count: int, tmp_path: Path, mo
         lib: Any = live["lib"]
         known = texts.Texts()
         slots = list(importers.slots(known, lib, "RATE", lib.RATE))
-        assert not list(importers.used_at_import(known, lib, "RATE", lib.RATE))
+        assert not list(used.used_at_import(known, lib, "RATE", lib.RATE))
     assert len(slots) == count
     assert len(looked) <= 6 * count

@@ -21,7 +21,7 @@ import msgspec
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, Place, Refused, finding
 from bcpatch.model import AdditionEdit, AnnotationsEdit, Code, Edit, ImportEdit, RemovalEdit, ValueEdit
-from bcpatch.process import classes, importers, stars, texts
+from bcpatch.process import classes, importers, stars, texts, used
 from bcpatch.process.ahead import Ahead, run
 from bcpatch.process.history import History
 from bcpatch.process.linked import LinkedModule
@@ -104,10 +104,10 @@ class Brought(msgspec.Struct, eq=False):
                     one.slot.owner[one.slot.name] = one.new
                     self.early.append(one)
         for origin, owner, name in self.reset:
-            stale += importers.attribute_used_at_import(known, origin, owner, name)
+            stale += used.attribute_used_at_import(known, origin, owner, name)
         for module, name, old, _ in self.rebound:
             stale += importers.untold(module, name, old)
-            stale += importers.used_at_import(known, module, name, old)
+            stale += used.used_at_import(known, module, name, old)
         if stale:
             raise Refused(stale)
         return [

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dis
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Set
 from itertools import chain, pairwise
 from types import CodeType, ModuleType
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -30,12 +31,19 @@ from bcpatch.process.objects import (
 
 _NAMES: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})
-_LOCALS: Final = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
+_LOCALS: Final = frozenset(
+    {
+        "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_FAST_LOAD_FAST",
+        "LOAD_DEREF",
+    }
+)  # fmt: skip
+_STORES: Final = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"})
 _KEEPING: Final = frozenset({"STORE_GLOBAL", "STORE_NAME"})
-_BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
+_BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE", "SWAP", "POP_TOP"})
 _UNKNOWN: Final = object()
 _MODULE: Final = object()
-"""What is read of: anything, and a module that is imported by a relative name."""
+_NAMESPACE: Final = object()
+"""What is read of: anything, a module that is imported by a relative name, the namespace that the code runs in."""
 
 
 class Rebound(msgspec.Struct, eq=False):
@@ -102,30 +110,13 @@ class Rebound(msgspec.Struct, eq=False):
         """
         if {*names, *self.attributes}.isdisjoint(code.co_names):
             return None
-        owner: Any = _UNKNOWN
-        imported: Any = _MODULE
-        for one, after in pairwise((*dis.get_instructions(code), None)):
-            assert one is not None
-            name = one.argval
-            if one.opname == "IMPORT_NAME":
-                owner = imported = sys.modules.get(name, _MODULE)
-            elif one.opname == "IMPORT_FROM":
-                follows = not keeps and after is not None and after.opname in _KEEPING
-                if not follows and self._is_of(imported, name, guess=guess):
-                    return str(name)
-                owner = _attribute(imported, name)
-            elif one.opname in _NAMES:
-                if name in names:
-                    return str(name)
-                owner = namespace.get(name, _UNKNOWN)
-            elif one.opname in _ATTRIBUTES:
-                if self._is_of(owner, name, guess=guess):
-                    return str(name) if owner is _UNKNOWN or owner is _MODULE else f"{_named(owner)}.{name}"
-                owner = _attribute(owner, name)
-            elif one.opname in _LOCALS and name in code.co_varnames[: min(1, code.co_argcount)]:
-                owner = receiver
-            elif one.opname not in _BETWEEN:
-                owner = _UNKNOWN
+        for read in _reads(code, namespace, receiver):
+            if read.owner is _NAMESPACE:
+                if read.name in names:
+                    return read.name
+            elif not (read.follows and not keeps) and self._is_of(read.owner, read.name, guess=guess):
+                is_guess = read.owner is _UNKNOWN or read.owner is _MODULE or read.is_import
+                return read.name if is_guess else f"{_named(read.owner)}.{read.name}"
         return None
 
     def _is_of(self, value: object, name: str, *, guess: bool) -> bool:
@@ -137,6 +128,58 @@ class Rebound(msgspec.Struct, eq=False):
             return any(map(is_module, owners))
         kinds = {id(value), *map(id, mro_of(value if is_class(value) else type(value)))}
         return any(id(owner) in kinds for owner in owners)
+
+
+class _Read(NamedTuple):
+    """A name that code reads: of what, and whether an import statement takes it, for a name that it binds again."""
+
+    owner: object
+    name: str
+    is_import: bool = False
+    follows: bool = False
+
+
+def _reads(code: CodeType, namespace: Mapping[str, object], receiver: object) -> Iterator[_Read]:
+    """What code reads in a namespace, of what its names lead to, in the order of its instructions.
+
+    A local variable that is stored once is what was stored.
+    """
+    instructions = list(dis.get_instructions(code))
+    stored = Counter(name for one in instructions if one.opname in _STORES for name in _stored(one))
+    parameters = code.co_varnames[: code.co_argcount]
+    known: dict[str, object] = dict(zip(parameters, (receiver,), strict=False))
+    owner: object = _UNKNOWN
+    imported: object = _MODULE
+    constant: object = None
+    for one, after in pairwise((*instructions, None)):
+        assert one is not None
+        name = one.argval
+        if one.opname == "IMPORT_NAME":
+            owner = imported = sys.modules.get(name if constant else name.partition(".")[0], _MODULE)
+        elif one.opname == "IMPORT_FROM":
+            yield _Read(imported, name, True, after is not None and after.opname in _KEEPING)
+            owner = _attribute(imported, name)
+        elif one.opname in _NAMES:
+            yield _Read(_NAMESPACE, name)
+            owner = namespace.get(name, _UNKNOWN)
+        elif one.opname in _ATTRIBUTES:
+            yield _Read(owner, name)
+            owner = _attribute(owner, name)
+        elif one.opname in _STORES or one.opname in _LOCALS:
+            for local in _stored(one) if one.opname in _STORES else ():
+                if stored[local] == 1 and local not in parameters:
+                    known[local] = owner
+                owner = _UNKNOWN
+            owner = known.get(name[-1] if isinstance(name, tuple) else name, _UNKNOWN)
+        elif one.opname not in _BETWEEN:
+            owner = _UNKNOWN
+        constant = one.argval if one.opname == "LOAD_CONST" else None
+
+
+def _stored(one: dis.Instruction) -> tuple[str, ...]:
+    """The locals that an instruction stores, the one that gets the top of the stack first."""
+    names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
+    return names[:1] if one.opname == "STORE_FAST_LOAD_FAST" else names
 
 
 def _attribute(owner: object, name: str) -> object:

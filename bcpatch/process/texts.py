@@ -17,12 +17,13 @@ from types import ModuleType
 from typing import Final, NamedTuple
 
 from bcpatch.model import Import, Module
-from bcpatch.process.objects import namespace_of
+from bcpatch.process.objects import class_namespace, is_class, is_function, is_module, namespace_of, qualname_of
 from bcpatch.process.sources import state_of, text_of
-from bcpatch.source import shape
+from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import binds, evaluated
+from bcpatch.source.outline import first_line
 
-MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
+MAKERS: Final = ("__init__", "__new__", "__post_init__", "__set_name__")
 """The methods of a class that making it or one of its instances may run."""
 
 
@@ -189,8 +190,12 @@ def _reads(tree: ast.Module) -> Iterator[str]:
     own = definitions(tree)
     while waiting:
         for node in waiting.pop():
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own:
-                waiting.append(run_by_call(own.pop(node.func.id)))
+            if isinstance(node, ast.Name) and node.id in own:
+                waiting += map(ast.walk, run_by_call(own.pop(node.id)))
+            if isinstance(node, ast.Lambda):
+                waiting.append(ast.walk(node.body))
+            if isinstance(node, shape.DEFINITIONS) and node.decorator_list and node.name in own:
+                waiting += map(ast.walk, run_by_call(own.pop(node.name)))
             if shape.is_read(node):
                 yield shape.through(node)
 
@@ -200,12 +205,32 @@ def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
     return {node.name: node for node in tree.body if isinstance(node, shape.DEFINITIONS)}
 
 
-def run_by_call(definition: ast.stmt) -> list[ast.AST]:
-    """The code that a call of a function, or of a class, runs."""
-    if isinstance(definition, ast.ClassDef):
-        inner = [one for one in definition.body if isinstance(one, shape.DEFINITIONS) and one.name in MAKERS]
-        return [node for one in inner for node in ast.walk(one)]
-    return [node for part in getattr(definition, "body", ()) for node in ast.walk(part)]
+def run_by_call(definition: ast.stmt) -> list[calls.Callable]:
+    """The functions that a call of a function, or of a class, runs."""
+    inside = definition.body if isinstance(definition, ast.ClassDef) else [definition]
+    functions = [one for one in inside if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [one for one in functions if one is definition or one.name in MAKERS]
+
+
+def definition(texts: Texts, value: object) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | None:
+    """Where the text of its module defines a function or a class; None where that can't be told."""
+    home: object = None
+    qualname = ""
+    if is_function(value):
+        home, qualname = value.__globals__.get("__name__"), value.__code__.co_qualname
+    elif is_class(value):
+        home, qualname = class_namespace(value).get("__module__"), qualname_of(value)
+    module = sys.modules.get(home) if isinstance(home, str) else None
+    tree = texts.tree(module) if is_module(module) else None
+    body: list[ast.stmt] = [] if tree is None else tree.body
+    *outer, name = qualname.split(".")
+    for part in outer:
+        inner = [one.body for one in body if isinstance(one, ast.ClassDef) and one.name == part]
+        body = [statement for statements in inner for statement in statements]
+    found = [one for one in body if isinstance(one, shape.DEFINITIONS) and one.name == name]
+    if is_function(value):
+        found = [one for one in found if first_line(one) == value.__code__.co_firstlineno]
+    return found[-1] if found else None
 
 
 def bound(body: Iterable[ast.AST], importer: ModuleType) -> Iterator[Import]:

@@ -15,7 +15,7 @@ import msgspec
 from bcpatch import fingerprint
 from bcpatch.diagnostics import Diagnostic, as_warning, finding
 from bcpatch.model import AdditionEdit, Code, Edit, RemovalEdit, ValueEdit
-from bcpatch.source import given, header, importtime, readers, shape
+from bcpatch.source import given, header, readers, shape
 from bcpatch.source.outline import Class, Unit
 from bcpatch.source.values import Binding, binders, bindings, is_evaluable, is_shared, is_value, known_names, mangled
 
@@ -138,7 +138,7 @@ def _is_one_function(some: Sequence[Binding]) -> bool:
 def _is_property(some: Sequence[Binding]) -> bool:
     """Whether each of some definitions makes its name from the one before it, if there is one."""
     return all(_is_pure(one.statement) for one in some) and all(
-        any(importtime.last_name(mark) in _PROPERTY_PARTS for mark in getattr(one.statement, "decorator_list", ()))
+        any(shape.last_name(mark) in _PROPERTY_PARTS for mark in getattr(one.statement, "decorator_list", ()))
         for one in some[1:]
     )
 
@@ -323,4 +323,4 @@ def _is_pure(statement: ast.stmt) -> bool:
 
 def _impure(statement: ast.stmt) -> Iterator[ast.expr]:
     """The decorators of a function that are not known to leave nothing behind but what they return."""
-    return (one for one in getattr(statement, "decorator_list", ()) if importtime.last_name(one) not in _PURE)
+    return (one for one in getattr(statement, "decorator_list", ()) if shape.last_name(one) not in _PURE)

@@ -20,8 +20,8 @@ import msgspec
 from bcpatch import pythons
 from bcpatch.source import shape
 from bcpatch.source.evaluated import binds, evaluated
-from bcpatch.source.importtime import last_name
 from bcpatch.source.outline import Source, parsed
+from bcpatch.source.shape import last_name
 
 #: Import statements, at any depth: what they are of, and their names.
 _IMPORT: Final = re.compile(

@@ -24,15 +24,9 @@ from bcpatch import fingerprint, pythons
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module, Positions
 from bcpatch.sections import Section
-from bcpatch.source import shape
-from bcpatch.source.importtime import (
-    CALLS_ITS_ARGUMENTS,
-    given_around,
-    given_to,
-    holder,
-    last_name,
-    with_comprehensions,
-)
+from bcpatch.source import calls, shape
+from bcpatch.source.calls import given_to
+from bcpatch.source.importtime import with_comprehensions
 from bcpatch.source.outline import Source, Surroundings, nested, part
 
 #: Sections that facts are kept of.
@@ -116,12 +110,26 @@ def _normal(text: str) -> str:
 
 
 @lru_cache(maxsize=_KEPT)
-def calls(text: str) -> frozenset[str]:
+def may_call(text: str) -> frozenset[str]:
     """The names by which any code in a section may call something, or whoever calls what the section defines."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nodes = list(ast.walk(ast.parse(text)))
         return frozenset(map(sys.intern, (*_called(nodes), *_behind(nodes))))
+
+
+@lru_cache(maxsize=_KEPT)
+def callers(text: str) -> frozenset[str]:
+    """The functions and classes of a section that may call what they are given, by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text)
+    return frozenset(
+        outer.name
+        for outer in _at_module_level(tree.body)
+        if isinstance(outer, shape.DEFINITIONS)
+        and any(calls.calls_its_arguments(one) for one in ast.walk(outer) if isinstance(one, calls.CALLABLES))
+    )
 
 
 @lru_cache(maxsize=_KEPT)
@@ -169,22 +177,21 @@ def _uses(text: str, name: str) -> bool:
 
 
 def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The names by which some nodes may call something (see `bcpatch.source.importtime`)."""
-    for node in nodes:
-        callees: list[ast.expr] = []
+    """The names by which some nodes may call something, or give it to what calls it (see `bcpatch.source.calls`)."""
+    some = list(nodes)
+    for run in calls.runs(some):
+        yield from _leading_to(run.of)
+    for node in some:
         if isinstance(node, ast.Call):
-            callees = [node.func, *given_around(node.func)]
-            if isinstance(node.func, ast.Subscript):
-                callees += [holder(node.func)]
-            if last_name(node.func) in CALLS_ITS_ARGUMENTS:
-                callees += [*node.args, *(keyword.value for keyword in node.keywords)]
+            yield from (name for one in calls.arguments(node) for name in _leading_to(one))
         elif isinstance(node, ast.Attribute):
-            callees = [node]  # of a property
-        elif isinstance(node, ast.For | ast.comprehension):
-            callees = [holder(node.iter)]
-        elif isinstance(node, shape.DEFINITIONS):
-            callees = [*node.decorator_list, *(keyword.value for keyword in getattr(node, "keywords", ()))]
-        yield from (name for name in map(last_name, callees) if name is not None)
+            yield node.attr  # of a property
+
+
+def _leading_to(expression: ast.expr) -> Iterator[str]:
+    """The names by which an expression gives something, or takes it out of what holds it."""
+    ends = (expression, calls.holder(expression))
+    yield from (name for name in map(shape.last_name, ends) if name is not None)
 
 
 def _behind(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -196,13 +203,13 @@ def _behind(nodes: Iterable[ast.AST]) -> Iterator[str]:
                 behind += inner
             case ast.ClassDef(bases=inner) | ast.Call(args=inner):
                 behind += inner
-        yield from (name for name in map(last_name, filter(None, behind)) if name is not None)
+        yield from (name for name in map(shape.last_name, filter(None, behind)) if name is not None)
 
 
 def _given_a_name(statements: Iterable[ast.stmt]) -> Iterator[str]:
     """What gets another name by an assignment: it may be called by that."""
     for one in statements:
-        name = last_name(one.value) if isinstance(one, ast.Assign) else None
+        name = shape.last_name(one.value) if isinstance(one, ast.Assign) else None
         if name is not None:
             yield name
 

@@ -18,8 +18,8 @@ import msgspec
 from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.source import receivers, shape
 from bcpatch.source.evaluated import binds
-from bcpatch.source.importtime import last_name
 from bcpatch.source.outline import Class, Function, FunctionNode, Unit
+from bcpatch.source.shape import last_name
 
 #: Methods that run while an object is made: one that was made before is not asked by them.
 _MAKING: Final = frozenset({"__new__", "__init__", "__post_init__", "__attrs_post_init__", "__setstate__"})

@@ -136,37 +136,41 @@ class Unit(msgspec.Struct, frozen=True, dict=True):
         return found
 
     @cached_property
+    def _at(self) -> Mapping[int, Function]:
+        return {id(one.node): one for one in (*self.functions, *self.merged)}
+
+    def function_around(self, node: FunctionNode) -> Function | None:
+        """The function of the module that a definition is, or stands in; None for what was never compiled."""
+        found = self._at.get(id(node))
+        if found is not None:
+            return found
+        outer = [one for one in self._at.values() if _is_inside(node, one.node)]
+        return max(outer, key=lambda one: one.node.lineno, default=None)
+
+    @cached_property
     def aliases(self) -> Mapping[str, list[str]]:
         """By a name of the module: the dotted names of what assignments give to it (``name = other``)."""
         found: dict[str, list[str]] = {}
-        for node in executed(self.tree.body):
-            there = shape.dotted(node.value) if isinstance(node, ast.Assign) else ""
-            for target in node.targets if isinstance(node, ast.Assign) and there else ():
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(there)
+        for name, values in self.assigned.items():
+            there = [*filter(None, map(shape.dotted, values))]
+            if there:
+                found[name] = there
         return found
 
     @cached_property
     def assigned(self) -> Mapping[str, list[ast.expr]]:
         """By a name of the module: what its own statements assign to it."""
-        found: dict[str, list[ast.expr]] = {}
-        for node in self.tree.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    if isinstance(target, ast.Name):
-                        found.setdefault(target.id, []).append(node.value)
-        return found
+        return assigned(executed(self.tree.body))
+
+    @cached_property
+    def class_values(self) -> Mapping[str, list[ast.expr]]:
+        """By a name: what the bodies of classes assign to it."""
+        return assigned(node for made in self.classes for node in executed(made.node.body))
 
     @cached_property
     def iterated(self) -> Mapping[str, list[ast.expr]]:
         """By a name: what loops and comprehensions go through whose items they give to it."""
-        found: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.For | ast.comprehension):
-                for target in ast.walk(node.target):
-                    if isinstance(target, ast.Name):
-                        found.setdefault(target.id, []).append(node.iter)
-        return found
+        return iterated(ast.walk(self.tree))
 
     def meanings(self, name: str) -> list[str]:
         """A name, and those that it may be another one for."""
@@ -435,6 +439,49 @@ def _sharing(
     alike = [one for one in near if ast.dump(one.node) == ast.dump(node)]
     for one in (alike or near)[:1]:
         yield replace(one, node=node, statement=statement)
+
+
+def assigned(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """By name: what some nodes assign to it; where a value is taken apart and is no display, the whole of it."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        pairs: list[tuple[ast.expr, ast.expr]] = []
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                pairs += ((target, value) for target in targets)
+            case ast.AnnAssign(target=one, value=ast.expr() as value) | ast.NamedExpr(target=one, value=value):
+                pairs.append((one, value))
+        for target, given in pairs:  # it grows meanwhile
+            match target, given:
+                case ast.Name(id=name), _:
+                    found.setdefault(name, []).append(given)
+                case ast.Tuple(elts=parts) | ast.List(elts=parts), ast.Tuple(elts=values) | ast.List(elts=values) if (
+                    len(parts) == len(values)
+                ):
+                    pairs += zip(parts, values, strict=True)
+                case ast.Tuple(elts=parts) | ast.List(elts=parts), _:
+                    pairs += [(one, given) for one in parts]
+                case ast.Starred(value=inner), _:
+                    pairs.append((inner, given))
+    return found
+
+
+def iterated(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """By name: what loops and comprehensions among some nodes go through whose items they give to it."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        if isinstance(node, ast.For | ast.comprehension):
+            for target in ast.walk(node.target):
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.iter)
+    return found
+
+
+def _is_inside(node: FunctionNode, outer: FunctionNode) -> bool:
+    """Whether a definition stands in another one, by their lines and columns."""
+    begins_in = (outer.lineno, outer.col_offset) <= (node.lineno, node.col_offset)
+    ends = [(one.end_lineno or 0, one.end_col_offset or 0) for one in (node, outer)]
+    return begins_in and ends[0] <= ends[1]
 
 
 def first_line(node: ast.AST) -> int:

@@ -13,6 +13,7 @@ from bcpatch.diagnostics import Diagnostic, finding
 from bcpatch.source import importtime, shape, whole
 from bcpatch.source.evaluated import binds, bound_below, bound_in, evaluated, reads
 from bcpatch.source.header import defaults, is_lazy, keeps_text
+from bcpatch.source.importtime import Entered
 from bcpatch.source.outline import Function, Unit
 from bcpatch.source.values import is_evaluable, known_names
 
@@ -44,9 +45,7 @@ def stale(
         above = {one for one, line in owners.items() if line < statement.lineno}
         looked = whole.looks(nodes, owner, above, foreign) if above else None
         if read is None:
-            run = importtime.run_by_header if isinstance(statement, ast.ClassDef) else importtime.run_by
-            for function in run(new, statement):
-                inside = list(ast.walk(function.node))
+            for _, inside in _run_by(new, statement):
                 read = read or _name(inside, names) or _attribute(inside, attributes)
                 looked = whole.looks_of_called(inside, nodes, above) if looked is None and above else looked
         if read is None and looked is not None:
@@ -58,6 +57,13 @@ def stale(
         if read is not None:
             message = f"line {statement.lineno} used the old value of `{read}` when the module was imported"
             yield finding("BCP210", message, new.place(statement))
+
+
+def _run_by(unit: Unit, statement: ast.stmt) -> list[Entered]:
+    """The functions that a statement runs; the statements of a class's body speak for themselves."""
+    if isinstance(statement, ast.ClassDef):
+        return importtime.run_by_header(unit, statement)
+    return importtime.run_by(unit, statement)
 
 
 def _foreign(unit: Unit, owners: Collection[str]) -> frozenset[str]:
@@ -146,9 +152,9 @@ def premature(new: Unit, added: Iterable[ast.stmt], values: set[str], changed: f
     for statement in added:
         ran = importtime.run_by(new, statement)
         read = _name(_inner_code(statement), values)
-        for function in ran:
-            read = read or _name(ast.walk(function.node), values)
-            if function.site.qualname in changed:
+        for function, inside in ran:
+            read = read or _name(inside, values)
+            if function is not None and function.site.qualname in changed:
                 message = f"this runs `{function.site.qualname}` before the swap, while that is still the old code"
                 yield finding("BCP211", message, new.place(statement))
         if read is not None:
@@ -187,8 +193,8 @@ def premature_header(
             message = f"this uses `{read}` before the swap, while that has its old value"
             yield finding("BCP210", message, place)
         ran = importtime.run_in(new, nodes)
-        for one in ran:
-            if one.site.qualname in changed:
+        for one, _ in ran:
+            if one is not None and one.site.qualname in changed:
                 message = f"this runs `{one.site.qualname}` before the swap, while that is still the old code"
                 yield finding("BCP211", message, place)
         yield from too_late(new, value, None, ran)
@@ -228,7 +234,7 @@ def _walked(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 
 def too_late(
-    new: Unit, node: ast.stmt | ast.expr, around: ast.ClassDef | None, ran: Iterable[Function]
+    new: Unit, node: ast.stmt | ast.expr, around: ast.ClassDef | None, ran: Iterable[Entered]
 ) -> Iterator[Diagnostic]:
     """Whether what is evaluated now, after all of the module, reads a name that is bound below it: in the module, or in
     the class around it. ``ran`` are the functions of the module that it runs.
@@ -242,9 +248,9 @@ def too_late(
     if name is not None:
         yield finding("BCP210", f"`{name}` is bound below this line: {NOT_AS_HERE}", new.place(node))
         return
-    for function in ran if below else ():
-        name = _name(ast.walk(function.node), {*below} - bound_in(function.node))
-        if name is not None:
+    for function, inside in ran if below else ():
+        name = _name(inside, {*below} - bound_in(function.node)) if function is not None else None
+        if function is not None and name is not None:
             message = f"this runs `{function.site.qualname}`, which reads `{name}`; that is bound below: {NOT_AS_HERE}"
             yield finding("BCP210", message, new.place(node))
             return

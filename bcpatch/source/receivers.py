@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from bcpatch.source.importtime import last_name
 from bcpatch.source.outline import Function
+from bcpatch.source.shape import last_name
 
 #: Methods, and decorators of methods, that get a class first.
 _OF_CLASSES: Final = frozenset({"__init_subclass__", "__class_getitem__", "classmethod"})

@@ -144,32 +144,48 @@ def dotted(node: ast.expr) -> str:
 def through(node: ast.expr) -> str:
     """The same with calls on the way left out: ``a.b(c).d`` is ``a.b.d``, and ``getattr(a, "b").d`` too."""
     parts: list[str] = []
-    while isinstance(node, ast.Attribute | ast.Call):
+    while True:
         asked = _asked_for(node)
-        if isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        elif asked is not None:
-            parts.append(asked)
-            node = node.args[0]
-        else:
+        if asked is not None:
+            node, name = asked
+            parts.append(name)
+        elif isinstance(node, ast.Call):
             node = node.func
-    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+        else:
+            return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
 
 
-def _asked_for(node: ast.expr) -> str | None:
-    """The attribute that ``getattr`` is called for, where the text says which."""
+def last_name(node: ast.expr) -> str | None:
+    """The last part of the name by which an expression gives what it gives."""
     match node:
-        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+        case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
+        case ast.Call(func=func):
+            return last_name(func)
+    return None
+
+
+def _asked_for(node: ast.AST) -> tuple[ast.expr, str] | None:
+    """What an expression asks for an attribute, where the text says which."""
+    match node:
+        case ast.Attribute(value=value, attr=name):
+            return value, name
+        case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_]):
+            return value, name
+        case ast.Call(func=ast.Call(func=getter, args=[ast.Constant(value=str(name))]), args=[value]):
+            return (value, name) if last_name(getter) == "attrgetter" else None
+        case ast.Subscript(slice=ast.Constant(value=str(name)), value=ast.Attribute(value=value, attr="__dict__")):
+            return value, name
+        case ast.Subscript(slice=ast.Constant(value=str(name)), value=ast.Call(func=ast.Name(id="vars"), args=[value])):
+            return value, name
     return None
 
 
 def is_read(node: ast.AST) -> TypeGuard[ast.expr]:
     """Whether evaluating a node reads a name, or an attribute by its name."""
-    if isinstance(node, ast.Name | ast.Attribute):
-        return isinstance(node.ctx, ast.Load)
-    return isinstance(node, ast.Call) and _asked_for(node) is not None
+    if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+        return False
+    return isinstance(node, ast.Name) or _asked_for(node) is not None
 
 
 def is_type_checking(test: ast.expr) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
-from bcpatch.source import importtime, receivers, shape
+from bcpatch.source import calls, importtime, named, receivers, shape
 from bcpatch.source.outline import Source, Unit, outline
 
 #: A function or a class: its module, and its qualified name there.
@@ -56,7 +56,7 @@ class _Read(msgspec.Struct, frozen=True):
     inside: tuple[tuple[str, str], ...]
 
 
-def calls(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> Iterator[Call]:
+def calls_made(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> Iterator[Call]:
     """The calls of some functions and classes that importing any of some sources makes.
 
     Only modules that may have taken one, or what calls one, are compiled.
@@ -110,7 +110,7 @@ class _Followed:
                 owner, _, name = caller.rpartition(".")
                 if reached:
                     is_more |= self.lead(source.module.name, caller, reached)
-                if reached and owner and name in importtime.CLASS_PROTOCOL:
+                if reached and owner and name in named.CLASS_PROTOCOL:
                     is_more |= self.lead(source.module.name, owner, reached)
         return is_more
 
@@ -197,8 +197,9 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     for made in unit.classes:
         yield from ((made.qualname, _dotted(importtime.path(base), paths, module)) for base in made.node.bases)
     for name, values in unit.assigned.items():
-        for held in (held for value in values for held in _held(value)):
-            yield name, _dotted(importtime.path(held), paths, module)
+        for value in values:
+            held = (one for one in calls.held(value) if one is not value and isinstance(one, ast.Name | ast.Attribute))
+            yield from ((name, _dotted(importtime.path(one), paths, module)) for one in held)
     for function in unit.functions:
         if isinstance(function.node, ast.Lambda):
             continue
@@ -210,19 +211,6 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
             known[first] = f"{module.name}.{qualname.rpartition('.')[0]}"
         for names in importtime.callees(nodes):
             yield qualname, _dotted(names, known, module)
-
-
-def _held(value: ast.expr) -> Iterator[ast.expr]:
-    """What a display holds by its name, or what a call was given so."""
-    waiting: list[ast.expr | None] = [value]
-    while waiting:
-        match waiting.pop():
-            case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner) | ast.Dict(values=inner):
-                waiting += inner
-            case ast.Call(args=given):
-                waiting += given
-            case ast.Name() | ast.Attribute() as one if one is not value:
-                yield one
 
 
 def _dotted(names: tuple[str, ...], paths: Mapping[str, str], module: Module) -> str:

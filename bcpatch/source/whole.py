@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 
-from bcpatch.source.importtime import given_to, last_name
+from bcpatch.source.calls import given_to
+from bcpatch.source.shape import last_name
 
 #: They give the names of what they are given; without an argument those of where they stand.
 _LISTERS = frozenset({"vars", "dir", "getmembers", "getmembers_static", "classify_class_attrs"})

@@ -1,0 +1,207 @@
+"""What functions, classes and objects of this process read when they are called, or used by an operator.
+
+Follows names through namespaces and code. No code of the application is run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Final, NamedTuple, TypeGuard
+
+from bcpatch.process.behind import Behind
+from bcpatch.process.classes import with_subclasses
+from bcpatch.process.objects import (
+    all_modules,
+    class_namespace,
+    instance_namespace,
+    is_class,
+    is_module,
+    mro_of,
+    namespace_of,
+    with_nested,
+)
+from bcpatch.process.spaces import names_of, names_of_objects
+from bcpatch.process.stale import Rebound
+from bcpatch.process.texts import MAKERS, Texts, definition
+from bcpatch.source import calls
+from bcpatch.source.outline import first_line
+
+
+class Readers(NamedTuple):
+    """What reads some names when it is called, by identity.
+
+    ``makers`` are those of which what they return does, ``special`` the classes whose objects do by special methods,
+    and these, ``deriving`` those of which a class that derives from them does when it is made, ``owners`` those of
+    which a method does.
+    """
+
+    found: dict[int, object]
+    makers: dict[int, object]
+    special: defaultdict[int, set[str]]
+    deriving: set[int]
+    owners: set[int]
+
+    def known(self) -> set[int]:
+        """All that reads one, or makes what does."""
+        return {*self.found, *self.makers}
+
+    def asked(self) -> set[int]:
+        """The modules of which the ``__getattr__`` reads one (PEP 562)."""
+        asking = ((one, namespace_of(one).get("__getattr__")) for one in all_modules())
+        return {id(module) for module, function in asking if id(function) in self.found}
+
+    def add_method(self, cls: object, name: str, raw: object) -> None:
+        self.found[id(raw)] = raw
+        for one in map(id, with_subclasses(cls) if is_class(cls) else ()):
+            self.owners.add(one)
+            if name == "__init_subclass__":
+                self.deriving.add(one)
+            elif name[:2] == "__" == name[-2:] and name not in _OF_CLASSES:
+                self.special[one].add(name)
+
+    def names(self, spaces: Iterable[Mapping[str, object]]) -> set[str]:
+        """The names by which namespaces hold such classes, their objects, and classes of such metaclasses."""
+        some = list(spaces)
+        metaclasses = {key for key, one in self.found.items() if is_class(one) and issubclass(one, type)}
+        return names_of(some, self.deriving) | names_of_objects(some, self.special.keys() | metaclasses)
+
+
+def find_readers(texts: Texts, some: Iterable[tuple[object, str]]) -> Readers:
+    """The functions and classes of any module whose call reads one of some names, directly or by each other.
+
+    The names are of modules and classes. What is read of an object, of which no name tells the class, is not found.
+    """
+    search = _Search(texts)
+    for owner, name in some:
+        search.rebound.add(owner, name)
+    spaces = [(one, namespace_of(one)) for one in all_modules()]
+    held = [set(map(id, list(space.values()))) for _, space in spaces]
+    while True:
+        known = len(search.readers.known())
+        for (module, space), ids in zip(spaces, held, strict=True):
+            if search.rebound.is_known_in(module, ids) or not ids.isdisjoint(search.readers.known()):
+                search.look(module, space)
+        if len(search.readers.known()) == known:
+            return search.readers
+
+
+class _Search:
+    """The search for what reads names that are ``rebound``."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.rebound = Rebound()
+        self.readers = Readers({}, {}, defaultdict(set), set(), set())
+        self._texts = texts
+        self._behind = Behind()
+
+    def look(self, module: ModuleType, space: dict[str, object]) -> None:
+        """Look once at what a module has."""
+        found, makers = self.readers.found, self.readers.makers
+        for key, value in list(space.items()):
+            if id(value) in self.readers.known():
+                if key not in self.rebound.of(space):
+                    self.rebound.add(module, key)
+                if id(value) in found:
+                    continue
+            functions = list(_run_by_call(value, space, self._behind))
+            if any(self._reads(one) for one in functions):
+                found[id(value)] = value
+                self.rebound.add(module, key)
+            elif id(value) not in makers and any(self._makes(one) for one in (*functions, *_passing(value, space))):
+                makers[id(value)] = value
+                self.rebound.add(module, key)
+            for method, raw in _methods(value, space):
+                if id(raw) not in found and any(self._reads(one, value) for one in self._behind.functions(raw)):
+                    self.readers.add_method(value, method, raw)
+                    self.rebound.add(value, method)
+
+    def _reads(self, function: FunctionType, receiver: object = None) -> bool:
+        """Whether calling a function reads one of the names, as far as that shows in its code."""
+        nested = [one for one in self._nested(function, receiver) if one is not function.__code__]
+        if self._is_reading(function, function.__code__, receiver):
+            return True
+        handed_out = _handed_out(self._texts, function) if nested else set()
+        return any((one.co_name, one.co_firstlineno) not in handed_out for one in nested)
+
+    def _makes(self, function: FunctionType) -> bool:
+        """Whether what a function returns may read one, if that is called."""
+        return any(True for _ in self._nested(function))
+
+    def _nested(self, function: FunctionType, receiver: object = None) -> Iterator[CodeType]:
+        """The code of a function, and of functions in it, that reads one."""
+        return (one for one in with_nested(function.__code__) if self._is_reading(function, one, receiver))
+
+    def _is_reading(self, function: FunctionType, code: CodeType, receiver: object) -> bool:
+        space = function.__globals__
+        names = self.rebound.of(space)
+        if receiver is not None and self.rebound.read_by(code, space, names, guess=False, receiver=receiver):
+            return True
+        return bool(self.rebound.read_by(code, space, names, guess=False))
+
+
+def _handed_out(texts: Texts, function: FunctionType) -> set[tuple[str, int]]:
+    """The functions in a function that a call of it returns and does not call, by name and first line."""
+    node = definition(texts, function)
+    if node is None or isinstance(node, ast.ClassDef):
+        return set()
+    entered = set(map(id, calls.own_code(node)))
+    inside = [one for one in ast.walk(node) if isinstance(one, calls.CALLABLES) and one is not node]
+    return {
+        (getattr(one, "name", "<lambda>"), first_line(one))
+        for one in inside
+        if id(one.body if isinstance(one, ast.Lambda) else one.body[0]) not in entered
+    }
+
+
+_OF_CLASSES: Final = frozenset((*MAKERS, "__call__", "__class_getitem__", "__prepare__"))
+"""Special methods that no operator on an object calls."""
+
+
+def _methods(value: object, space: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """What a class that a module has made holds, by name."""
+    if _is_made(value, space):
+        yield from list(class_namespace(value).items())
+
+
+def _is_made(value: object, space: dict[str, object]) -> TypeGuard[type]:
+    """Whether a value is a class that a module has made."""
+    return is_class(value) and class_namespace(value).get("__module__") == space.get("__name__")
+
+
+def _run_by_call(value: object, space: dict[str, object], behind: Behind) -> Iterator[FunctionType]:
+    """The functions that calling a value of a module may run."""
+    if not _is_made(value, space):
+        yield from behind.functions(value)
+        return
+    for name in MAKERS:
+        for above in mro_of(value):
+            raw = class_namespace(above).get(name)
+            functions = behind.functions(raw)
+            yield from functions
+            if raw is not None and not any("super" in one.__code__.co_names for one in functions):
+                break
+    yield from behind.functions(attribute(type(value), "__call__"))
+
+
+def _passing(value: object, space: dict[str, object]) -> Iterator[FunctionType]:
+    """The functions that a call of an object of a class runs."""
+    if _is_made(value, space):
+        raw = attribute(value, "__call__")
+        if isinstance(raw, FunctionType):
+            yield raw
+
+
+def attribute(held: object, name: str) -> object:
+    """What a module, a class or an object has by a name, as it lies there; None for nothing."""
+    if is_module(held):
+        return namespace_of(held).get(name)
+    classes = mro_of(held if is_class(held) else type(held))
+    spaces = [class_namespace(one) for one in classes]
+    if is_class(held):
+        spaces += map(class_namespace, mro_of(type(held)))
+    else:
+        spaces.insert(0, instance_namespace(held))
+    return next((space[name] for space in spaces if name in space), None)

@@ -1,0 +1,281 @@
+"""What expressions of a module give: which of its functions, classes and objects, as far as names tell.
+
+Reads the module's syntax only, and decides for more rather than for less.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Set
+from typing import Final, TypeAlias, TypeVar
+
+from bcpatch.source import calls
+from bcpatch.source.calls import Run
+from bcpatch.source.outline import Function, Unit
+from bcpatch.source.shape import DEFINITIONS, last_name
+
+CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
+CLASS_STATEMENT: Final = frozenset({"__init_subclass__", "__class_getitem__", "__prepare__"})
+_MAKING: Final = CLASS_PROTOCOL - {"__call__"}
+_PROPERTIES: Final = frozenset({"property", "cached_property", "getter"})
+_RECEIVERS: Final = frozenset({"self", "cls", "super"})
+_DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
+
+_Given = TypeVar("_Given", bound=ast.AST)
+_Found = TypeVar("_Found")
+#: What is being found out: a kind of answer, and of what.
+_Asked: TypeAlias = tuple[str, int]
+
+
+class Named:
+    """The functions, classes and objects that expressions of a module give, as far as names tell."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._asked: set[_Asked] = set()
+
+    def run_in(self, function: calls.Callable, nodes: Iterable[ast.AST]) -> Iterator[calls.Callable]:
+        """The functions that a call of a function runs, which evaluates some nodes."""
+        yield from self.run_by(nodes, None)
+        if calls.calls_its_arguments(function):
+            for default in (*function.args.defaults, *function.args.kw_defaults):
+                yield from self._called(default) if default is not None else ()
+
+    def run_by(self, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> Iterator[calls.Callable]:
+        """The functions that evaluating some nodes runs, directly, which may stand in a ``statement`` of a class."""
+        some = list(nodes)
+        for run in calls.runs(some):
+            if run.methods is calls.CALLED:
+                yield from self._called(run.of)
+                if isinstance(run.of, ast.Name):
+                    beside = self._unit.by_name.get(run.of.id, ())
+                    yield from (one.node for one in beside if _is_beside(one, statement))
+            else:
+                yield from self._special(run)
+        for node in some:
+            if isinstance(node, ast.Attribute):
+                yield from self._read(node)
+            elif isinstance(node, ast.Call):
+                if any(map(self._calls_given, self._called(node.func))):
+                    for given in calls.arguments(node):
+                        for one in calls.held(given):
+                            yield from self._called(one)
+            elif isinstance(node, DEFINITIONS) and node.decorator_list:
+                made = self._methods([node], _MAKING) if isinstance(node, ast.ClassDef) else [node]
+                if any(self._calls_given(one) for mark in node.decorator_list for one in self._called(mark)):
+                    yield from made
+
+    def _calls_given(self, function: calls.Callable) -> bool:
+        """Whether a function calls what it is given, or has another one of the module call it."""
+        if calls.calls_its_arguments(function):
+            return True
+        given = calls.parameters(function)
+        passing = (
+            node
+            for node in calls.own_code(function)
+            if isinstance(node, ast.Call) and not given.isdisjoint(calls.given_to(node))
+        )
+        return any(True for node in passing for _ in self._once("given", node, self._callers))
+
+    def _callers(self, call: ast.Call) -> Iterator[calls.Callable]:
+        """What a call calls, of that what calls what it is given."""
+        return filter(self._calls_given, self._called(call.func))
+
+    # --- what is called ---
+
+    def _called(self, expression: ast.expr) -> Iterator[calls.Callable]:
+        """The functions of the module that a call of what an expression gives runs."""
+        for one in calls.alternatives(expression):
+            yield from self._once("called", one, self._functions)
+
+    def _functions(self, one: ast.expr) -> Iterator[calls.Callable]:
+        yield from self._methods(self._objects(one), calls.CALLED)
+        match one:
+            case ast.Lambda():
+                yield one
+            case ast.Name(id=name):
+                yield from self._of_module(name)
+                yield from self._made(one)
+            case ast.Attribute(value=value, attr=name):
+                yield from self._of_classes(name) if self._is_own(value) else ()
+                yield from self._made(one)
+            case ast.Subscript():
+                yield from self._items(one)
+            case ast.Call(func=callee):
+                for function in self._called(callee):
+                    yield from self._returned(function)
+                if isinstance(callee, ast.Attribute):
+                    yield from self._items(callee.value)
+
+    def _of_module(self, name: str) -> Iterator[calls.Callable]:
+        """Those of a call of what the module has by a name."""
+        for meant in self._unit.meanings(name):
+            for function in self._unit.by_name.get(meant, ()):
+                yield from self._decorated(function.node) if not function.chain else ()
+            for value in self._unit.assigned.get(meant, ()):
+                for held in calls.held(value) if not isinstance(value, ast.Name | ast.Attribute) else ():
+                    yield from self._called(held)
+        for through in self._unit.iterated.get(name, ()):
+            yield from self._items(through)
+
+    def _of_classes(self, name: str) -> Iterator[calls.Callable]:
+        """Those of a call of what classes of the module have by a name."""
+        for function in self._unit.by_name.get(name, ()):
+            yield from self._decorated(function.node) if function.chain else ()
+        for held in self._unit.class_values.get(name, ()):
+            yield from self._called(held)
+
+    def _decorated(self, node: calls.Callable) -> Iterator[calls.Callable]:
+        """A function, and those that its decorators put in its place."""
+        yield node
+        for decorator in getattr(node, "decorator_list", ()):
+            for function in self._called(decorator):
+                yield from self._returned(function)
+            yield from self._methods(self._classes(decorator), calls.CALLED)
+
+    def _returned(self, function: calls.Callable) -> Iterator[calls.Callable]:
+        """The functions that a call of a function may return."""
+        for one in calls.returned(function):
+            if isinstance(one, ast.expr) and not isinstance(one, ast.Lambda):
+                yield from self._called(one)
+            else:
+                yield one
+
+    def _items(self, container: ast.expr) -> Iterator[calls.Callable]:
+        """The functions that a call of an item of a container runs."""
+        root = calls.holder(container)
+        values: list[ast.expr] = [root]
+        if isinstance(root, ast.Name):
+            values = [value for meant in self._unit.meanings(root.id) for value in self._unit.assigned.get(meant, ())]
+        if isinstance(container, ast.Attribute):
+            values += self._unit.class_values.get(container.attr, ())
+        elif isinstance(container, ast.Subscript) and isinstance(container.value, ast.Attribute):
+            values += self._unit.class_values.get(container.value.attr, ())
+        for value in values:
+            for one in calls.held(value):
+                if one is not container:
+                    yield from self._called(one)
+
+    def _made(self, one: ast.expr) -> Iterator[calls.Callable]:
+        """The functions that making an object of a class runs."""
+        some = list(self._classes(one))
+        yield from self._methods(some, _MAKING)
+        yield from self._methods(self._metaclasses(some), calls.CALLED)
+        for made in some:
+            fields = (node.value for node in made.body if isinstance(node, ast.Assign | ast.AnnAssign))
+            for field in fields if made.decorator_list else ():
+                for keyword in field.keywords if isinstance(field, ast.Call) else ():
+                    if "factory" in (keyword.arg or ""):
+                        yield from self._called(keyword.value)
+
+    # --- special methods, and what reading runs ---
+
+    def _special(self, run: Run) -> Iterator[calls.Callable]:
+        """The special methods that are run of what an expression gives."""
+        methods = run.methods or {name for name in self._unit.by_name if is_special(name)} - CLASS_PROTOCOL
+        of = run.of.value if isinstance(run.of, ast.Subscript) else run.of
+        some = [made for one in calls.alternatives(of) for made in self._classes(one)]
+        yield from self._methods(self._objects(run.of), methods)
+        yield from self._methods(some, methods & CLASS_STATEMENT)
+        yield from self._methods(self._metaclasses(some), methods)
+        if run.methods == calls.DERIVED:
+            for meta in self._metaclasses(some):
+                yield from self._methods([meta], _MAKING | {"__prepare__"})
+
+    def _read(self, node: ast.Attribute) -> Iterator[calls.Callable]:
+        """The properties and descriptors that reading, or storing, an attribute runs."""
+        own = [one for one in self._unit.by_name.get(node.attr, ()) if _is_property(one)]
+        values = self._unit.class_values.get(node.attr, ())
+        if (own or values) and self._is_own(node.value):
+            yield from (one.node for one in own)
+            for value in values:
+                yield from self._methods(self._objects(value), _DESCRIPTOR)
+
+    def _methods(self, classes: Iterable[ast.ClassDef], names: Set[str]) -> Iterator[calls.Callable]:
+        """The methods of classes by name."""
+        some = list(classes)
+        for name, functions in self._unit.by_name.items() if some else ():
+            if name in names:
+                yield from (one.node for one in functions if one.chain and any(one.chain[-1] is own for own in some))
+
+    # --- classes and objects ---
+
+    def _classes(self, expression: ast.expr) -> Iterator[ast.ClassDef]:
+        """The classes that an expression names, and those of the module that they derive from."""
+        name = last_name(expression) if isinstance(expression, ast.Name | ast.Attribute) else None
+        for meant in self._unit.meanings(name) if name is not None else ():
+            yield from self._with_bases(meant)
+
+    def _with_bases(self, name: str) -> list[ast.ClassDef]:
+        found = [made.node for made in self._unit.classes if made.node.name == name]
+        for node in found:  # it grows meanwhile
+            for base in filter(None, map(last_name, _bases(node))):
+                bases = (made.node for made in self._unit.classes if made.node.name in self._unit.meanings(base))
+                found += [one for one in bases if one not in found]
+        return found
+
+    def _metaclasses(self, classes: Iterable[ast.ClassDef]) -> Iterator[ast.ClassDef]:
+        for keyword in (keyword for one in classes for keyword in one.keywords):
+            if keyword.arg == "metaclass":
+                yield from self._classes(keyword.value)
+
+    def _objects(self, expression: ast.expr) -> Iterator[ast.ClassDef]:
+        """The classes of the module of which an expression gives an object."""
+        for one in calls.alternatives(expression):
+            yield from self._once("object", one, self._kinds)
+
+    def _kinds(self, one: ast.expr) -> Iterator[ast.ClassDef]:
+        match one:
+            case ast.Call(func=callee):
+                yield from self._classes(callee)
+            case ast.Name(id=name):
+                for meant in self._unit.meanings(name):
+                    for value in self._unit.assigned.get(meant, ()):
+                        yield from self._objects(value)
+                for through in self._unit.iterated.get(name, ()):
+                    yield from self._classes(through)
+            case ast.Attribute(value=value, attr=name):
+                for held in self._unit.class_values.get(name, ()):
+                    yield from self._objects(held)
+                yield from self._classes(value)  # a member of an enumeration
+
+    def _is_own(self, owner: ast.expr) -> bool:
+        """Whether an expression names one of the module's classes, an instance of one, or a method's receiver."""
+        if isinstance(owner, ast.Call):
+            return self._is_own(owner.func)
+        if isinstance(owner, ast.Attribute):  # a member of an enumeration, a class in a class
+            return self._is_own(owner.value)
+        if not isinstance(owner, ast.Name):
+            return False
+        return owner.id in _RECEIVERS or any(True for _ in (*self._classes(owner), *self._objects(owner)))
+
+    def _once(self, kind: str, of: _Given, find: Callable[[_Given], Iterable[_Found]]) -> Iterator[_Found]:
+        """What is found out of something, unless that is being found out already: names may lead in circles."""
+        asked = kind, id(of)
+        if asked in self._asked:
+            return
+        self._asked.add(asked)
+        try:
+            yield from list(find(of))
+        finally:
+            self._asked.discard(asked)
+
+
+def is_special(name: str) -> bool:
+    """Whether the language gives a name its meaning (Data model, "Special method names")."""
+    return name[:2] == "__" == name[-2:]
+
+
+def _bases(node: ast.ClassDef) -> list[ast.expr]:
+    return [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+
+
+def _is_property(function: Function) -> bool:
+    """Whether reading an attribute calls it."""
+    decorators = getattr(function.node, "decorator_list", ())
+    return bool(function.chain) and not _PROPERTIES.isdisjoint(map(last_name, decorators))
+
+
+def _is_beside(function: Function, statement: ast.stmt | None) -> bool:
+    """Whether a method stands in the body of the class that a statement is in, which knows it by its name alone."""
+    return any(one is statement for made in function.chain[-1:] for one in made.body)
