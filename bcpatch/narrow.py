@@ -12,7 +12,7 @@ import __future__
 import ast
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -89,6 +89,11 @@ class _Names(msgspec.Struct, frozen=True, eq=False, dict=True):
     def called(self) -> frozenset[str]:
         """The names that the import of the module calls, as the sections tell it by themselves."""
         return frozenset().union(*[one.called for one in self.of if one.called])
+
+    @cached_property
+    def handed(self) -> frozenset[tuple[str, str]]:
+        """What the import of the module calls by a name, with the names of what it gives to it."""
+        return frozenset().union(*[one.handed for one in self.of if one.handed])
 
     @cached_property
     def imports(self) -> tuple[Import, ...]:
@@ -461,17 +466,30 @@ def _may_be_known(before: Function, after: Function, version: _Version) -> bool:
 
 def _may_have_run(version: _Version) -> set[str]:
     """The names of what the import of the module may have run: those that names lead to from there, at least."""
-    reached = {*version.names.called, *named.CLASS_STATEMENT}
-    waiting = list(reached)
+    reached: set[str] = set()
+    waiting = [*version.names.called, *named.CLASS_STATEMENT, *_called_back(version, version.names.handed)]
     entered = set()
     while waiting:
-        for number in version.names.homes.get(waiting.pop(), ()):
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        for number in version.names.homes.get(name, ()):
             if number not in entered:
                 entered.add(number)
-                more = facts.may_call(version.texts[number]) - reached
-                reached |= more
-                waiting += more
+                text = version.texts[number]
+                waiting += facts.may_call(text)
+                waiting += _called_back(version, facts.handed(text))
     return reached
+
+
+def _called_back(version: _Version, handed: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Those of some names that are given to what the module defines and what calls what it is given."""
+    return (name for callee, name in handed if _calls_what_it_is_given(version, callee))
+
+
+def _calls_what_it_is_given(version: _Version, callee: str) -> bool:
+    return any(callee in facts.callers(version.texts[number]) for number in version.names.homes.get(callee, ()))
 
 
 def _is_among(function: Function, run: Set[str]) -> bool:
@@ -485,9 +503,7 @@ def _is_among(function: Function, run: Set[str]) -> bool:
 def _is_run_by_decorator(function: Function, version: _Version) -> bool:
     """Whether a decorator of the module may call a function that it is given."""
     marks = getattr(function.node, "decorator_list", ())
-    names = {name for name in map(shape.last_name, marks) if name is not None}
-    numbers = {number for name in names for number in version.names.homes.get(name, ())}
-    return any(not names.isdisjoint(facts.callers(version.texts[number])) for number in numbers)
+    return any(_calls_what_it_is_given(version, name) for name in map(shape.last_name, marks) if name is not None)
 
 
 # --- what moved ------------------------------------------------------------------------------

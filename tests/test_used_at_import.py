@@ -15,6 +15,7 @@ from bcpatch import builder, narrow
 from bcpatch.model import Policy
 
 LOW = """
+import enum
 X = (1, 1)
 def reads(*given): return X
 def other(*given): return 3
@@ -32,6 +33,10 @@ class Read:
   def __str__(self): return str(X)
   def __bool__(self): return X == (1, 1)
   def __eq__(self, one): return X == one
+  def __iadd__(self, one): return X
+  def __neg__(self): return X
+  def __index__(self): return X[0]
+  def __matmul__(self, one): return X
 class Quiet:
   def __add__(self, one): return 3
   def __getitem__(self, one): return 3
@@ -42,12 +47,50 @@ class Quiet:
   def __str__(self): return "3"
   def __bool__(self): return True
   def __eq__(self, one): return one == (3, 3)
+  def __iadd__(self, one): return 3
+  def __neg__(self): return 3
+  def __index__(self): return 2
+  def __matmul__(self, one): return 3
 read = Read()
 quiet = Quiet()
 class Made:
   def __init__(self): self.size = X
+  def __class_getitem__(cls, one): return X
 class MadeOtherwise:
   def __init__(self): self.size = 3
+  def __class_getitem__(cls, one): return 3
+class Asked:
+  def __getattr__(self, name): return X
+class AskedOtherwise:
+  def __getattr__(self, name): return 3
+asked = Asked()
+asked_otherwise = AskedOtherwise()
+class Field:
+  def __get__(self, *given): return X
+class FieldOtherwise:
+  def __get__(self, *given): return 3
+class Owner:
+  field = Field()
+class OwnerOtherwise:
+  field = FieldOtherwise()
+owner = Owner()
+owner_otherwise = OwnerOtherwise()
+class Kinds(type):
+  def __len__(cls): return X[0]
+  @property
+  def kinds(cls): return X
+class KindsOtherwise(type):
+  def __len__(cls): return 3
+  @property
+  def kinds(cls): return 3
+class Kind(metaclass=Kinds): pass
+class KindOtherwise(metaclass=KindsOtherwise): pass
+class Members(enum.Enum):
+  ONE = 1
+  def get(self): return X
+class MembersOtherwise(enum.Enum):
+  ONE = 1
+  def get(self): return 3
 def marks(function):
   function.mark = X
   return function
@@ -71,7 +114,8 @@ class MetaOtherwise(type):
 """
 TWINS = {
     "reads": "other", "TABLE": "OTHERS", "LISTED": "OTHER", "read": "quiet", "Made": "MadeOtherwise",
-    "marks": "marks_otherwise", "Base": "BaseOtherwise", "Meta": "MetaOtherwise",
+    "marks": "marks_otherwise", "Base": "BaseOtherwise", "Meta": "MetaOtherwise", "asked": "asked_otherwise",
+    "owner": "owner_otherwise", "Kind": "KindOtherwise", "Members": "MembersOtherwise",
 }  # fmt: skip
 #: By name: the statements, and whether a change of the code that they run is told.
 FORMS = {
@@ -102,7 +146,69 @@ FORMS = {
     "test": ("N = 1 if low.{read} else 2", False),
     "comparison": ("N = low.{read} == (1, 1)", False),
     "iteration": ("N = list(low.{read})", False),
+    "lambda": ("N = (lambda: low.{reads}())()", True),
+    "lambda given to map": ("N = list(map(lambda one: low.{reads}(), [1]))", True),
+    "lambda by its name": ("f = lambda: low.{reads}()\nN = f()", True),
+    "lambda in a table": ("T = {{'a': lambda: low.{reads}()}}\nN = T['a']()", True),
+    "lambda as a default": ("def f(g=lambda: low.{reads}()): return g()\nN = f()", True),
+    "default": ("def f(g=low.{reads}): return g()\nN = f()", True),
+    "pool": (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor() as pool: N = pool.submit(low.{reads}).result()", True,
+    ),
+    "thread": (
+        "import threading\nN = []\ndef run(): N.append(low.{reads}())\n"
+        "t = threading.Thread(target=run)\nt.start()\nt.join()", True,
+    ),
+    "pattern": ("import re\nN = re.sub('a', lambda found: str(low.{reads}()), 'a')", True),
+    "starmap": ("import itertools\nN = list(itertools.starmap(low.{reads}, [(1,)]))", True),
+    "default factory": (
+        "import dataclasses\n@dataclasses.dataclass\nclass K:\n"
+        "  a: object = dataclasses.field(default_factory=low.{reads})\nN = K().a", False,
+    ),
+    "attrgetter": ("import operator\nN = operator.attrgetter('{reads}')(low)()", True),
+    "vars": ("N = vars(low)['{reads}']()", True),
+    "items of a display": ("N = tuple(one() for one in (low.{reads},))", True),
+    "several names": ("a, b = low.{reads}, 1\nN = a()", True),
+    "table of a class": ("class T:\n  fs = [low.{reads}]\nN = T.fs[0]()", True),
+    "asked of a table": ("N = low.{TABLE}.get(next(iter(low.{TABLE})))()", True),
+    "taken out of a list": ("fs = [low.{reads}]\nN = fs.pop()()", True),
+    "one or the other": ("N = (None or low.{reads})()", True),
+    "the one or the other": ("N = (low.{reads} if True else None)()", True),
+    "named where it is called": ("N = (g := low.{reads})()", True),
+    "given to a function": ("def go(f): return f()\nN = go(low.{reads})", True),
+    "given by its name": ("def go(*, f): return f()\nN = go(f=low.{reads})", True),
+    "lambda given to a function": ("def go(f): return f()\nN = go(lambda: low.{reads}())", True),
+    "given on": ("def go(f): return f()\ndef both(f): return go(f)\nN = both(low.{reads})", True),
+    "given several": ("def go(*fs): return [f() for f in fs]\nN = go(low.{reads})", True),
+    "run by its decorator": ("def d(f): return f()\n@d\ndef N(): return low.{reads}()", True),
+    "run by a class": (
+        "class D:\n  def __init__(self, f): self.size = f()\n@D\ndef k(): return low.{reads}()\nN = k.size", True,
+    ),
+    "returned": ("def make():\n  def inner(): return low.{reads}()\n  return inner\nN = make()()", True),
+    "returned and gone": (
+        "def make():\n  def inner(): return low.{reads}()\n  return inner\nf = make()\nN = f()\ndel f", True,
+    ),
+    "wrapped": (
+        "import functools\ndef d(f):\n  @functools.wraps(f)\n  def w(): return low.{reads}()\n  return w\n"
+        "@d\ndef g(): pass\nN = g()", True,
+    ),
+    "object that is called": ("class C:\n  def __call__(self): return low.{reads}()\nc = C()\nN = c()", True),
+    "overridden": ("class K(low.{Made}):\n  def __init__(self): super().__init__()\nN = K().size", True),
+    "class item": ("N = low.{Made}[int]", False),
+    "augmented": ("N = low.{read}\nN += 1", False),
+    "negated": ("N = -low.{read}", False),
+    "index": ("N = [1, 2, 3][low.{read}]", False),
+    "matrix": ("N = low.{read} @ 1", False),
+    "any attribute": ("N = low.{asked}.anything", False),
+    "descriptor": ("N = low.{owner}.field", False),
+    "length of a class": ("N = len(low.{Kind})", False),
+    "property of a metaclass": ("N = low.{Kind}.kinds", False),
+    "members": ("N = [one.get() for one in low.{Members}]", True),
 }  # fmt: skip
+IMPORT = "\nimport enum"
+#: Forms that are of other modules only, or that name more of the module than they run.
+OF_A_MODULE = {"getattr", "attrgetter", "vars", "item by its key", "item of a dictionary", "overridden"}
 REAL, TWIN = {name: name for name in TWINS}, TWINS
 
 
@@ -136,15 +242,15 @@ def test_of_another_module(form: str, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("form", FORMS)
 def test_of_a_class_of_another_module(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head, _, rest = LOW.partition("def reads")
-    low = f"class Held:\n  {head.strip()}\ndef reads" + rest.replace(" X", " Held.X").replace("(X)", "(Held.X)")
+    low = f"import enum\nclass Held:\n  {head.removeprefix(IMPORT).strip()}\ndef reads" + rest.replace(
+        " X", " Held.X"
+    ).replace("(X)", "(Held.X)")
     for words, expected in ((REAL, {"BCP210"}), (TWIN, set())):
         old = {"low.py": low, "top.py": "import low\n" + FORMS[form][0].format(**words) + "\n"}
         assert outcome(old, {**old, "low.py": changed(low)}, tmp_path, monkeypatch) == expected
 
 
-@pytest.mark.parametrize(
-    "form", [one for one in FORMS if one not in ("getattr", "item by its key", "item of a dictionary")]
-)
+@pytest.mark.parametrize("form", [one for one in FORMS if one not in OF_A_MODULE])
 def test_of_the_module_itself(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words, expected in ((REAL, {"BCP210"}), (TWIN, set())):
         old = LOW + FORMS[form][0].format(**words).replace("low.", "") + "\n"
@@ -161,12 +267,13 @@ def test_code_that_changes(form: str) -> None:
         assert bool([one for one in found.diagnostics if one.code == "BCP211"]) == is_told
 
 
-DEFINED = {name: f"class {name}" for name in ("Made", "Base", "Meta")} | {
+DEFINED = {name: f"class {name}" for name in ("Made", "Base", "Meta", "Members")} | {
+    "asked": "class Asked", "owner": "class Field", "Kind": "class Kinds",
     "reads": "def reads", "TABLE": "def reads", "LISTED": "def reads", "read": "class Read", "marks": "def marks",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", [one for one in FORMS if one != "getattr"])
+@pytest.mark.parametrize("form", [one for one in FORMS if one not in ("getattr", "attrgetter", "vars")])
 def test_comparing_what_differs_does_not_miss_it(form: str) -> None:
     """It leaves to comparing the whole what may have run."""
     statements = FORMS[form][0]
@@ -194,11 +301,49 @@ NO_USES = {
     "handed on": "N = [low.reads, low.read, low.Made].count(1)",
     "compared by identity": "N = low.read is None",
     "another operator": "N = 1 if low.summed else 2",
+    "a decorator's wrapper": "@low.wrapped\ndef g(): return 1\nN = 1",
+    "the wrapper of a decorator with arguments": "@low.wraps(2)\ndef g(): return 1\nN = 1",
+    "an object that can be called": "c = low.Called()\nN = 1",
+    "registered": "N = []\ndef register(f):\n  N.append(1)\n  return f\n@register\ndef g(): return low.X",
+    "kept by an object": (
+        "class App:\n  def __init__(self): self.all = []\n  def add(self, f): self.all.append(f)\n"
+        "app = App()\napp.add(low.reads)\nN = 1"
+    ),
+    "given to a constructor": "class App:\n  def __init__(self, f): self.f = f\napp = App(low.reads)\nN = 1",
+    "a default": "def f(g=low.reads): return g\nN = 1",
+    "a default factory": (
+        "import dataclasses\n@dataclasses.dataclass\nclass K:\n"
+        "  a: object = dataclasses.field(default_factory=low.reads)\nN = 1"
+    ),
 }
+MORE = """
+class Summed:
+  def __add__(self, one): return X
+summed = Summed()
+import functools
+def wrapped(f):
+  @functools.wraps(f)
+  def wrapper(*given): return X, f(*given)
+  return wrapper
+def wraps(times):
+  def decorator(f):
+    def wrapper(*given): return X * times, f(*given)
+    return functools.update_wrapper(wrapper, f)
+  return decorator
+class Called:
+  def __call__(self): return X
+"""
 
 
 @pytest.mark.parametrize("form", NO_USES)
 def test_what_only_passes_it_on_is_no_use(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    low = LOW + "class Summed:\n  def __add__(self, one): return X\nsummed = Summed()\n"
-    old = {"low.py": low, "top.py": f"import low\n{NO_USES[form]}\n"}
-    assert outcome(old, {**old, "low.py": changed(low)}, tmp_path, monkeypatch) == set()
+    old = {"low.py": LOW + MORE, "top.py": f"import low\n{NO_USES[form]}\n"}
+    assert outcome(old, {**old, "low.py": changed(LOW + MORE)}, tmp_path, monkeypatch) == set()
+
+
+@pytest.mark.parametrize("form", NO_USES)
+def test_what_only_passes_it_on_in_the_module_itself(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = LOW + MORE + NO_USES[form].replace("low.", "") + "\n"
+    assert outcome({"low.py": old}, {"low.py": changed(old)}, tmp_path, monkeypatch) == set()

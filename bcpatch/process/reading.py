@@ -27,19 +27,19 @@ from bcpatch.process.spaces import names_of, names_of_objects
 from bcpatch.process.stale import Rebound
 from bcpatch.process.texts import MAKERS, Texts, definition
 from bcpatch.source import calls
-from bcpatch.source.outline import first_line
 
 
 class Readers(NamedTuple):
     """What reads some names when it is called, by identity.
 
-    ``makers`` are those of which what they return does, ``special`` the classes whose objects do by special methods,
+    ``makers`` are those of which what they return does, with the number of calls that it takes (see
+    `bcpatch.source.calls.handed_out`), ``special`` the classes whose objects do by special methods,
     and these, ``deriving`` those of which a class that derives from them does when it is made, ``owners`` those of
     which a method does.
     """
 
     found: dict[int, object]
-    makers: dict[int, object]
+    makers: dict[int, int]
     special: defaultdict[int, set[str]]
     deriving: set[int]
     owners: set[int]
@@ -107,32 +107,30 @@ class _Search:
                 if id(value) in found:
                     continue
             functions = list(_run_by_call(value, space, self._behind))
-            if any(self._reads(one) for one in functions):
+            levels = [level for one in functions if (level := self._level(one)) is not None]
+            levels += (1 for one in _passing(value, space) if self._level(one) is not None)
+            if 0 in levels:
                 found[id(value)] = value
                 self.rebound.add(module, key)
-            elif id(value) not in makers and any(self._makes(one) for one in (*functions, *_passing(value, space))):
-                makers[id(value)] = value
+            elif levels and id(value) not in makers:
+                makers[id(value)] = min(levels)
                 self.rebound.add(module, key)
             for method, raw in _methods(value, space):
-                if id(raw) not in found and any(self._reads(one, value) for one in self._behind.functions(raw)):
+                if id(raw) not in found and any(self._level(one, value) == 0 for one in self._behind.functions(raw)):
                     self.readers.add_method(value, method, raw)
                     self.rebound.add(value, method)
 
-    def _reads(self, function: FunctionType, receiver: object = None) -> bool:
-        """Whether calling a function reads one of the names, as far as that shows in its code."""
-        nested = [one for one in self._nested(function, receiver) if one is not function.__code__]
-        if self._is_reading(function, function.__code__, receiver):
-            return True
-        handed_out = _handed_out(self._texts, function) if nested else set()
-        return any((one.co_name, one.co_firstlineno) not in handed_out for one in nested)
-
-    def _makes(self, function: FunctionType) -> bool:
-        """Whether what a function returns may read one, if that is called."""
-        return any(True for _ in self._nested(function))
-
-    def _nested(self, function: FunctionType, receiver: object = None) -> Iterator[CodeType]:
-        """The code of a function, and of functions in it, that reads one."""
-        return (one for one in with_nested(function.__code__) if self._is_reading(function, one, receiver))
+    def _level(self, function: FunctionType, receiver: object = None) -> int | None:
+        """By how many calls of what a function returns one of the names is read: by none if the function reads it
+        itself. None where that is not read at all, as far as the code shows.
+        """
+        code = function.__code__
+        reading = {id(one) for one in with_nested(code) if self._is_reading(function, one, receiver)}
+        if not reading or id(code) in reading:
+            return 0 if reading else None
+        node = definition(self._texts, function)
+        handed_out = {} if node is None or isinstance(node, ast.ClassDef) else calls.handed_out(node)
+        return min(level for one, level in _with_levels(code, handed_out) if id(one) in reading)
 
     def _is_reading(self, function: FunctionType, code: CodeType, receiver: object) -> bool:
         space = function.__globals__
@@ -142,18 +140,15 @@ class _Search:
         return bool(self.rebound.read_by(code, space, names, guess=False))
 
 
-def _handed_out(texts: Texts, function: FunctionType) -> set[tuple[str, int]]:
-    """The functions in a function that a call of it returns and does not call, by name and first line."""
-    node = definition(texts, function)
-    if node is None or isinstance(node, ast.ClassDef):
-        return set()
-    entered = set(map(id, calls.own_code(node)))
-    inside = [one for one in ast.walk(node) if isinstance(one, calls.CALLABLES) and one is not node]
-    return {
-        (getattr(one, "name", "<lambda>"), first_line(one))
-        for one in inside
-        if id(one.body if isinstance(one, ast.Lambda) else one.body[0]) not in entered
-    }
+def _with_levels(
+    code: CodeType, handed_out: Mapping[tuple[str, int], int], level: int = 0
+) -> Iterator[tuple[CodeType, int]]:
+    """Code and all that is nested in it, with the level at which it is handed out."""
+    own = handed_out.get((code.co_name, code.co_firstlineno), level)
+    yield code, own
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _with_levels(one, handed_out, own)
 
 
 _OF_CLASSES: Final = frozenset((*MAKERS, "__call__", "__class_getitem__", "__prepare__"))

@@ -21,7 +21,6 @@ from bcpatch.process.objects import class_namespace, is_class, is_function, is_m
 from bcpatch.process.sources import state_of, text_of
 from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import binds, evaluated
-from bcpatch.source.outline import first_line
 
 MAKERS: Final = ("__init__", "__new__", "__post_init__", "__set_name__")
 """The methods of a class that making it or one of its instances may run."""
@@ -229,7 +228,7 @@ def definition(texts: Texts, value: object) -> ast.FunctionDef | ast.AsyncFuncti
         body = [statement for statements in inner for statement in statements]
     found = [one for one in body if isinstance(one, shape.DEFINITIONS) and one.name == name]
     if is_function(value):
-        found = [one for one in found if first_line(one) == value.__code__.co_firstlineno]
+        found = [one for one in found if shape.first_line(one) == value.__code__.co_firstlineno]
     return found[-1] if found else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from functools import cached_property
 from types import ModuleType
 from typing import Final, NamedTuple
@@ -25,6 +25,8 @@ from bcpatch.source.evaluated import evaluated
 from bcpatch.source.outline import assigned, iterated
 
 _PROPERTIES: Final = (property, cached_property)
+#: Calls of what a function of the module itself returns are told apart up to so many.
+_MORE_CALLS: Final = 2
 _DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
 
@@ -78,13 +80,19 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
 
 
 class _Own(NamedTuple):
-    """What a module defines: of that ``readers`` read the name when they are called, ``makers`` return what does."""
+    """What a module defines, assigns and iterates.
+
+    ``readers`` read the name when they are called, the later ones when what they return is, so many times.
+    """
 
     definitions: Mapping[str, ast.stmt]
     assigned: Mapping[str, list[ast.expr]]
     iterated: Mapping[str, list[ast.expr]]
-    readers: frozenset[str] = frozenset()
-    makers: frozenset[str] = frozenset()
+    readers: tuple[frozenset[str], ...] = (frozenset(),)
+
+    def reads(self, name: str, more: int = 0) -> bool:
+        """Whether a call of what has a name, and so many ``more`` of what that returns, read the name."""
+        return name in self.readers[min(more, len(self.readers) - 1)]
 
 
 class _Use:
@@ -112,8 +120,7 @@ class _Use:
             return
         nodes = [node for statement in tree.body for node in evaluated(statement)]
         self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)))
-        makers = self._own_readers(lambda one: [*ast.walk(one)])
-        self._own = self._own._replace(readers=self._own_readers(calls.own_code), makers=makers)
+        self._own = self._own._replace(readers=tuple(map(self._own_readers, range(_MORE_CALLS + 1))))
         for node in nodes:
             if self._reads(node) or self._runs(node) or self._takes(node):
                 place = Place(str(self._space.get("__file__")), getattr(node, "lineno", 0))
@@ -175,12 +182,13 @@ class _Use:
                 return any(self._reads(node) or self._runs(node) for node in ast.walk(callee.body))
             case ast.Call(func=made_by):
                 is_item = isinstance(made_by, ast.Attribute) and self._holds_some(made_by.value)
-                return is_item or read in self._own.makers or self._is_maker(read)
+                more = _calls_in(callee)
+                return is_item or self._own.reads(read, more) or self._is_maker(read, more)
             case ast.Subscript(value=container):
                 return self._holds_some(container)
             case ast.Name(id=name):
                 made = (one for value in self._own.assigned.get(name, ()) for one in calls.held(value))
-                return name in self._own.readers or any(isinstance(one, ast.Call) and self._is_run(one) for one in made)
+                return self._own.reads(name) or any(isinstance(one, ast.Call) and self._is_run(one) for one in made)
         return False
 
     def _holds_some(self, container: ast.expr) -> bool:
@@ -200,15 +208,18 @@ class _Use:
         if isinstance(node, ast.Call):
             given = (one for argument in calls.arguments(node) for one in calls.held(argument))
             return any(map(self._is_run, given)) and self._calls_its_arguments(node.func)
-        if isinstance(node, shape.DEFINITIONS) and node.name in self._own.readers:
+        if isinstance(node, shape.DEFINITIONS) and self._own.reads(node.name):
             return any(map(self._calls_its_arguments, node.decorator_list))
         return False
 
-    def _calls_its_arguments(self, callee: ast.expr) -> bool:
-        """Whether a function or a class, as its text says, calls what it is given."""
+    def _calls_its_arguments(self, callee: ast.expr, above: tuple[str, ...] = ()) -> bool:
+        """Whether a function or a class, as its text says, calls what it is given, or has another one call it."""
         read = shape.through(callee)
         found = self._own.definitions.get(read) or definition(self._texts, self._held(read))
-        return found is not None and any(map(calls.calls_its_arguments, run_by_call(found)))
+        functions = [] if found is None or read in above else run_by_call(found)
+        return any(map(calls.calls_its_arguments, functions)) or any(
+            self._calls_its_arguments(call.func, (*above, read)) for one in functions for call in calls.passing_on(one)
+        )
 
     def _calls_items(self, node: ast.AST) -> bool:
         """Whether a comprehension calls what it finds in a container that holds a reader."""
@@ -251,37 +262,35 @@ class _Use:
         """Whether a dotted name leads to a class of which a method reads the name."""
         return bool(self._readers.owners) and id(self._held(read)) in self._readers.owners
 
-    def _is_maker(self, read: str) -> bool:
-        """Whether a dotted name leads to something that returns what reads the name."""
-        return bool(self._readers.makers) and id(self._held(read)) in self._readers.makers
+    def _is_maker(self, read: str, calls_of_it: int = sys.maxsize) -> bool:
+        """Whether a dotted name leads to something that returns, by so many calls, what reads the name."""
+        makers = self._readers.makers
+        return bool(makers) and makers.get(id(self._held(read)), sys.maxsize) <= calls_of_it
 
-    def _own_readers(self, evaluated_by: Callable[[calls.Callable], list[ast.AST]]) -> frozenset[str]:
-        """Functions and classes of the module itself that read the name, directly or by each other."""
+    def _own_readers(self, more: int) -> frozenset[str]:
+        """Functions and classes of the module itself of which a call, and so many ``more``, read the name."""
         defined = {
-            name: [node for one in run_by_call(definition) for node in evaluated_by(one)]
+            name: [node for one in run_by_call(definition) for node in calls.evaluated_by(one, more)]
             for name, definition in self._own.definitions.items()
         }
         found: set[str] = set()
         grown = True
         while grown:
-            self._own = self._own._replace(readers=frozenset(found), makers=frozenset(found))
-            more = {
+            self._own = self._own._replace(readers=(frozenset(found),))
+            new = {
                 name
                 for name, nodes in defined.items()
                 if name not in found
                 and (any(self._reads(node) or self._runs(node) for node in nodes) or self._calls_a_default(name))
             }
-            found |= more
-            grown = bool(more)
+            found |= new
+            grown = bool(new)
         return frozenset(found)
 
     def _calls_a_default(self, name: str) -> bool:
         """Whether a function or a class of the module calls what it is given, and reads the name where it is not."""
-        for function in run_by_call(self._own.definitions[name]):
-            if calls.calls_its_arguments(function):
-                defaults = (*function.args.defaults, *function.args.kw_defaults)
-                return any(self._is_run(one) for one in defaults if one is not None)
-        return False
+        functions = run_by_call(self._own.definitions[name])
+        return any(self._is_run(one) for function in functions for one in calls.defaults(function))
 
     def _held(self, dotted_name: str) -> object:
         """What a dotted name holds, as far as it leads through modules, classes, and objects of classes.
@@ -296,6 +305,11 @@ class _Use:
         for name in rest:
             held = attribute(held, name)
         return held
+
+
+def _calls_in(expression: ast.expr) -> int:
+    """How many calls of each other's result an expression makes."""
+    return 1 + _calls_in(expression.func) if isinstance(expression, ast.Call) else 0
 
 
 def _container(expression: ast.expr) -> ast.expr:

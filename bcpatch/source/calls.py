@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from bcpatch.source.shape import last_name
+from bcpatch.source.shape import first_line, last_name
 
 Callable: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 CALLABLES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -81,13 +81,20 @@ def runs(nodes: Iterable[ast.AST]) -> Iterator[Run]:
                 if last_name(callee) in CALLERS:
                     yield from (Run(one, CALLED) for given in arguments(node) for one in alternatives(given))
             case ast.ClassDef():
-                yield from (Run(one, CALLED) for one in node.decorator_list)
+                yield from (Run(one, CALLED) for mark in node.decorator_list for one in _marking(mark))
                 yield from (Run(one, DERIVED) for one in node.bases)
                 metaclasses = [one.value for one in node.keywords if one.arg == "metaclass"]
                 yield from (Run(one, methods) for one in metaclasses for methods in (CALLED, _PREPARED))
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield from (Run(one, CALLED) for one in node.decorator_list)
+                yield from (Run(one, CALLED) for mark in node.decorator_list for one in _marking(mark))
         yield from _operands(node)
+
+
+def _marking(decorator: ast.expr) -> Iterator[ast.expr]:
+    """What a decorator calls, with what it was made around: ``@partial(mark, 2)`` calls ``mark``."""
+    yield decorator
+    if isinstance(decorator, ast.Call) and last_name(decorator) == "partial":
+        yield from arguments(decorator)
 
 
 def alternatives(callee: ast.expr) -> Iterator[ast.expr]:
@@ -106,7 +113,7 @@ def alternatives(callee: ast.expr) -> Iterator[ast.expr]:
                 waiting += default
             case ast.Call():
                 yield one
-                waiting += arguments(one)
+                waiting += arguments(one) if last_name(one) != "wraps" else []
             case _:
                 yield one
 
@@ -303,3 +310,42 @@ def calls_its_arguments(function: Callable) -> bool:
                 given |= {one.id for part in bound for one in ast.walk(part) if isinstance(one, ast.Name)}
     called = (run.of for run in runs(nodes) if run.methods is CALLED)
     return any(isinstance(one, ast.Name) and one.id in given for one in called)
+
+
+def passing_on(function: Callable) -> Iterator[ast.Call]:
+    """The calls by which a function gives on what it is given."""
+    given = parameters(function)
+    calls = (node for node in own_code(function) if isinstance(node, ast.Call))
+    return (node for node in calls if not given.isdisjoint(given_to(node)))
+
+
+def defaults(function: Callable) -> list[ast.expr]:
+    """The default values of a function that it calls where it is not given anything else."""
+    some = (*function.args.defaults, *function.args.kw_defaults)
+    return [one for one in some if one is not None] if any(some) and calls_its_arguments(function) else []
+
+
+def handed_out(function: Callable, level: int = 1) -> dict[tuple[str, int], int]:
+    """The functions in a function that it returns and does not call, by name and first line.
+
+    With each by how many calls it is made: 1 for what the function returns, 2 for what that does.
+    """
+    found: dict[tuple[str, int], int] = {}
+    for one in _not_entered(own_code(function)):
+        found[getattr(one, "name", "<lambda>"), first_line(one)] = level
+        found |= handed_out(one, level + 1)
+    return found
+
+
+def evaluated_by(function: Callable, more: int) -> list[ast.AST]:
+    """Every node that a call of a function evaluates, and so many ``more`` calls of what that returns."""
+    found = own_code(function)
+    inner = _not_entered(found) if more else []
+    return found + [node for one in inner for node in evaluated_by(one, more - 1)]
+
+
+def _not_entered(nodes: list[ast.AST]) -> list[Callable]:
+    """The functions that are defined among some nodes, and of which the nodes are not there."""
+    entered = set(map(id, nodes))
+    functions = (one for one in nodes if isinstance(one, CALLABLES))
+    return [one for one in functions if id(one.body if isinstance(one, ast.Lambda) else one.body[0]) not in entered]

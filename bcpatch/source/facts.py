@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from types import CodeType
 from typing import Final
 
@@ -37,7 +38,8 @@ class Names(msgspec.Struct, frozen=True):
     """The names of a section.
 
     ``own`` and ``imports`` are those that it binds in the module, ``defined`` those of its functions and
-    classes, and perhaps more: such as strings have. Executing it may call what is ``called``.
+    classes, and perhaps more: such as strings have. Executing it may call what is ``called``, and gives to a name that
+    it calls what is ``handed`` with it.
     ``imported`` is what import statements bind wherever they stand in the module's own code. A
     ``special`` section changes how the compiler sees others: by a ``global`` of the module's own
     code, or by ``super`` in it (CPython ``can_optimize_super_call``). ``future`` is whether it mentions
@@ -48,6 +50,7 @@ class Names(msgspec.Struct, frozen=True):
     imports: tuple[Import, ...]
     defined: frozenset[str]
     called: frozenset[str]
+    handed: frozenset[tuple[str, str]]
     imported: frozenset[str]
     special: bool
     future: bool
@@ -88,12 +91,14 @@ def names(text: str, module: Module) -> Names | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     outer = list(_at_module_level(tree.body))
+    executed = list(_executed_at_import(tree.body))
     imports = [one for one in outer if isinstance(one, (ast.Import, ast.ImportFrom))]
     return Names(
         shape.own_names(tree, stores_globals="global" in text),
         shape.imports(tree, module, frozenset()),
         frozenset(_DEFINITION.findall(_normal(text))),
-        frozenset((*_called(_executed_at_import(tree.body)), *_given_a_name(outer))),
+        frozenset((*_called(executed), *_given_a_name(outer))),
+        frozenset(_handed(executed)),
         frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
         any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
         "__future__" in text,
@@ -116,6 +121,14 @@ def may_call(text: str) -> frozenset[str]:
         warnings.simplefilter("ignore")
         nodes = list(ast.walk(ast.parse(text)))
         return frozenset(map(sys.intern, (*_called(nodes), *_behind(nodes))))
+
+
+@lru_cache(maxsize=_KEPT)
+def handed(text: str) -> frozenset[tuple[str, str]]:
+    """The names of what any code in a section calls, each with the names of what it gives to it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return frozenset(_handed(ast.walk(ast.parse(text))))
 
 
 @lru_cache(maxsize=_KEPT)
@@ -177,20 +190,34 @@ def _uses(text: str, name: str) -> bool:
 
 
 def _called(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The names by which some nodes may call something, or give it to what calls it (see `bcpatch.source.calls`)."""
+    """The names by which some nodes may call something (see `bcpatch.source.calls`).
+
+    Objects of which operators call methods are there by a call of their class.
+    """
     some = list(nodes)
-    for run in calls.runs(some):
-        yield from _leading_to(run.of)
+    yield from (name for run in calls.runs(some) if run.methods is calls.CALLED for name in _leading_to(run.of))
     for node in some:
-        if isinstance(node, ast.Call):
-            yield from (name for one in calls.arguments(node) for name in _leading_to(one))
-        elif isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute):
             yield node.attr  # of a property
+        elif isinstance(node, ast.For | ast.comprehension):
+            yield from _leading_to(node.iter)
+
+
+def _handed(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+    """The names of what some nodes call, each with the names of what they give to it."""
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            callee = shape.last_name(node.func) or ""
+            given = (one for argument in calls.arguments(node) for one in calls.held(argument))
+            for name in chain.from_iterable(map(_leading_to, given)) if callee else ():
+                yield callee, name
 
 
 def _leading_to(expression: ast.expr) -> Iterator[str]:
     """The names by which an expression gives something, or takes it out of what holds it."""
-    ends = (expression, calls.holder(expression))
+    ends = [expression]
+    if isinstance(expression, ast.Subscript | ast.Call):
+        ends.append(calls.holder(expression))
     yield from (name for name in map(shape.last_name, ends) if name is not None)
 
 

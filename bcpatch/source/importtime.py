@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bcpatch.model import Import
-from bcpatch.source import calls
+from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import bound_in
 from bcpatch.source.named import Named
 from bcpatch.source.outline import Function, Unit, executed
-from bcpatch.source.shape import is_main_guard
 
 
 class Entered(NamedTuple):
@@ -26,6 +25,7 @@ class Entered(NamedTuple):
     """
 
     function: Function | None
+    node: calls.Callable
     nodes: list[ast.AST]
 
 
@@ -66,7 +66,7 @@ def _run(unit: Unit, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> li
         one = waiting.pop()
         if id(one) not in found:
             inside = calls.own_code(one)
-            found[id(one)] = Entered(unit.function_around(one), inside)
+            found[id(one)] = Entered(unit.function_around(one), one, inside)
             waiting.extend(named.run_in(one, inside))
     return list(found.values())
 
@@ -76,11 +76,15 @@ def called(unit: Unit) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
 
     A class that derives from another one calls the ``__init_subclass__`` of that.
     """
+    named = Named(unit)
     for statement in _statements(unit.tree.body):
         nodes = [*with_comprehensions(statement)]
+        given: list[ast.expr] = []
         for entered in run_by(unit, statement):
             nodes += entered.nodes
-        yield from ((statement, names) for names in callees(nodes))
+            given += calls.defaults(entered.node)
+        given += (one for node in nodes if isinstance(node, ast.Call) for one in named.called_back(node))
+        yield from ((statement, names) for names in (*callees(nodes), *map(path, given)) if names[0])
 
 
 def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
@@ -90,6 +94,9 @@ def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
             names = (*path(run.of), *(run.methods - calls.CALLED))
             if names[0]:
                 yield names
+            match run.of:
+                case ast.Call(func=ast.Attribute(value=container)) if path(container)[0]:
+                    yield path(container)
 
 
 def path(expression: ast.expr) -> tuple[str, ...]:
@@ -118,20 +125,17 @@ def _path(callee: ast.expr) -> list[str]:
     """The names that an expression is made of: ``a.b(c).d`` and ``a.b[c].d`` are a, b, d."""
     found: list[str] = []
     while True:
-        match callee:
-            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_]):
-                found.append(name)
-                callee = value
-            case ast.Subscript(value=value):
-                callee = value
-            case ast.Attribute(value=value, attr=name):
-                found.append(name)
-                callee = value
-            case ast.Call(func=function):
-                callee = function
-            case _:
-                found.append(callee.id if isinstance(callee, ast.Name) else "")
-                return found[::-1]
+        asked = shape.asked_for(callee)
+        if asked is not None:
+            callee, name = asked
+            found.append(name)
+        elif isinstance(callee, ast.Subscript):
+            callee = callee.value
+        elif isinstance(callee, ast.Call):
+            callee = callee.func
+        else:
+            found.append(callee.id if isinstance(callee, ast.Name) else "")
+            return found[::-1]
 
 
 def with_comprehensions(statement: ast.stmt) -> Iterator[ast.AST]:
@@ -144,7 +148,7 @@ def with_comprehensions(statement: ast.stmt) -> Iterator[ast.AST]:
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     for statement in body:
-        if not (isinstance(statement, ast.If) and is_main_guard(statement.test)):
+        if not (isinstance(statement, ast.If) and shape.is_main_guard(statement.test)):
             yield statement
         if isinstance(statement, ast.ClassDef):
             yield from _statements(statement.body)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import chain
 from typing import Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
-from bcpatch.source.outline import Function, Unit
+from bcpatch.source.outline import Function, Unit, assigned, executed
 from bcpatch.source.shape import DEFINITIONS, last_name
 
 CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
@@ -37,16 +38,15 @@ class Named:
     def run_in(self, function: calls.Callable, nodes: Iterable[ast.AST]) -> Iterator[calls.Callable]:
         """The functions that a call of a function runs, which evaluates some nodes."""
         yield from self.run_by(nodes, None)
-        if calls.calls_its_arguments(function):
-            for default in (*function.args.defaults, *function.args.kw_defaults):
-                yield from self._called(default) if default is not None else ()
+        for default in calls.defaults(function):
+            yield from self._called(default)
 
     def run_by(self, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> Iterator[calls.Callable]:
         """The functions that evaluating some nodes runs, directly, which may stand in a ``statement`` of a class."""
         some = list(nodes)
         for run in calls.runs(some):
             if run.methods is calls.CALLED:
-                yield from self._called(run.of)
+                yield from self._once("called", run.of, self._functions)
                 if isinstance(run.of, ast.Name):
                     beside = self._unit.by_name.get(run.of.id, ())
                     yield from (one.node for one in beside if _is_beside(one, statement))
@@ -56,26 +56,24 @@ class Named:
             if isinstance(node, ast.Attribute):
                 yield from self._read(node)
             elif isinstance(node, ast.Call):
-                if any(map(self._calls_given, self._called(node.func))):
-                    for given in calls.arguments(node):
-                        for one in calls.held(given):
-                            yield from self._called(one)
+                for given in self.called_back(node):
+                    yield from self._called(given)
             elif isinstance(node, DEFINITIONS) and node.decorator_list:
                 made = self._methods([node], _MAKING) if isinstance(node, ast.ClassDef) else [node]
                 if any(self._calls_given(one) for mark in node.decorator_list for one in self._called(mark)):
                     yield from made
 
+    def called_back(self, call: ast.Call) -> list[ast.expr]:
+        """What is given to functions of the module by a call that call it."""
+        if not any(map(self._calls_given, self._called(call.func))):
+            return []
+        return [one for given in calls.arguments(call) for one in calls.held(given)]
+
     def _calls_given(self, function: calls.Callable) -> bool:
         """Whether a function calls what it is given, or has another one of the module call it."""
         if calls.calls_its_arguments(function):
             return True
-        given = calls.parameters(function)
-        passing = (
-            node
-            for node in calls.own_code(function)
-            if isinstance(node, ast.Call) and not given.isdisjoint(calls.given_to(node))
-        )
-        return any(True for node in passing for _ in self._once("given", node, self._callers))
+        return any(True for call in calls.passing_on(function) for _ in self._once("given", call, self._callers))
 
     def _callers(self, call: ast.Call) -> Iterator[calls.Callable]:
         """What a call calls, of that what calls what it is given."""
@@ -97,7 +95,7 @@ class Named:
                 yield from self._of_module(name)
                 yield from self._made(one)
             case ast.Attribute(value=value, attr=name):
-                yield from self._of_classes(name) if self._is_own(value) else ()
+                yield from self._of_classes(name, value)
                 yield from self._made(one)
             case ast.Subscript():
                 yield from self._items(one)
@@ -118,12 +116,33 @@ class Named:
         for through in self._unit.iterated.get(name, ()):
             yield from self._items(through)
 
-    def _of_classes(self, name: str) -> Iterator[calls.Callable]:
-        """Those of a call of what classes of the module have by a name."""
-        for function in self._unit.by_name.get(name, ()):
-            yield from self._decorated(function.node) if function.chain else ()
-        for held in self._unit.class_values.get(name, ()):
+    def _of_classes(self, name: str, owner: ast.expr) -> Iterator[calls.Callable]:
+        """Those of a call of what an owner has by a name, if that is of classes of the module."""
+        for function in self._own_by_name(name, owner):
+            yield from self._decorated(function.node)
+        for held in self._unit.class_values.get(name, ()) if self._is_own(owner) else ():
             yield from self._called(held)
+
+    def _own_by_name(self, name: str, owner: ast.expr) -> list[Function]:
+        """The methods that an owner has by a name; of a method's receiver the class is not known."""
+        found = [one for one in self._unit.by_name.get(name, ()) if one.chain]
+        if not found or not self._is_own(owner):
+            return []
+        of = self._kinds_of(owner)
+        return [one for one in found if any(one.chain[-1] is made for made in of)] if of else found
+
+    def _kinds_of(self, owner: ast.expr) -> list[ast.ClassDef]:
+        """The classes in which what a name gives has its attributes; none where not all that it may give is known."""
+        if not isinstance(owner, ast.Name) or owner.id in _RECEIVERS:
+            return []
+        names = self._unit.meanings(owner.id)
+        values = [one for name in names for one in self._unit.assigned.get(name, ()) if not isinstance(one, ast.Name)]
+        kinds = [[*self._objects(one)] for one in values]
+        kinds += ([*self._classes(one)] for name in names for one in self._unit.iterated.get(name, ()))
+        if not all(kinds):
+            return []
+        some = [*self._classes(owner)]
+        return [*some, *self._metaclasses(some), *chain.from_iterable(kinds)]
 
     def _decorated(self, node: calls.Callable) -> Iterator[calls.Callable]:
         """A function, and those that its decorators put in its place."""
@@ -184,12 +203,13 @@ class Named:
 
     def _read(self, node: ast.Attribute) -> Iterator[calls.Callable]:
         """The properties and descriptors that reading, or storing, an attribute runs."""
-        own = [one for one in self._unit.by_name.get(node.attr, ()) if _is_property(one)]
-        values = self._unit.class_values.get(node.attr, ())
-        if (own or values) and self._is_own(node.value):
-            yield from (one.node for one in own)
-            for value in values:
-                yield from self._methods(self._objects(value), _DESCRIPTOR)
+        yield from (one.node for one in self._own_by_name(node.attr, node.value) if _is_property(one))
+        of = self._kinds_of(node.value)
+        values = self._unit.class_values.get(node.attr, ()) if self._is_own(node.value) else ()
+        if of:
+            values = [one for made in of for one in assigned(executed(made.body)).get(node.attr, ())]
+        for value in values:
+            yield from self._methods(self._objects(value), _DESCRIPTOR)
 
     def _methods(self, classes: Iterable[ast.ClassDef], names: Set[str]) -> Iterator[calls.Callable]:
         """The methods of classes by name."""

@@ -342,7 +342,7 @@ class _Made:
         A lambda may share its line with others, also with some of a comprehension that
         the compiler inlined (PEP 709): the place of its body tells it apart.
         """
-        left = self._left.get((name, first_line(node)), [])
+        left = self._left.get((name, shape.first_line(node)), [])
         for number, (code, _) in enumerate(left):
             if not isinstance(node, ast.Lambda) or _stands_at(code, node.body):
                 return left.pop(number)
@@ -482,13 +482,6 @@ def _is_inside(node: FunctionNode, outer: FunctionNode) -> bool:
     begins_in = (outer.lineno, outer.col_offset) <= (node.lineno, node.col_offset)
     ends = [(one.end_lineno or 0, one.end_col_offset or 0) for one in (node, outer)]
     return begins_in and ends[0] <= ends[1]
-
-
-def first_line(node: ast.AST) -> int:
-    """The first line of a definition as code objects have it: that of its first decorator."""
-    decorators = getattr(node, "decorator_list", None)
-    line: int = decorators[0].lineno if decorators else getattr(node, "lineno", 0)
-    return line
 
 
 def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:

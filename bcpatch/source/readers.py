@@ -45,7 +45,7 @@ def stale(
         above = {one for one, line in owners.items() if line < statement.lineno}
         looked = whole.looks(nodes, owner, above, foreign) if above else None
         if read is None:
-            for _, inside in _run_by(new, statement):
+            for _, _, inside in _run_by(new, statement):
                 read = read or _name(inside, names) or _attribute(inside, attributes)
                 looked = whole.looks_of_called(inside, nodes, above) if looked is None and above else looked
         if read is None and looked is not None:
@@ -152,7 +152,7 @@ def premature(new: Unit, added: Iterable[ast.stmt], values: set[str], changed: f
     for statement in added:
         ran = importtime.run_by(new, statement)
         read = _name(_inner_code(statement), values)
-        for function, inside in ran:
+        for function, _, inside in ran:
             read = read or _name(inside, values)
             if function is not None and function.site.qualname in changed:
                 message = f"this runs `{function.site.qualname}` before the swap, while that is still the old code"
@@ -193,7 +193,7 @@ def premature_header(
             message = f"this uses `{read}` before the swap, while that has its old value"
             yield finding("BCP210", message, place)
         ran = importtime.run_in(new, nodes)
-        for one, _ in ran:
+        for one, _, _ in ran:
             if one is not None and one.site.qualname in changed:
                 message = f"this runs `{one.site.qualname}` before the swap, while that is still the old code"
                 yield finding("BCP211", message, place)
@@ -248,7 +248,7 @@ def too_late(
     if name is not None:
         yield finding("BCP210", f"`{name}` is bound below this line: {NOT_AS_HERE}", new.place(node))
         return
-    for function, inside in ran if below else ():
+    for function, _, inside in ran if below else ():
         name = _name(inside, {*below} - bound_in(function.node)) if function is not None else None
         if function is not None and name is not None:
             message = f"this runs `{function.site.qualname}`, which reads `{name}`; that is bound below: {NOT_AS_HERE}"

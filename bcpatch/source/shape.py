@@ -132,6 +132,13 @@ def dumped(node: object) -> object:
     return ast.dump(node) if isinstance(node, ast.AST) else node
 
 
+def first_line(node: ast.AST) -> int:
+    """The first line of a definition as code objects have it: that of its first decorator."""
+    decorators = getattr(node, "decorator_list", None)
+    line: int = decorators[0].lineno if decorators else getattr(node, "lineno", 0)
+    return line
+
+
 def dotted(node: ast.expr) -> str:
     """A name, or a dotted name that begins with one; an empty string for any other expression."""
     parts: list[str] = []
@@ -145,7 +152,7 @@ def through(node: ast.expr) -> str:
     """The same with calls on the way left out: ``a.b(c).d`` is ``a.b.d``, and ``getattr(a, "b").d`` too."""
     parts: list[str] = []
     while True:
-        asked = _asked_for(node)
+        asked = asked_for(node)
         if asked is not None:
             node, name = asked
             parts.append(name)
@@ -165,7 +172,7 @@ def last_name(node: ast.expr) -> str | None:
     return None
 
 
-def _asked_for(node: ast.AST) -> tuple[ast.expr, str] | None:
+def asked_for(node: ast.AST) -> tuple[ast.expr, str] | None:
     """What an expression asks for an attribute, where the text says which."""
     match node:
         case ast.Attribute(value=value, attr=name):
@@ -185,7 +192,7 @@ def is_read(node: ast.AST) -> TypeGuard[ast.expr]:
     """Whether evaluating a node reads a name, or an attribute by its name."""
     if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
         return False
-    return isinstance(node, ast.Name) or _asked_for(node) is not None
+    return isinstance(node, ast.Name) or asked_for(node) is not None
 
 
 def is_type_checking(test: ast.expr) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
 from bcpatch.source import calls, importtime, named, receivers, shape
-from bcpatch.source.outline import Source, Unit, outline
+from bcpatch.source.outline import Source, Unit, assigned, executed, outline
 
 #: A function or a class: its module, and its qualified name there.
 Callee: TypeAlias = tuple[str, str]
@@ -184,11 +184,12 @@ def _aliases(unit: Unit, paths: Mapping[str, str]) -> Iterator[Import]:
             yield Import(name, module, attribute)
     for name, iterated in unit.iterated.items():
         for through in iterated:
-            way = importtime.path(through)
-            way = way[:-1] if isinstance(through, ast.Call) and len(way) > 1 else way
-            module, _, attribute = _dotted(way, paths, unit.source.module).rpartition(".")
-            if way[0]:
-                yield Import(name, module, attribute)
+            for held in calls.held(through):
+                way = importtime.path(held)
+                way = way[:-1] if isinstance(held, ast.Call) and len(way) > 1 else way
+                module, _, attribute = _dotted(way, paths, unit.source.module).rpartition(".")
+                if way[0]:
+                    yield Import(name, module, attribute)
 
 
 def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -196,10 +197,10 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     module = unit.source.module
     for made in unit.classes:
         yield from ((made.qualname, _dotted(importtime.path(base), paths, module)) for base in made.node.bases)
-    for name, values in unit.assigned.items():
-        for value in values:
-            held = (one for one in calls.held(value) if one is not value and isinstance(one, ast.Name | ast.Attribute))
-            yield from ((name, _dotted(importtime.path(one), paths, module)) for one in held)
+    for name, values in _values(unit):
+        held = (one for value in values for one in calls.held(value) if one is not value)
+        named = (one for one in held if isinstance(one, ast.Name | ast.Attribute))
+        yield from ((name, _dotted(importtime.path(one), paths, module)) for one in named)
     for function in unit.functions:
         if isinstance(function.node, ast.Lambda):
             continue
@@ -211,6 +212,14 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
             known[first] = f"{module.name}.{qualname.rpartition('.')[0]}"
         for names in importtime.callees(nodes):
             yield qualname, _dotted(names, known, module)
+
+
+def _values(unit: Unit) -> Iterator[tuple[str, list[ast.expr]]]:
+    """What a module and its classes assign to names, by their qualified names."""
+    yield from unit.assigned.items()
+    for made in unit.classes:
+        given = assigned(executed(made.node.body))
+        yield from ((f"{made.qualname}.{name}", values) for name, values in given.items())
 
 
 def _dotted(names: tuple[str, ...], paths: Mapping[str, str], module: Module) -> str:
