@@ -304,6 +304,7 @@ NO_USES = {
     "a decorator's wrapper": "@low.wrapped\ndef g(): return 1\nN = 1",
     "the wrapper of a decorator with arguments": "@low.wraps(2)\ndef g(): return 1\nN = 1",
     "an object that can be called": "c = low.Called()\nN = 1",
+    "a loop through what it is of": "def walk(it):\n  for it in it.all: it.go()\nN = low.reads is None",
     "registered": "N = []\ndef register(f):\n  N.append(1)\n  return f\n@register\ndef g(): return low.X",
     "kept by an object": (
         "class App:\n  def __init__(self): self.all = []\n  def add(self, f): self.all.append(f)\n"

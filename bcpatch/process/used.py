@@ -300,8 +300,9 @@ class _Use:
         first, *rest = dotted_name.split(".")
         held: object = self._space.get(first)
         if first not in self._space:
-            iterated = (self._held(shape.through(one)) for one in self._own.iterated.get(first, ()))
-            held = next(filter(is_class, iterated), None)
+            iterated = (shape.through(one) for one in self._own.iterated.get(first, ()))
+            known = (self._held(one) for one in iterated if one.partition(".")[0] in self._space)
+            held = next(filter(is_class, known), None)
         for name in rest:
             held = attribute(held, name)
         return held
