@@ -7,16 +7,12 @@ sections around can't have a say; else None comes back, and the whole is to be c
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from functools import cached_property, lru_cache
 from itertools import pairwise
-from types import CodeType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,24 +25,18 @@ from bcpatch.model import (
     Edit,
     FunctionEdit,
     Import,
-    Module,
     Policy,
     PositionEdit,
     Site,
     Turns,
 )
 from bcpatch.pythons import CLASS_BODY_POSITIONS
-from bcpatch.sections import NOTHING, Sections, Split, split
 from bcpatch.source import facts, given, named, shape
 from bcpatch.source.instances import Gained
-from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit, decoded, part
+from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit
 from bcpatch.source.pairing import context_key
+from bcpatch.source.versions import FUTURE_FLAGS, Untold, Version, future, read
 from bcpatch.splices import in_order
-
-_FUTURE_FLAGS: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
-
-#: Modules of which the last versions are kept in their sections: the next save is compared with one of them.
-_KEPT: Final = 32
 
 
 class Compared(NamedTuple):
@@ -62,125 +52,6 @@ class Compared(NamedTuple):
     gained: tuple[Gained, ...] = ()
 
 
-class _Names(msgspec.Struct, frozen=True, eq=False, dict=True):
-    """The names of a version's sections, in their order."""
-
-    of: tuple[facts.Names, ...]
-
-    @cached_property
-    def homes(self) -> dict[str, list[int]]:
-        """By name: the numbers of the sections that define it, or may."""
-        found: dict[str, list[int]] = {}
-        for number, names in enumerate(self.of):
-            for name in names.defined:
-                found.setdefault(name, []).append(number)
-        return found
-
-    @cached_property
-    def imported(self) -> frozenset[str]:
-        return frozenset(name for one in self.of if one.imported for name in one.imported)
-
-    @cached_property
-    def own(self) -> frozenset[str]:
-        """The names that the sections bind in the module."""
-        return frozenset().union(*[one.own for one in self.of])
-
-    @cached_property
-    def called(self) -> frozenset[str]:
-        """The names that the import of the module calls, as the sections tell it by themselves."""
-        return frozenset().union(*[one.called for one in self.of if one.called])
-
-    @cached_property
-    def handed(self) -> frozenset[tuple[str, str]]:
-        """What the import of the module calls by a name, with the names of what it gives to it."""
-        return frozenset().union(*[one.handed for one in self.of if one.handed])
-
-    @cached_property
-    def imports(self) -> tuple[Import, ...]:
-        """All that the sections import, but for what the module has of its own."""
-        found = dict.fromkeys(one for names in self.of if names.imports for one in names.imports)
-        return tuple(one for one in found if one.name not in self.own)
-
-    @cached_property
-    def special(self) -> bool:
-        """Whether a section changes how the compiler sees others."""
-        return any(one.special for one in self.of)
-
-    @cached_property
-    def futures(self) -> list[int]:
-        """The numbers of the sections that mention ``__future__``."""
-        return [number for number, one in enumerate(self.of) if one.future]
-
-    def binds(self, wanted: Set[str]) -> bool:
-        """Whether the module may bind any of some names."""
-        return any(name in self.homes or name in self.imported or name in self.own for name in wanted)
-
-
-class _Standings:
-    """Where the definitions of each section stand, as it is found out; in some surroundings."""
-
-    def __init__(self, texts: Sequence[str], around: Surroundings, known: Sequence[facts.Standings | None]) -> None:
-        self._texts = texts
-        self._known = list(known)
-        self.around = around
-
-    def of(self, number: int) -> facts.Standings:
-        """Where those of one section stand. Raises Untold."""
-        known = self._known[number]
-        if known is None:
-            text, around = self._texts[number], self.around
-            imported = facts.mentioned(text, around.imported)
-            known = facts.standings(text, Surroundings(around.flags, around.optimization, imported))
-            if known is None:
-                raise Untold
-            self._known[number] = known
-        return known
-
-    def carried(self, texts: Sequence[str], found: Split) -> _Standings:
-        """The same of the next version of these sections."""
-        return _Standings(texts, self.around, found.carried(self._known, _unknown))
-
-
-def _unknown(text: str) -> None:
-    """What is known of a section that was not there before."""
-
-
-class _Version(msgspec.Struct, frozen=True, eq=False):
-    """A version of a source in its sections, each with its text and its names.
-
-    What was found out about it once is ``kept``, and its ``parts`` that were compiled.
-    """
-
-    source: Source
-    sections: Sections
-    texts: tuple[str, ...]
-    names: _Names
-    kept: list[_Standings]
-    parts: dict[tuple[range, Surroundings], Unit]
-
-    def between(self, stretch: range, around: Surroundings, ordinals: dict[str, int]) -> Unit:
-        """What stands in some neighbouring sections. What differs from the last version may differ from the next."""
-        if (stretch, around) not in self.parts:
-            sections = [self.sections[number] for number in stretch]
-            self.parts[stretch, around] = part(self.source, self.sections.text, sections, around, ordinals)
-        unit = self.parts[stretch, around]
-        ordinals.update((one.site.qualname, one.site.ordinal + 1) for one in unit.functions)
-        return unit
-
-    def homes(self, qualname: str) -> Sequence[int]:
-        """The numbers of the sections that may define functions of a name, in order."""
-        name = qualname.partition(".")[0]
-        if name == "<lambda>":
-            return [number for number, text in enumerate(self.texts) if "lambda" in text]
-        return self.names.homes.get(name, ())
-
-    def standings(self, around: Surroundings) -> _Standings:
-        """Where the definitions of its sections stand."""
-        if not self.kept or self.kept[0].around != around:
-            self.kept[:] = [_Standings(self.texts, around, [None] * len(self.texts))]
-        return self.kept[0]
-
-
 class _Gap(msgspec.Struct, frozen=True):
     """Neighbouring sections of both versions that differ; either may be none."""
 
@@ -190,7 +61,7 @@ class _Gap(msgspec.Struct, frozen=True):
 
 def compared(base: Source, source: Source, policy: Policy, optimization: int) -> Compared | None:
     """The difference between two versions of a source, where the sections that differ tell all of it."""
-    before, after = _read(base), _read(source)
+    before, after = read(base), read(source)
     if before is None or after is None or before.names.special or after.names.special:
         return None
     try:
@@ -200,8 +71,8 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
     edits = [edit for changed in found for edit in changed.edits]
     said = [changed.diagnostics for changed in found if changed.diagnostics]
     switched = [edit for edit in edits if isinstance(edit, FunctionEdit)]
-    read = set().union(*map(_read_by, switched))
-    if len(said) > 1 or (read and after.names.binds(read)):
+    evaluated = set().union(*map(_read_by, switched))
+    if len(said) > 1 or (evaluated and after.names.binds(evaluated)):
         return None
     edits.sort(key=_turn)
     return Compared(tuple(edits), said[0] if said else (), after.names.imports)
@@ -209,11 +80,11 @@ def compared(base: Source, source: Source, policy: Policy, optimization: int) ->
 
 def prepare(source: Source, optimization: int) -> Iterator[None]:
     """Find out, step by step, what a comparison of a source with its next version will ask."""
-    version = _read(source)
+    version = read(source)
     yield
     if version is not None and not version.names.special:
         with suppress(Refused, Untold):
-            flags = _future(version, None, optimization)
+            flags = future(version, None, optimization)
             standings = version.standings(Surroundings(flags, optimization, version.names.imported))
             for number in range(len(version.sections)):
                 standings.of(number)
@@ -228,10 +99,10 @@ def _turn(edit: Edit) -> int:
 _TURNS: Final[dict[type, int]] = {ClassPositionEdit: 0, FunctionEdit: 2, PositionEdit: 2}
 
 
-def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: int) -> Iterator[compiler.Changes]:
+def _in_gaps(before: Version, after: Version, policy: Policy, optimization: int) -> Iterator[compiler.Changes]:
     """What differs in each gap, and what has moved below it. Raises Refused, and Untold where the rest has a say."""
     gaps = _gaps(before, after)
-    flags = _future(after, gaps[0].new.start if gaps else None, optimization)
+    flags = future(after, gaps[0].new.start if gaps else None, optimization)
     was, now = (Surroundings(flags, optimization, one.names.imported) for one in (before, after))
     if was != now:
         raise Untold
@@ -243,7 +114,7 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
         new = after.between(gap.new, now, ordinals)
         if not _is_calm(old, new) or _is_elsewhere(new, after, gap.new):
             raise Untold
-        was = now = now._replace(flags=new.code.co_flags & _FUTURE_FLAGS)
+        was = now = now._replace(flags=new.code.co_flags & FUTURE_FLAGS)
         changed = compiler.changes(old, new, policy, optimization)
         if changed.gained:  # what reads it, and classes that it may come from, may stand anywhere
             raise Untold
@@ -264,49 +135,7 @@ def _in_gaps(before: _Version, after: _Version, policy: Policy, optimization: in
             yield compiler.Changes(tuple(_moved(after, below, lines, now, ordinals)), ())
 
 
-class Untold(Exception):
-    """A section does not tell all of itself when it is read alone."""
-
-
-_last: dict[Module, tuple[_Version, ...]] = {}
-"""Of modules, the latest ones last, the two versions that were looked at last."""
-
-
-def _read(source: Source) -> _Version | None:
-    """A source in its sections; None where it is no Python. What the last one has in common is not read again."""
-    last = _last.get(source.module, ())
-    version = next((one for one in last if one.source == source), None)
-    if version is None:
-        version = _cut(source, last[-1] if last else None)
-    if version is not None:
-        _last.pop(source.module, None)
-        _last[source.module] = (*[one for one in last if one is not version][-1:], version)
-        for oldest in list(_last)[:-_KEPT]:
-            _last.pop(oldest, None)
-    return version
-
-
-def _cut(source: Source, last: _Version | None) -> _Version | None:
-    module = source.module
-    try:
-        text = decoded(source)
-    except Refused:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        near = last.sections if last else NOTHING
-        found = split(text, lambda one: facts.names(one, module) is not None, near)
-        names = found.carried(last.names.of if last else (), lambda one: facts.names(one, module))
-    told = tuple([one for one in names if one is not None])
-    if len(told) < len(names):
-        return None
-    texts = found.carried(last.texts if last else (), str)
-    all_names = last.names if last and last.names.of == told else _Names(told)
-    standings = [one.carried(texts, found) for one in last.kept] if last else []
-    return _Version(source, found.sections, texts, all_names, standings, {})
-
-
-def _gaps(before: _Version, after: _Version) -> list[_Gap]:
+def _gaps(before: Version, after: Version) -> list[_Gap]:
     """What stands between the sections that stay as they are, in both versions.
 
     These are the equal ones above and below all that differs, and between these such as there is
@@ -348,38 +177,17 @@ def _alone(texts: Sequence[str], start: int) -> dict[str, int]:
     return {text: number for number, text in enumerate(texts, start) if times[text] == 1}
 
 
-def _lines_between(before: _Version, after: _Version, gap: _Gap) -> int:
+def _lines_between(before: Version, after: Version, gap: _Gap) -> int:
     """How many lines what stands below a gap has moved down, if there is anything."""
     if gap.new.stop == len(after.sections):
         return 0
     return after.sections.above[gap.new.stop] - before.sections.above[gap.old.stop]
 
 
-def _future(version: _Version, above: int | None, optimization: int) -> int:
-    """What the ``from __future__`` imports of a text make of the compiler; ``above`` a section. Raises Untold."""
-    last = max((number for number in version.names.futures if above is None or number < above), default=-1)
-    flags = _future_flags("".join(version.texts[: last + 1]), optimization)
-    if flags is None:
-        raise Untold
-    return flags
-
-
-@lru_cache(maxsize=_KEPT)
-def _future_flags(text: str, optimization: int) -> int | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            code: CodeType = compile(text, "", "exec", dont_inherit=True, optimize=optimization)
-    except SyntaxError:
-        return None
-    flags: int = code.co_flags & _FUTURE_FLAGS
-    return flags
-
-
 class _Ordinals(dict[str, int]):
     """How many functions of a qualified name stand above some section of a version; counted when it is asked for."""
 
-    def __init__(self, version: _Version, around: Surroundings, above: int) -> None:
+    def __init__(self, version: Version, around: Surroundings, above: int) -> None:
         super().__init__()
         self._version = version
         self._standings = version.standings(around)
@@ -400,7 +208,7 @@ def _is_calm(old: Unit, new: Unit) -> bool:
     """Whether no more differs than the insides, headers and lines of functions, each in its turn."""
     if old.unplaced or new.unplaced or old.merged or new.merged:
         return False
-    if (old.code.co_flags ^ new.code.co_flags) & _FUTURE_FLAGS:
+    if (old.code.co_flags ^ new.code.co_flags) & FUTURE_FLAGS:
         return False
     if [*map(context_key, old.functions)] != [*map(context_key, new.functions)]:
         return False
@@ -440,13 +248,13 @@ def _names(code: Code) -> set[str]:
     return set(code.names).union(code.freevars, *inner)
 
 
-def _is_elsewhere(unit: Unit, version: _Version, stretch: range) -> bool:
+def _is_elsewhere(unit: Unit, version: Version, stretch: range) -> bool:
     """Whether a class of a part has a namesake in the rest."""
     classes = {one.chain[0].name for one in unit.classes}
     return any(number not in stretch for name in classes for number in version.names.homes.get(name, ()))
 
 
-def _has_twin(edit: FunctionEdit, version: _Version, around: Surroundings, stretch: range) -> bool:
+def _has_twin(edit: FunctionEdit, version: Version, around: Surroundings, stretch: range) -> bool:
     """Whether a namesake of a function, which is not in its stretch of sections, does what it did, or does now."""
     qualname, standings = edit.site.qualname, version.standings(around)
     others = [standings.of(number) for number in version.homes(qualname) if number not in stretch]
@@ -454,7 +262,7 @@ def _has_twin(edit: FunctionEdit, version: _Version, around: Surroundings, stret
     return any(one.qualname == qualname and one.print in (edit.replaces, edit.brings) for one in found)
 
 
-def _may_be_known(before: Function, after: Function, version: _Version) -> bool:
+def _may_be_known(before: Function, after: Function, version: Version) -> bool:
     """Whether import-time code may have been given a function that shows itself as another one now."""
     if not given.shows(before, after):
         return False
@@ -464,7 +272,7 @@ def _may_be_known(before: Function, after: Function, version: _Version) -> bool:
     return any(after.name in text and after.name in facts.given(text) for text in version.texts)
 
 
-def _may_have_run(version: _Version) -> set[str]:
+def _may_have_run(version: Version) -> set[str]:
     """The names of what the import of the module may have run: those that names lead to from there, at least."""
     reached: set[str] = set()
     waiting = [*version.names.called, *named.CLASS_STATEMENT, *_called_back(version, version.names.handed)]
@@ -483,12 +291,12 @@ def _may_have_run(version: _Version) -> set[str]:
     return reached
 
 
-def _called_back(version: _Version, handed: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _called_back(version: Version, handed: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Those of some names that are given to what the module defines and what calls what it is given."""
     return (name for callee, name in handed if _calls_what_it_is_given(version, callee))
 
 
-def _calls_what_it_is_given(version: _Version, callee: str) -> bool:
+def _calls_what_it_is_given(version: Version, callee: str) -> bool:
     return any(callee in facts.callers(version.texts[number]) for number in version.names.homes.get(callee, ()))
 
 
@@ -500,7 +308,7 @@ def _is_among(function: Function, run: Set[str]) -> bool:
     return function.name in run or made_by in run
 
 
-def _is_run_by_decorator(function: Function, version: _Version) -> bool:
+def _is_run_by_decorator(function: Function, version: Version) -> bool:
     """Whether a decorator of the module may call a function that it is given."""
     marks = getattr(function.node, "decorator_list", ())
     return any(_calls_what_it_is_given(version, name) for name in map(shape.last_name, marks) if name is not None)
@@ -510,7 +318,7 @@ def _is_run_by_decorator(function: Function, version: _Version) -> bool:
 
 
 def _moved(
-    version: _Version, stretch: range, lines: int, around: Surroundings, ordinals: dict[str, int]
+    version: Version, stretch: range, lines: int, around: Surroundings, ordinals: dict[str, int]
 ) -> Iterator[Edit]:
     """The edits of sections that stand some lines further down. Raises Untold where they are not that simple."""
     module = version.source.module.name

@@ -14,7 +14,7 @@ from bcpatch import narrow
 from bcpatch.diagnostics import Refused
 from bcpatch.model import FunctionEdit, Module, Policy, PositionEdit
 from bcpatch.narrow import Compared
-from bcpatch.source import shape
+from bcpatch.source import shape, versions
 from bcpatch.source.outline import Source, outline
 from bcpatch.source.outline import part as outline_part
 
@@ -183,7 +183,7 @@ def test_what_stands_between_two_changes_is_not_compiled(monkeypatch):
         seen.update(function.name for function in unit.functions)
         return unit
 
-    monkeypatch.setattr(narrow, "part", part)
+    monkeypatch.setattr(versions, "part", part)
     assert narrowly(old, new) is not None
     assert seen == {"one", "two"}
 

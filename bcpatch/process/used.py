@@ -21,8 +21,7 @@ from bcpatch.process.reading import Readers, attribute, find_readers
 from bcpatch.process.spaces import Spaces, names_of, that_hold
 from bcpatch.process.texts import MAKERS, Facts, Texts, bound, definition, definitions, run_by_call
 from bcpatch.source import calls, shape
-from bcpatch.source.evaluated import evaluated
-from bcpatch.source.outline import assigned, iterated
+from bcpatch.source.evaluated import assigned, evaluated, iterated
 
 _PROPERTIES: Final = (property, cached_property)
 #: Calls of what a function of the module itself returns are told apart up to so many.

@@ -92,6 +92,42 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
         waiting += [*ast.iter_child_nodes(child)][::-1]
 
 
+def assigned(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """By name: what some nodes assign to it; where a value is taken apart and is no display, the whole of it."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        pairs: list[tuple[ast.expr, ast.expr]] = []
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                pairs += ((target, value) for target in targets)
+            case ast.AnnAssign(target=one, value=ast.expr() as value) | ast.NamedExpr(target=one, value=value):
+                pairs.append((one, value))
+        for target, given in pairs:  # it grows meanwhile
+            match target, given:
+                case ast.Name(id=name), _:
+                    found.setdefault(name, []).append(given)
+                case ast.Tuple(elts=parts) | ast.List(elts=parts), ast.Tuple(elts=values) | ast.List(elts=values) if (
+                    len(parts) == len(values)
+                ):
+                    pairs += zip(parts, values, strict=True)
+                case ast.Tuple(elts=parts) | ast.List(elts=parts), _:
+                    pairs += [(one, given) for one in parts]
+                case ast.Starred(value=inner), _:
+                    pairs.append((inner, given))
+    return found
+
+
+def iterated(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
+    """By name: what loops and comprehensions among some nodes go through whose items they give to it."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in nodes:
+        if isinstance(node, ast.For | ast.comprehension):
+            for target in ast.walk(node.target):
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.iter)
+    return found
+
+
 def bound_in(function: ast.AST) -> frozenset[str]:
     """The names that are bound anywhere in a function."""
     nodes = list(ast.walk(function))

@@ -12,7 +12,8 @@ from typing import Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
-from bcpatch.source.outline import Function, Unit, assigned, executed
+from bcpatch.source.evaluated import assigned
+from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import DEFINITIONS, last_name
 
 CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})

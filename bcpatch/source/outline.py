@@ -27,6 +27,7 @@ from bcpatch.fingerprint import blake
 from bcpatch.model import Module, Site
 from bcpatch.sections import Section
 from bcpatch.source import shape
+from bcpatch.source.evaluated import assigned, iterated
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _GENERIC = "<generic parameters of "
@@ -439,42 +440,6 @@ def _sharing(
     alike = [one for one in near if ast.dump(one.node) == ast.dump(node)]
     for one in (alike or near)[:1]:
         yield replace(one, node=node, statement=statement)
-
-
-def assigned(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
-    """By name: what some nodes assign to it; where a value is taken apart and is no display, the whole of it."""
-    found: dict[str, list[ast.expr]] = {}
-    for node in nodes:
-        pairs: list[tuple[ast.expr, ast.expr]] = []
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                pairs += ((target, value) for target in targets)
-            case ast.AnnAssign(target=one, value=ast.expr() as value) | ast.NamedExpr(target=one, value=value):
-                pairs.append((one, value))
-        for target, given in pairs:  # it grows meanwhile
-            match target, given:
-                case ast.Name(id=name), _:
-                    found.setdefault(name, []).append(given)
-                case ast.Tuple(elts=parts) | ast.List(elts=parts), ast.Tuple(elts=values) | ast.List(elts=values) if (
-                    len(parts) == len(values)
-                ):
-                    pairs += zip(parts, values, strict=True)
-                case ast.Tuple(elts=parts) | ast.List(elts=parts), _:
-                    pairs += [(one, given) for one in parts]
-                case ast.Starred(value=inner), _:
-                    pairs.append((inner, given))
-    return found
-
-
-def iterated(nodes: Iterable[ast.AST]) -> dict[str, list[ast.expr]]:
-    """By name: what loops and comprehensions among some nodes go through whose items they give to it."""
-    found: dict[str, list[ast.expr]] = {}
-    for node in nodes:
-        if isinstance(node, ast.For | ast.comprehension):
-            for target in ast.walk(node.target):
-                if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(node.iter)
-    return found
 
 
 def _is_inside(node: FunctionNode, outer: FunctionNode) -> bool:

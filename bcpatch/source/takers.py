@@ -19,7 +19,8 @@ import msgspec
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
 from bcpatch.source import calls, importtime, named, receivers, shape
-from bcpatch.source.outline import Source, Unit, assigned, executed, outline
+from bcpatch.source.evaluated import assigned
+from bcpatch.source.outline import Source, Unit, executed, outline
 
 #: A function or a class: its module, and its qualified name there.
 Callee: TypeAlias = tuple[str, str]
