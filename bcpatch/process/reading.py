@@ -79,13 +79,15 @@ def find_readers(texts: Texts, some: Iterable[tuple[object, str]]) -> Readers:
         search.rebound.add(owner, name)
     spaces = [(one, namespace_of(one)) for one in all_modules()]
     held = [set(map(id, list(space.values()))) for _, space in spaces]
-    while True:
-        known = len(search.readers.known())
+    known = search.readers.known()
+    size = -1
+    while size < len(known):
+        size = len(known)
         for (module, space), ids in zip(spaces, held, strict=True):
-            if search.rebound.is_known_in(module, ids) or not ids.isdisjoint(search.readers.known()):
+            if search.rebound.is_known_in(module, ids) or not ids.isdisjoint(known):
                 search.look(module, space)
-        if len(search.readers.known()) == known:
-            return search.readers
+                known = search.readers.known()
+    return search.readers
 
 
 class _Search:
@@ -101,24 +103,33 @@ class _Search:
         """Look once at what a module has."""
         found, makers = self.readers.found, self.readers.makers
         for key, value in list(space.items()):
-            if id(value) in self.readers.known():
-                if key not in self.rebound.of(space):
+            is_known = id(value) in found or id(value) in makers
+            if is_known and key not in self.rebound.of(space):
+                self.rebound.add(module, key)
+            if id(value) not in found:
+                level = self._level_of(value, space)
+                if level == 0:
+                    found[id(value)] = value
+                elif level is not None:
+                    makers[id(value)] = level
+                if level is not None and not is_known:
                     self.rebound.add(module, key)
-                if id(value) in found:
-                    continue
-            functions = list(_run_by_call(value, space, self._behind))
-            levels = [level for one in functions if (level := self._level(one)) is not None]
-            levels += (1 for one in _passing(value, space) if self._level(one) is not None)
-            if 0 in levels:
-                found[id(value)] = value
-                self.rebound.add(module, key)
-            elif levels and id(value) not in makers:
-                makers[id(value)] = min(levels)
-                self.rebound.add(module, key)
             for method, raw in _methods(value, space):
                 if id(raw) not in found and any(self._level(one, value) == 0 for one in self._behind.functions(raw)):
                     self.readers.add_method(value, method, raw)
                     self.rebound.add(value, method)
+
+    def _level_of(self, value: object, space: dict[str, object]) -> int | None:
+        """By how many calls of what a call of a value returns one of the names is read."""
+        levels = []
+        for function in _run_by_call(value, space, self._behind):
+            level = self._level(function)
+            if level == 0:
+                return 0
+            levels.append(level)
+        if any(self._level(one) is not None for one in _passing(value, space)):
+            levels.append(1)
+        return min((level for level in levels if level is not None), default=None)
 
     def _level(self, function: FunctionType, receiver: object = None) -> int | None:
         """By how many calls of what a function returns one of the names is read: by none if the function reads it

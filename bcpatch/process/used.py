@@ -79,19 +79,11 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
 
 
 class _Own(NamedTuple):
-    """What a module defines, assigns and iterates.
-
-    ``readers`` read the name when they are called, the later ones when what they return is, so many times.
-    """
+    """What a module defines, assigns and iterates."""
 
     definitions: Mapping[str, ast.stmt]
     assigned: Mapping[str, list[ast.expr]]
     iterated: Mapping[str, list[ast.expr]]
-    readers: tuple[frozenset[str], ...] = (frozenset(),)
-
-    def reads(self, name: str, more: int = 0) -> bool:
-        """Whether a call of what has a name, and so many ``more`` of what that returns, read the name."""
-        return name in self.readers[min(more, len(self.readers) - 1)]
 
 
 class _Use:
@@ -111,6 +103,8 @@ class _Use:
         self._attributes, self._names = attributes, names
         self._readers = readers
         self._own = _Own({}, {}, {})
+        self._known: dict[tuple[str, int], bool] = {}
+        self._asked: set[tuple[str, int]] = set()
 
     def findings(self, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
         """The first statement that did. The module's text is parsed where what is known of it does not say no."""
@@ -119,7 +113,6 @@ class _Use:
             return
         nodes = [node for statement in tree.body for node in evaluated(statement)]
         self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)))
-        self._own = self._own._replace(readers=tuple(map(self._own_readers, range(_MORE_CALLS + 1))))
         for node in nodes:
             if self._reads(node) or self._runs(node) or self._takes(node):
                 place = Place(str(self._space.get("__file__")), getattr(node, "lineno", 0))
@@ -182,12 +175,12 @@ class _Use:
             case ast.Call(func=made_by):
                 is_item = isinstance(made_by, ast.Attribute) and self._holds_some(made_by.value)
                 more = _calls_in(callee)
-                return is_item or self._own.reads(read, more) or self._is_maker(read, more)
+                return is_item or self._own_reads(read, more) or self._is_maker(read, more)
             case ast.Subscript(value=container):
                 return self._holds_some(container)
             case ast.Name(id=name):
                 made = (one for value in self._own.assigned.get(name, ()) for one in calls.held(value))
-                return self._own.reads(name) or any(isinstance(one, ast.Call) and self._is_run(one) for one in made)
+                return self._own_reads(name) or any(isinstance(one, ast.Call) and self._is_run(one) for one in made)
         return False
 
     def _holds_some(self, container: ast.expr) -> bool:
@@ -206,9 +199,9 @@ class _Use:
         """Whether it gives something that reads the name to what calls it."""
         if isinstance(node, ast.Call):
             given = (one for argument in calls.arguments(node) for one in calls.held(argument))
-            return any(map(self._is_run, given)) and self._calls_its_arguments(node.func)
-        if isinstance(node, shape.DEFINITIONS) and self._own.reads(node.name):
-            return any(map(self._calls_its_arguments, node.decorator_list))
+            return self._calls_its_arguments(node.func) and any(map(self._is_run, given))
+        if isinstance(node, shape.DEFINITIONS):
+            return any(map(self._calls_its_arguments, node.decorator_list)) and self._own_reads(node.name)
         return False
 
     def _calls_its_arguments(self, callee: ast.expr, above: tuple[str, ...] = ()) -> bool:
@@ -224,11 +217,10 @@ class _Use:
         """Whether a comprehension calls what it finds in a container that holds a reader."""
         if not isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return False
-        if not any(self._holds_some(one.iter) for one in node.generators):
-            return False
         inner = list(ast.walk(node))
         items = {one.id for one in inner if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-        return any(isinstance(one, ast.Call) and shape.through(one.func) in items for one in inner)
+        is_called = any(isinstance(one, ast.Call) and shape.through(one.func) in items for one in inner)
+        return is_called and any(self._holds_some(one.iter) for one in node.generators)
 
     def _is_special(self, read: str, methods: Set[str] = calls.ANY) -> bool:
         """Whether a dotted name leads to an object of which some special methods read the name, or any where none are
@@ -266,30 +258,24 @@ class _Use:
         makers = self._readers.makers
         return bool(makers) and makers.get(id(self._held(read)), sys.maxsize) <= calls_of_it
 
-    def _own_readers(self, more: int) -> frozenset[str]:
-        """Functions and classes of the module itself of which a call, and so many ``more``, read the name."""
-        defined = {
-            name: [node for one in run_by_call(definition) for node in calls.evaluated_by(one, more)]
-            for name, definition in self._own.definitions.items()
-        }
-        found: set[str] = set()
-        grown = True
-        while grown:
-            self._own = self._own._replace(readers=(frozenset(found),))
-            new = {
-                name
-                for name, nodes in defined.items()
-                if name not in found
-                and (any(self._reads(node) or self._runs(node) for node in nodes) or self._calls_a_default(name))
-            }
-            found |= new
-            grown = bool(new)
-        return frozenset(found)
+    def _own_reads(self, name: str, more: int = 0) -> bool:
+        """Whether a call of what the module defines by a name, and ``more`` of what that returns, read the value.
 
-    def _calls_a_default(self, name: str) -> bool:
-        """Whether a function or a class of the module calls what it is given, and reads the name where it is not."""
+        What is asked for meanwhile is looked at once: if that reads it, so does what was asked for first.
+        """
+        key = name, min(more, _MORE_CALLS)
+        if key in self._known or key in self._asked or name not in self._own.definitions:
+            return self._known.get(key, False)
+        is_first = not self._asked
+        self._asked.add(key)
         functions = run_by_call(self._own.definitions[name])
-        return any(self._is_run(one) for function in functions for one in calls.defaults(function))
+        nodes = (node for one in functions for node in calls.evaluated_by(one, more))
+        found = any(self._reads(node) or self._runs(node) for node in nodes)
+        found = found or any(self._is_run(one) for function in functions for one in calls.defaults(function))
+        if is_first:
+            self._known.update({key: True} if found else dict.fromkeys(self._asked, False))
+            self._asked.clear()
+        return found
 
     def _held(self, dotted_name: str) -> object:
         """What a dotted name holds, as far as it leads through modules, classes, and objects of classes.
