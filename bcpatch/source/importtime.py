@@ -35,39 +35,39 @@ def ran(unit: Unit) -> dict[str, ast.stmt]:
     What ``if __name__ == "__main__":`` guards is the program itself, not import time.
     """
     found: dict[str, ast.stmt] = {}
+    named = Named(unit)
     for statement in _statements(unit.tree.body):
-        for entered in run_by(unit, statement):
+        for entered in run_by(named, statement):
             if entered.function is not None:
                 found.setdefault(entered.function.site.qualname, statement)
     return found
 
 
-def run_by(unit: Unit, statement: ast.stmt) -> list[Entered]:
+def run_by(named: Named, statement: ast.stmt) -> list[Entered]:
     """The functions of the module that executing one of its statements runs, directly or through others."""
-    return _run(unit, with_comprehensions(statement), statement)
+    return _run(named, with_comprehensions(statement), statement)
 
 
-def run_by_header(unit: Unit, statement: ast.ClassDef) -> list[Entered]:
+def run_by_header(named: Named, statement: ast.ClassDef) -> list[Entered]:
     """The same of the statement of a class, what its body executes left out."""
     header = (*statement.decorator_list, *statement.bases, *statement.keywords)
-    return _run(unit, [statement, *(node for part in header for node in ast.walk(part))], statement)
+    return _run(named, [statement, *(node for part in header for node in ast.walk(part))], statement)
 
 
-def run_in(unit: Unit, nodes: Iterable[ast.AST]) -> list[Entered]:
+def run_in(named: Named, nodes: Iterable[ast.AST]) -> list[Entered]:
     """The same of some nodes that are evaluated."""
-    return _run(unit, nodes, None)
+    return _run(named, nodes, None)
 
 
-def _run(unit: Unit, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> list[Entered]:
-    named = Named(unit)
+def _run(named: Named, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> list[Entered]:
     found: dict[int, Entered] = {}
     waiting = list(named.run_by(nodes, statement))
     while waiting:
         one = waiting.pop()
         if id(one) not in found:
-            inside = calls.own_code(one)
-            found[id(one)] = Entered(unit.function_around(one), one, inside)
-            waiting.extend(named.run_in(one, inside))
+            inside = named.own_code(one)
+            found[id(one)] = Entered(named.unit.function_around(one), one, inside)
+            waiting.extend(named.run_in(one))
     return list(found.values())
 
 
@@ -80,7 +80,7 @@ def called(unit: Unit) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
     for statement in _statements(unit.tree.body):
         nodes = [*with_comprehensions(statement)]
         given: list[ast.expr] = []
-        for entered in run_by(unit, statement):
+        for entered in run_by(named, statement):
             nodes += entered.nodes
             given += calls.defaults(entered.node)
         given += (one for node in nodes if isinstance(node, ast.Call) for one in named.called_back(node))
@@ -111,10 +111,14 @@ def paths(imports: Iterable[Import]) -> dict[str, str]:
 
 def calls_with(unit: Unit, name: str) -> Iterator[ast.Call]:
     """Calls that executing the module makes, with something of a name among what they are given."""
+    every = (node for node in ast.walk(unit.tree) if isinstance(node, ast.Call))
+    if not any(name in calls.given_to(node) for node in every):
+        return
     found: dict[int, ast.Call] = {}
+    named = Named(unit)
     for statement in _statements(unit.tree.body):
         nodes = [*with_comprehensions(statement)]
-        for entered in run_by(unit, statement):
+        for entered in run_by(named, statement):
             if entered.function is None or name not in bound_in(entered.function.node):
                 nodes += entered.nodes
         found.update((id(node), node) for node in nodes if isinstance(node, ast.Call) and name in calls.given_to(node))

@@ -6,9 +6,10 @@ Reads the module's syntax only, and decides for more rather than for less.
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import chain
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
@@ -33,12 +34,18 @@ class Named:
     """The functions, classes and objects that expressions of a module give, as far as names tell."""
 
     def __init__(self, unit: Unit) -> None:
-        self._unit = unit
-        self._asked: set[_Asked] = set()
+        self.unit = unit
+        self._known: dict[_Asked, list[Any]] = {}
+        self._asked: list[_Asked] = []
+        self._specials = {name for name in unit.by_name if is_special(name)} - CLASS_PROTOCOL
+        self._open = sys.maxsize  # the first of what is asked that is asked for again
 
-    def run_in(self, function: calls.Callable, nodes: Iterable[ast.AST]) -> Iterator[calls.Callable]:
-        """The functions that a call of a function runs, which evaluates some nodes."""
-        yield from self.run_by(nodes, None)
+    def run_in(self, function: calls.Callable) -> list[calls.Callable]:
+        """The functions that a call of a function runs, directly."""
+        return self._once("run", function, self._run_in)
+
+    def _run_in(self, function: calls.Callable) -> Iterator[calls.Callable]:
+        yield from self.run_by(self.own_code(function), None)
         for default in calls.defaults(function):
             yield from self._called(default)
 
@@ -49,7 +56,7 @@ class Named:
             if run.methods is calls.CALLED:
                 yield from self._once("called", run.of, self._functions)
                 if isinstance(run.of, ast.Name):
-                    beside = self._unit.by_name.get(run.of.id, ())
+                    beside = self.unit.by_name.get(run.of.id, ())
                     yield from (one.node for one in beside if _is_beside(one, statement))
             else:
                 yield from self._special(run)
@@ -72,9 +79,13 @@ class Named:
 
     def _calls_given(self, function: calls.Callable) -> bool:
         """Whether a function calls what it is given, or has another one of the module call it."""
+        return bool(self._once("given", function, self._ways_to_call))
+
+    def _ways_to_call(self, function: calls.Callable) -> Iterator[ast.AST]:
         if calls.calls_its_arguments(function):
-            return True
-        return any(True for call in calls.passing_on(function) for _ in self._once("given", call, self._callers))
+            yield function
+        else:
+            yield from (one for call in calls.passing_on(function) for one in self._callers(call))
 
     def _callers(self, call: ast.Call) -> Iterator[calls.Callable]:
         """What a call calls, of that what calls what it is given."""
@@ -108,25 +119,25 @@ class Named:
 
     def _of_module(self, name: str) -> Iterator[calls.Callable]:
         """Those of a call of what the module has by a name."""
-        for meant in self._unit.meanings(name):
-            for function in self._unit.by_name.get(meant, ()):
+        for meant in self.unit.meanings(name):
+            for function in self.unit.by_name.get(meant, ()):
                 yield from self._decorated(function.node) if not function.chain else ()
-            for value in self._unit.assigned.get(meant, ()):
+            for value in self.unit.assigned.get(meant, ()):
                 for held in calls.held(value) if not isinstance(value, ast.Name | ast.Attribute) else ():
                     yield from self._called(held)
-        for through in self._unit.iterated.get(name, ()):
+        for through in self.unit.iterated.get(name, ()):
             yield from self._items(through)
 
     def _of_classes(self, name: str, owner: ast.expr) -> Iterator[calls.Callable]:
         """Those of a call of what an owner has by a name, if that is of classes of the module."""
         for function in self._own_by_name(name, owner):
             yield from self._decorated(function.node)
-        for held in self._unit.class_values.get(name, ()) if self._is_own(owner) else ():
+        for held in self.unit.class_values.get(name, ()) if self._is_own(owner) else ():
             yield from self._called(held)
 
     def _own_by_name(self, name: str, owner: ast.expr) -> list[Function]:
         """The methods that an owner has by a name; of a method's receiver the class is not known."""
-        found = [one for one in self._unit.by_name.get(name, ()) if one.chain]
+        found = [one for one in self.unit.by_name.get(name, ()) if one.chain]
         if not found or not self._is_own(owner):
             return []
         of = self._kinds_of(owner)
@@ -136,10 +147,10 @@ class Named:
         """The classes in which what a name gives has its attributes; none where not all that it may give is known."""
         if not isinstance(owner, ast.Name) or owner.id in _RECEIVERS:
             return []
-        names = self._unit.meanings(owner.id)
-        values = [one for name in names for one in self._unit.assigned.get(name, ()) if not isinstance(one, ast.Name)]
+        names = self.unit.meanings(owner.id)
+        values = [one for name in names for one in self.unit.assigned.get(name, ()) if not isinstance(one, ast.Name)]
         kinds = [[*self._objects(one)] for one in values]
-        kinds += ([*self._classes(one)] for name in names for one in self._unit.iterated.get(name, ()))
+        kinds += ([*self._classes(one)] for name in names for one in self.unit.iterated.get(name, ()))
         if not all(kinds):
             return []
         some = [*self._classes(owner)]
@@ -155,7 +166,7 @@ class Named:
 
     def _returned(self, function: calls.Callable) -> Iterator[calls.Callable]:
         """The functions that a call of a function may return."""
-        for one in calls.returned(function):
+        for one in self._once("returned", function, calls.returned):
             if isinstance(one, ast.expr) and not isinstance(one, ast.Lambda):
                 yield from self._called(one)
             else:
@@ -166,11 +177,11 @@ class Named:
         root = calls.holder(container)
         values: list[ast.expr] = [root]
         if isinstance(root, ast.Name):
-            values = [value for meant in self._unit.meanings(root.id) for value in self._unit.assigned.get(meant, ())]
+            values = [value for meant in self.unit.meanings(root.id) for value in self.unit.assigned.get(meant, ())]
         if isinstance(container, ast.Attribute):
-            values += self._unit.class_values.get(container.attr, ())
+            values += self.unit.class_values.get(container.attr, ())
         elif isinstance(container, ast.Subscript) and isinstance(container.value, ast.Attribute):
-            values += self._unit.class_values.get(container.value.attr, ())
+            values += self.unit.class_values.get(container.value.attr, ())
         for value in values:
             for one in calls.held(value):
                 if one is not container:
@@ -192,7 +203,9 @@ class Named:
 
     def _special(self, run: Run) -> Iterator[calls.Callable]:
         """The special methods that are run of what an expression gives."""
-        methods = run.methods or {name for name in self._unit.by_name if is_special(name)} - CLASS_PROTOCOL
+        methods = run.methods or self._specials
+        if methods.isdisjoint(self._specials) and run.methods != calls.DERIVED:
+            return
         of = run.of.value if isinstance(run.of, ast.Subscript) else run.of
         some = [made for one in calls.alternatives(of) for made in self._classes(one)]
         yield from self._methods(self._objects(run.of), methods)
@@ -206,7 +219,7 @@ class Named:
         """The properties and descriptors that reading, or storing, an attribute runs."""
         yield from (one.node for one in self._own_by_name(node.attr, node.value) if _is_property(one))
         of = self._kinds_of(node.value)
-        values = self._unit.class_values.get(node.attr, ()) if self._is_own(node.value) else ()
+        values = self.unit.class_values.get(node.attr, ()) if self._is_own(node.value) else ()
         if of:
             values = [one for made in of for one in assigned(executed(made.body)).get(node.attr, ())]
         for value in values:
@@ -215,7 +228,7 @@ class Named:
     def _methods(self, classes: Iterable[ast.ClassDef], names: Set[str]) -> Iterator[calls.Callable]:
         """The methods of classes by name."""
         some = list(classes)
-        for name, functions in self._unit.by_name.items() if some else ():
+        for name, functions in self.unit.by_name.items() if some else ():
             if name in names:
                 yield from (one.node for one in functions if one.chain and any(one.chain[-1] is own for own in some))
 
@@ -224,14 +237,14 @@ class Named:
     def _classes(self, expression: ast.expr) -> Iterator[ast.ClassDef]:
         """The classes that an expression names, and those of the module that they derive from."""
         name = last_name(expression) if isinstance(expression, ast.Name | ast.Attribute) else None
-        for meant in self._unit.meanings(name) if name is not None else ():
+        for meant in self.unit.meanings(name) if name is not None else ():
             yield from self._with_bases(meant)
 
     def _with_bases(self, name: str) -> list[ast.ClassDef]:
-        found = [made.node for made in self._unit.classes if made.node.name == name]
+        found = [made.node for made in self.unit.classes if made.node.name == name]
         for node in found:  # it grows meanwhile
             for base in filter(None, map(last_name, _bases(node))):
-                bases = (made.node for made in self._unit.classes if made.node.name in self._unit.meanings(base))
+                bases = (made.node for made in self.unit.classes if made.node.name in self.unit.meanings(base))
                 found += [one for one in bases if one not in found]
         return found
 
@@ -250,13 +263,13 @@ class Named:
             case ast.Call(func=callee):
                 yield from self._classes(callee)
             case ast.Name(id=name):
-                for meant in self._unit.meanings(name):
-                    for value in self._unit.assigned.get(meant, ()):
+                for meant in self.unit.meanings(name):
+                    for value in self.unit.assigned.get(meant, ()):
                         yield from self._objects(value)
-                for through in self._unit.iterated.get(name, ()):
+                for through in self.unit.iterated.get(name, ()):
                     yield from self._classes(through)
             case ast.Attribute(value=value, attr=name):
-                for held in self._unit.class_values.get(name, ()):
+                for held in self.unit.class_values.get(name, ()):
                     yield from self._objects(held)
                 yield from self._classes(value)  # a member of an enumeration
 
@@ -270,16 +283,34 @@ class Named:
             return False
         return owner.id in _RECEIVERS or any(True for _ in (*self._classes(owner), *self._objects(owner)))
 
-    def _once(self, kind: str, of: _Given, find: Callable[[_Given], Iterable[_Found]]) -> Iterator[_Found]:
-        """What is found out of something, unless that is being found out already: names may lead in circles."""
-        asked = kind, id(of)
-        if asked in self._asked:
-            return
-        self._asked.add(asked)
+    def _once(self, kind: str, of: _Given, find: Callable[[_Given], Iterable[_Found]]) -> list[_Found]:
+        """What is found out of something, which is kept. Names may lead in circles: then it is what else there is.
+
+        What was found while a circle was left out is kept for what the circle begins with only.
+        """
+        key = kind, id(of)
+        if key in self._known:
+            return self._known[key]
+        if key in self._asked:
+            self._open = min(self._open, self._asked.index(key))
+            return []
+        at = len(self._asked)
+        self._asked.append(key)
+        outer, self._open = self._open, sys.maxsize
         try:
-            yield from list(find(of))
+            found = list(find(of))
         finally:
-            self._asked.discard(asked)
+            self._asked.pop()
+        if self._open >= at:
+            self._known[key] = found
+            self._open = outer
+        else:
+            self._open = min(outer, self._open)
+        return found
+
+    def own_code(self, function: calls.Callable) -> list[ast.AST]:
+        """See `bcpatch.source.calls.own_code`."""
+        return self._once("code", function, calls.own_code)
 
 
 def is_special(name: str) -> bool:

@@ -14,6 +14,7 @@ from bcpatch.source import importtime, shape, whole
 from bcpatch.source.evaluated import binds, bound_below, bound_in, evaluated, reads
 from bcpatch.source.header import defaults, is_lazy, keeps_text
 from bcpatch.source.importtime import Entered
+from bcpatch.source.named import Named
 from bcpatch.source.outline import Function, Unit
 from bcpatch.source.values import is_evaluable, known_names
 
@@ -38,14 +39,14 @@ def stale(
     """
     if not (names or attributes or added or owners):
         return
-    foreign = _foreign(new, owners)
+    foreign, named = _foreign(new, owners), Named(new)
     for statement, owner in _statements(new.tree.body, "", handles):
         nodes = [node for node in _own(statement, new) if id(node) not in anew]
         read = _name(nodes, names) or _attribute(nodes, attributes) or _hidden(nodes, owner, added)
         above = {one for one, line in owners.items() if line < statement.lineno}
         looked = whole.looks(nodes, owner, above, foreign) if above else None
         if read is None:
-            for _, _, inside in _run_by(new, statement):
+            for _, _, inside in _run_by(named, statement):
                 read = read or _name(inside, names) or _attribute(inside, attributes)
                 looked = whole.looks_of_called(inside, nodes, above) if looked is None and above else looked
         if read is None and looked is not None:
@@ -59,11 +60,11 @@ def stale(
             yield finding("BCP210", message, new.place(statement))
 
 
-def _run_by(unit: Unit, statement: ast.stmt) -> list[Entered]:
+def _run_by(named: Named, statement: ast.stmt) -> list[Entered]:
     """The functions that a statement runs; the statements of a class's body speak for themselves."""
     if isinstance(statement, ast.ClassDef):
-        return importtime.run_by_header(unit, statement)
-    return importtime.run_by(unit, statement)
+        return importtime.run_by_header(named, statement)
+    return importtime.run_by(named, statement)
 
 
 def _foreign(unit: Unit, owners: Collection[str]) -> frozenset[str]:
@@ -149,8 +150,9 @@ def premature(new: Unit, added: Iterable[ast.stmt], values: set[str], changed: f
 
     ``values`` are names of the module that change, ``changed`` the qualified names of functions that do.
     """
+    named = Named(new)
     for statement in added:
-        ran = importtime.run_by(new, statement)
+        ran = importtime.run_by(named, statement)
         read = _name(_inner_code(statement), values)
         for function, _, inside in ran:
             read = read or _name(inside, values)
@@ -192,7 +194,7 @@ def premature_header(
         if read is not None:
             message = f"this uses `{read}` before the swap, while that has its old value"
             yield finding("BCP210", message, place)
-        ran = importtime.run_in(new, nodes)
+        ran = importtime.run_in(Named(new), nodes)
         for one, _, _ in ran:
             if one is not None and one.site.qualname in changed:
                 message = f"this runs `{one.site.qualname}` before the swap, while that is still the old code"
