@@ -106,6 +106,17 @@ RUNS = {
     "from pkg.core import load\nTABLE = load": [],
     "from pkg.core import load\ndef inner():\n    return load()": [],
     "from pkg.core import load\nif __name__ == '__main__':\n    load()": [],
+    "from pkg.core import Box\nclass Large(Box): pass\nTABLE = Large().grow()": ["Box.__init__", "Box.grow"],
+    "from pkg.core import Box\nclass Large(Box):\n    def grow(self): return 2\nTABLE = Large().grow()": [
+        "Box.__init__"
+    ],
+    (
+        "from pkg.core import Box\nclass Large(Box):\n    def __init__(self): pass\n"
+        "    def grow(self): return super().grow()\nTABLE = Large().grow()"
+    ): ["Box.grow"],
+    "from pkg.core import Box\nbox = Box()\nTABLE = box.grow()": ["Box.__init__", "Box.grow"],
+    "from pkg.core import Box\nclass Held:\n    box = Box()\nTABLE = Held.box.grow()": ["Box.__init__", "Box.grow"],
+    "from pkg.core import Box\nbox = Box()\nTABLE = box.other()": ["Box.__init__"],
     "from elsewhere import load\nTABLE = load()": [],
     "from elsewhere import *  # not pkg.core\nTABLE = load()": [],
     "from elsewhere.core import load\nTABLE = load()": [],

@@ -204,7 +204,7 @@ FORMS = {
     "descriptor": ("N = low.{owner}.field", False),
     "length of a class": ("N = len(low.{Kind})", False),
     "property of a metaclass": ("N = low.{Kind}.kinds", False),
-    "members": ("N = [one.get() for one in low.{Members}]", True),
+    "members": ("N = [member.get() for member in low.{Members}]", True),
 }  # fmt: skip
 IMPORT = "\nimport enum"
 #: Forms that are of other modules only, or that name more of the module than they run.
@@ -286,6 +286,12 @@ def test_comparing_what_differs_does_not_miss_it(form: str) -> None:
     base, source = (sources({"low.py": text})[0] for text in (old, new))
     assert narrow.compared(base, source, Policy.LINKED, 0) is None
     assert "BCP211" in {one.code for one in builder.compare([base], [source], policy="linked").diagnostics}
+
+
+def test_a_parameter_is_not_the_object_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "X = (1, 1)\nclass A:\n  def go(self): return X\nclass B:\n  def go(self): return 3\nit = B()\n"
+    old = text + "def run(it): return it.go()\nN = run(A())\n"
+    assert outcome({"low.py": old}, {"low.py": changed(old)}, tmp_path, monkeypatch) == {"BCP210"}
 
 
 def test_what_a_metaclass_prepares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

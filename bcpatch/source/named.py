@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterable, Iterator, Set
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
-from bcpatch.source.evaluated import assigned
+from bcpatch.source.evaluated import assigned, bound_in
 from bcpatch.source.outline import Function, Unit, executed
 from bcpatch.source.shape import DEFINITIONS, last_name
 
@@ -145,7 +146,7 @@ class Named:
 
     def _kinds_of(self, owner: ast.expr) -> list[ast.ClassDef]:
         """The classes in which what a name gives has its attributes; none where not all that it may give is known."""
-        if not isinstance(owner, ast.Name) or owner.id in _RECEIVERS:
+        if not isinstance(owner, ast.Name) or owner.id in _RECEIVERS or owner.id in self._local:
             return []
         names = self.unit.meanings(owner.id)
         values = [one for name in names for one in self.unit.assigned.get(name, ()) if not isinstance(one, ast.Name)]
@@ -155,6 +156,11 @@ class Named:
             return []
         some = [*self._classes(owner)]
         return [*some, *self._metaclasses(some), *chain.from_iterable(kinds)]
+
+    @cached_property
+    def _local(self) -> frozenset[str]:
+        """The names that functions of the module bind: what these give there is not what the module has."""
+        return frozenset().union(*[bound_in(one.node) for one in self.unit.functions])
 
     def _decorated(self, node: calls.Callable) -> Iterator[calls.Callable]:
         """A function, and those that its decorators put in its place."""

@@ -19,7 +19,7 @@ import msgspec
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
 from bcpatch.source import calls, importtime, named, receivers, shape
-from bcpatch.source.evaluated import assigned
+from bcpatch.source.evaluated import assigned, binds
 from bcpatch.source.outline import Source, Unit, executed, outline
 
 #: A function or a class: its module, and its qualified name there.
@@ -45,16 +45,26 @@ class Call(msgspec.Struct, frozen=True):
     called: str
 
 
+class _Inherited(msgspec.Struct, frozen=True):
+    """A class that derives from another one, or an object that is made of one, each by its dotted name."""
+
+    name: str
+    of: str
+    own: frozenset[str]
+
+
 class _Read(msgspec.Struct, frozen=True):
     """What a module imports, and the dotted names of what it calls.
 
     ``called`` has what executing the module calls, with the line and text of the statement; ``inside`` what its
-    functions call, with their qualified names. A name that is not imported is the module's own.
+    functions call, with their qualified names, and ``inherited`` what has the methods of something else but for such as
+    it has ``own``. A name that is not imported is the module's own.
     """
 
     imports: tuple[Import, ...]
     called: tuple[tuple[int, str, str], ...]
     inside: tuple[tuple[str, str], ...]
+    inherited: tuple[_Inherited, ...]
 
 
 def calls_made(sources: Iterable[Source], wanted: Set[Callee], optimization: int) -> Iterator[Call]:
@@ -106,8 +116,9 @@ class _Followed:
             for line, text, called in read.called:
                 for wanted in self._reached(called):
                     self.found.setdefault(Call(source.module, line, text, wanted))
-            for caller, called in read.inside:
-                reached = self._reached(called)
+            found = [(caller, self._reached(called)) for caller, called in read.inside]
+            found += (method for one in read.inherited for method in self._methods(one))
+            for caller, reached in found:
                 owner, _, name = caller.rpartition(".")
                 if reached:
                     is_more |= self.lead(source.module.name, caller, reached)
@@ -115,14 +126,25 @@ class _Followed:
                     is_more |= self.lead(source.module.name, owner, reached)
         return is_more
 
+    def _methods(self, inherited: _Inherited) -> list[tuple[str, Set[str]]]:
+        """What a class or an object has of another one that leads to what is wanted."""
+        above = f"{self._origin(inherited.of)}."
+        found = [(name.removeprefix(above), wanted) for name, wanted in self._leads.items() if name.startswith(above)]
+        own = inherited.own
+        return [(f"{inherited.name}.{name}", wanted) for name, wanted in found if name.partition(".")[0] not in own]
+
     def _reached(self, called: str) -> Set[str]:
         """What is wanted that calling something leads to."""
-        parts = called.split(".")
+        return self._leads.get(self._origin(called), frozenset())
+
+    def _origin(self, name: str) -> str:
+        """A dotted name by the module that what it begins with is of; empty where that is not looked for."""
+        parts = name.split(".")
         for end in range(len(parts), 1, -1):
             origin = self._origins.get(".".join(parts[:end]))
             if origin is not None:
-                return self._leads.get(".".join((origin, *parts[end:])), frozenset())
-        return frozenset()
+                return ".".join((origin, *parts[end:]))
+        return ""
 
     def _take(self) -> None:
         """Read the modules that may have taken a name, and learn by what names they have it."""
@@ -172,6 +194,7 @@ def _read(source: Source, optimization: int) -> _Read | None:
             imports,
             tuple((line, unit.line(line).strip(), name) for line, name in dict.fromkeys(called)),
             tuple(dict.fromkeys(_inside(unit, paths))),
+            tuple(_inherited(unit, paths)),
         )
     except (Refused, RecursionError):
         return None
@@ -194,10 +217,8 @@ def _aliases(unit: Unit, paths: Mapping[str, str]) -> Iterator[Import]:
 
 
 def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The functions of a module, and what they call; its classes with their bases, its values with what they hold."""
+    """The functions of a module, and what they call; its values with what they hold."""
     module = unit.source.module
-    for made in unit.classes:
-        yield from ((made.qualname, _dotted(importtime.path(base), paths, module)) for base in made.node.bases)
     for name, values in _values(unit):
         held = (one for value in values for one in calls.held(value) if one is not value)
         named = (one for one in held if isinstance(one, ast.Name | ast.Attribute))
@@ -211,8 +232,22 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
         qualname, first = function.site.qualname, receivers.first(function)
         if first is not None:
             known[first] = f"{module.name}.{qualname.rpartition('.')[0]}"
-        for names in importtime.callees(nodes):
+        for base in function.chain[-1].bases[:1] if function.chain else ():
+            known["super"] = _dotted(importtime.path(base), paths, module)
+        for names in (names for names in importtime.callees(nodes) if names != ("super",)):
             yield qualname, _dotted(names, known, module)
+
+
+def _inherited(unit: Unit, paths: Mapping[str, str]) -> Iterator[_Inherited]:
+    """The classes of a module with what they derive from, and its objects with their classes."""
+    module = unit.source.module
+    for made in unit.classes:
+        own = frozenset(name for statement in made.node.body for name in binds(statement))
+        for base in made.node.bases:
+            yield _Inherited(made.qualname, _dotted(importtime.path(base), paths, module), own)
+    for name, values in _values(unit):
+        for made_by in (one.func for one in values if isinstance(one, ast.Call)):
+            yield _Inherited(name, _dotted(importtime.path(made_by), paths, module), frozenset())
 
 
 def _values(unit: Unit) -> Iterator[tuple[str, list[ast.expr]]]:
