@@ -303,8 +303,7 @@ def _calls_what_it_is_given(version: Version, callee: str) -> bool:
 def _is_among(function: Function, run: Set[str]) -> bool:
     """Whether a function is one of those that were called by these names."""
     # making the class calls it, or an operator on an object
-    is_special = function.name[:2] == "__" == function.name[-2:]
-    made_by = function.chain[-1].name if function.chain and is_special else None
+    made_by = function.chain[-1].name if function.chain and named.is_special(function.name) else None
     return function.name in run or made_by in run
 
 

@@ -24,8 +24,8 @@ from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import assigned, evaluated, iterated
 
 _PROPERTIES: Final = (property, cached_property)
-#: Calls of what a function of the module itself returns are told apart up to so many.
-_MORE_CALLS: Final = 2
+#: So many calls of what functions return are followed.
+_MORE_CALLS: Final = 5
 _DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
 
@@ -79,11 +79,12 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
 
 
 class _Own(NamedTuple):
-    """What a module defines, assigns and iterates."""
+    """What a module defines, assigns, iterates, and the calls of which names keep what they return."""
 
     definitions: Mapping[str, ast.stmt]
     assigned: Mapping[str, list[ast.expr]]
     iterated: Mapping[str, list[ast.expr]]
+    kept: Set[int] = frozenset()
 
 
 class _Use:
@@ -105,6 +106,7 @@ class _Use:
         self._own = _Own({}, {}, {})
         self._known: dict[tuple[str, int], bool] = {}
         self._asked: set[tuple[str, int]] = set()
+        self._followed: set[str] = set()
 
     def findings(self, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
         """The first statement that did. The module's text is parsed where what is known of it does not say no."""
@@ -112,7 +114,7 @@ class _Use:
         if tree is None:
             return
         nodes = [node for statement in tree.body for node in evaluated(statement)]
-        self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)))
+        self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)), calls.kept(tree.body))
         for node in nodes:
             if self._reads(node) or self._runs(node) or self._takes(node):
                 place = Place(str(self._space.get("__file__")), getattr(node, "lineno", 0))
@@ -155,7 +157,8 @@ class _Use:
         """Whether it runs something that reads the name: a function, the making of a class or of an object of it."""
         for run in calls.runs([node]):
             if run.methods is calls.CALLED:
-                is_run = self._is_run(run.of)
+                is_kept = id(node) in self._own.kept or id(run.of) in self._own.kept
+                is_run = self._is_run(run.of, 0 if is_kept else _MORE_CALLS)
             elif run.methods is calls.DERIVED:
                 is_run = self._runs_when_derived(shape.through(_container(run.of)))
             else:
@@ -164,30 +167,40 @@ class _Use:
                 return True
         return self._calls_items(node) or self._has_it_called(node)
 
-    def _is_run(self, callee: ast.expr) -> bool:
-        """Whether a call of what an expression gives reads the name."""
+    def _is_run(self, callee: ast.expr, more: int = 0) -> bool:
+        """Whether a call of what an expression gives reads the name, or ``more`` calls of what that returns."""
         read = shape.through(callee)
-        if self._is_reader(read):
+        more += _calls_in(callee)
+        if self._is_reader(read) or self._is_maker(read, more):
             return True
         match callee:
             case ast.Lambda():
                 return any(self._reads(node) or self._runs(node) for node in ast.walk(callee.body))
             case ast.Call(func=made_by):
                 is_item = isinstance(made_by, ast.Attribute) and self._holds_some(made_by.value)
-                more = _calls_in(callee)
-                return is_item or self._own_reads(read, more) or self._is_maker(read, more)
+                by_name = isinstance(made_by, ast.Name) and self._is_kept_run(made_by.id, more)
+                return is_item or by_name or self._own_reads(read, more)
             case ast.Subscript(value=container):
                 return self._holds_some(container)
             case ast.Name(id=name):
-                made = (one for value in self._own.assigned.get(name, ()) for one in calls.held(value))
-                return self._own_reads(name) or any(isinstance(one, ast.Call) and self._is_run(one) for one in made)
+                return self._own_reads(name, more) or self._is_kept_run(name, more)
         return False
+
+    def _is_kept_run(self, name: str, more: int) -> bool:
+        """The same of what the module has assigned to a name."""
+        if name in self._followed:
+            return False
+        values = self._own.assigned.get(name, ())
+        self._followed.add(name)
+        found = any(self._is_run(one, more) for value in values for one in calls.held(value))
+        self._followed.discard(name)
+        return found
 
     def _holds_some(self, container: ast.expr) -> bool:
         """Whether a container holds what reads the name."""
         some = self._meant(_container(container))
-        return any(self._is_reader(shape.through(one)) for one in some) or any(
-            self._is_run(item) for one in some for item in calls.held(one) if item is not one
+        return any(self._is_reader(read) or self._is_maker(read) for read in map(shape.through, some)) or any(
+            self._is_run(item, _MORE_CALLS) for one in some for item in calls.held(one) if item is not one
         )
 
     def _meant(self, expression: ast.expr) -> list[ast.expr]:
@@ -253,10 +266,10 @@ class _Use:
         """Whether a dotted name leads to a class of which a method reads the name."""
         return bool(self._readers.owners) and id(self._held(read)) in self._readers.owners
 
-    def _is_maker(self, read: str, calls_of_it: int = sys.maxsize) -> bool:
-        """Whether a dotted name leads to something that returns, by so many calls, what reads the name."""
+    def _is_maker(self, read: str, more: int = sys.maxsize - 1) -> bool:
+        """Whether a dotted name leads to something of which ``more`` calls of what it returns read the name."""
         makers = self._readers.makers
-        return bool(makers) and makers.get(id(self._held(read)), sys.maxsize) <= calls_of_it
+        return bool(makers) and makers.get(id(self._held(read)), sys.maxsize) <= more
 
     def _own_reads(self, name: str, more: int = 0) -> bool:
         """Whether a call of what the module defines by a name, and ``more`` of what that returns, read the value.

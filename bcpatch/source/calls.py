@@ -11,6 +11,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
+from bcpatch.source import shape
 from bcpatch.source.shape import first_line, last_name
 
 Callable: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -70,6 +71,11 @@ _KEEPING: Final = frozenset(
     staticmethod update_wrapper wraps
     """.split()
 )
+
+
+def runs_of(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, Run]]:
+    """Some nodes, each with all that evaluating it runs."""
+    return ((node, run) for node in nodes for run in runs([node]))
 
 
 def runs(nodes: Iterable[ast.AST]) -> Iterator[Run]:
@@ -200,6 +206,31 @@ def _operands(node: ast.AST) -> Iterator[Run]:
         yield from (Run(one, methods) for one in (value if isinstance(value, list) else [value]) if one is not None)
 
 
+def kept(body: Iterable[ast.stmt]) -> set[int]:
+    """The calls in a body of which names keep what they return, by identity: decorators of functions, and what is
+    assigned to names and to nothing else. It is seen where that is called.
+    """
+    found: set[int] = set()
+    for statement in body:
+        expressions: list[ast.expr | None] = []
+        match statement:
+            case ast.FunctionDef(decorator_list=marks) | ast.AsyncFunctionDef(decorator_list=marks):
+                expressions += marks
+            case ast.Assign(targets=targets, value=value) if all(isinstance(one, ast.Name) for one in targets):
+                expressions.append(value)
+            case ast.AnnAssign(target=ast.Name(), value=value):
+                expressions.append(value)
+            case ast.ClassDef(body=inner):
+                found |= kept(inner)
+            case _:
+                found = found.union(*map(kept, shape.nested_statements(statement)))
+        for one in expressions:
+            while one is not None:
+                found.add(id(one))
+                one = one.func if isinstance(one, ast.Call) else None
+    return found
+
+
 # --- what a call evaluates ---------------------------------------------------------------------
 
 
@@ -323,6 +354,11 @@ def defaults(function: Callable) -> list[ast.expr]:
     """The default values of a function that it calls where it is not given anything else."""
     some = (*function.args.defaults, *function.args.kw_defaults)
     return [one for one in some if one is not None] if any(some) and calls_its_arguments(function) else []
+
+
+def inside(function: Callable) -> list[Callable]:
+    """All functions in a function."""
+    return [one for one in ast.walk(function) if isinstance(one, CALLABLES) and one is not function]
 
 
 def handed_out(function: Callable, level: int = 1) -> dict[tuple[str, int], int]:

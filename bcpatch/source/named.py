@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Set
 from functools import cached_property
 from itertools import chain
+from types import CodeType
 from typing import Any, Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
-from bcpatch.source.evaluated import assigned, bound_in
-from bcpatch.source.outline import Function, Unit, executed
+from bcpatch.source.evaluated import assigned
+from bcpatch.source.outline import Function, Unit, executed, nested
 from bcpatch.source.shape import DEFINITIONS, last_name
 
 CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
@@ -38,6 +39,7 @@ class Named:
         self.unit = unit
         self._known: dict[_Asked, list[Any]] = {}
         self._asked: list[_Asked] = []
+        self._kept = calls.kept(unit.tree.body)
         self._specials = {name for name in unit.by_name if is_special(name)} - CLASS_PROTOCOL
         self._open = sys.maxsize  # the first of what is asked that is asked for again
 
@@ -53,9 +55,12 @@ class Named:
     def run_by(self, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> Iterator[calls.Callable]:
         """The functions that evaluating some nodes runs, directly, which may stand in a ``statement`` of a class."""
         some = list(nodes)
-        for run in calls.runs(some):
+        for node, run in calls.runs_of(some):
             if run.methods is calls.CALLED:
-                yield from self._once("called", run.of, self._functions)
+                for function in self._once("called", run.of, self._functions):
+                    yield function
+                    if id(node) not in self._kept and id(run.of) not in self._kept:
+                        yield from self._once("inside", function, calls.inside)
                 if isinstance(run.of, ast.Name):
                     beside = self.unit.by_name.get(run.of.id, ())
                     yield from (one.node for one in beside if _is_beside(one, statement))
@@ -160,7 +165,7 @@ class Named:
     @cached_property
     def _local(self) -> frozenset[str]:
         """The names that functions of the module bind: what these give there is not what the module has."""
-        return frozenset().union(*[bound_in(one.node) for one in self.unit.functions])
+        return frozenset(name for one in self.unit.functions for name in _variables(one.code))
 
     def _decorated(self, node: calls.Callable) -> Iterator[calls.Callable]:
         """A function, and those that its decorators put in its place."""
@@ -223,7 +228,8 @@ class Named:
 
     def _read(self, node: ast.Attribute) -> Iterator[calls.Callable]:
         """The properties and descriptors that reading, or storing, an attribute runs."""
-        yield from (one.node for one in self._own_by_name(node.attr, node.value) if _is_property(one))
+        for one in filter(_is_property, self._own_by_name(node.attr, node.value)):
+            yield from self._decorated(one.node)
         of = self._kinds_of(node.value)
         values = self.unit.class_values.get(node.attr, ()) if self._is_own(node.value) else ()
         if of:
@@ -317,6 +323,13 @@ class Named:
     def own_code(self, function: calls.Callable) -> list[ast.AST]:
         """See `bcpatch.source.calls.own_code`."""
         return self._once("code", function, calls.own_code)
+
+
+def _variables(code: CodeType) -> Iterator[str]:
+    """The local variables of a function and of all in it."""
+    yield from (*code.co_varnames, *code.co_cellvars)
+    for inner in nested(code):
+        yield from _variables(inner)
 
 
 def is_special(name: str) -> bool:
