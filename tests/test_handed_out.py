@@ -1,4 +1,4 @@
-"""Functions that another one returns, and that read a value: run by whoever calls them, in whatever way that got them."""
+"""Functions that another one returns, and that read a value: run by whoever calls them, however that got them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ FORMS = {
     "decorator in a function": "def f():\n  @low.deco\n  def g(): return 1\n  return g()\nN = f()",
     "attribute": "class A: pass\na = A()\na.f = low.lam()\nN = a.f()",
     "attribute that is gone": "class A: pass\na = A()\na.f = low.lam()\nN = a.f()\ndel a.f",
-    "attribute of the receiver": "class A:\n  def __init__(self): self.f = low.lam()\n  def go(self): return self.f()\nN = A().go()",
+    "attribute of the receiver": (
+        "class A:\n  def __init__(self): self.f = low.lam()\n  def go(self): return self.f()\nN = A().go()"
+    ),
     "named where it is called": "N = (g := low.lam())()\ndel g",
     "the one or the other": "N = (low.lam() if True else None)()",
     "one or the other": "N = (None or low.lam())()",
