@@ -168,3 +168,51 @@ def test_of_the_module_itself(form: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_none_has_called_goes_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"low.py": LOW + "N = 1\n"}
     assert outcome(old, {"low.py": changed(LOW + "N = 1\n")}, tmp_path, monkeypatch) == set()
+
+
+#: Names that lead in circles, and to each other many times.
+CIRCLES = {
+    "its own items": "x = {'a': int}\nx = list(x.values())\nN = [f() for f in x]",
+    "an item of it": "x = {'a': {'b': int}}\nx = x.get('a')\nN = x.get('b')()",
+    "a copy of it": "x = [int]\nx = [*x.copy(), str]\nN = x[0]()",
+    "two names": "x, y = 1, 2\n" + "x = max(x, y)\ny = min(x, y)\n" * 8 + "N = x.bit_length()",
+    "wrapped": "def w(f): return f\nh = int\n" + "h = w(h)\n" * 12 + "N = h()",
+    "many objects around each other": (
+        "class A:\n  def __init__(self, a): self.a = a\n  def go(self): return 1\na = A(None)\n"
+        + "a = A(a)\n" * 16
+        + "N = a.go()"
+    ),
+    "lists of themselves": "T = [int]\n" + "T = list(reversed([T.pop, *T.copy()]))\n" * 8 + "N = 1 if T else T[0]()",
+    "each gives on to all others": (
+        "\n".join(
+            f"def f{one}(g, n):\n  if n: " + "; ".join(f"f{other}(g, n - 1)" for other in range(12) if other != one)
+            for one in range(12)
+        )
+        + "\nN = f0(1, 0)"
+    ),
+    "each calls all others": (
+        "\n".join(
+            f"def f{one}(n):\n  if n: " + "; ".join(f"f{other}(n - 1)" for other in range(12)) for one in range(12)
+        )
+        + "\nN = f0(0)"
+    ),
+    "each is one of all others": (
+        "; ".join(f"n{one} = int" for one in range(12))
+        + "\n"
+        + "\n".join(f"n{one} = n{other} or n{one}" for one in range(12) for other in range(12) if other != one)
+        + "\nN = n3()"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CIRCLES)
+def test_circles_come_to_an_end(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    above = "from low import reads\nread = reads is None\n"
+    old = {"low.py": "X = (1, 1)\ndef reads(): return X\n", "top.py": f"{above}{CIRCLES[form]}\n"}
+    assert outcome(old, {**old, "low.py": changed(old["low.py"])}, tmp_path, monkeypatch) == set()
+
+
+@pytest.mark.parametrize("form", CIRCLES)
+def test_circles_in_the_module_itself(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    itself = "X = (1, 1)\ndef reads(): return X\n" + CIRCLES[form] + "\n"
+    assert outcome({"low.py": itself}, {"low.py": changed(itself)}, tmp_path, monkeypatch) == set()

@@ -104,9 +104,10 @@ class _Use:
         self._attributes, self._names = attributes, names
         self._readers = readers
         self._own = _Own({}, {}, {})
-        self._known: dict[tuple[str, int], bool] = {}
+        self._quiet: set[tuple[str, int]] = set()
         self._asked: set[tuple[str, int]] = set()
-        self._followed: set[str] = set()
+        self._followed: set[tuple[str, int]] = set()
+        self._calling: dict[str, bool] = {}
 
     def findings(self, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
         """The first statement that did. The module's text is parsed where what is known of it does not say no."""
@@ -116,10 +117,13 @@ class _Use:
         nodes = [node for statement in tree.body for node in evaluated(statement)]
         self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)), calls.kept(tree.body))
         for node in nodes:
+            self._asked.clear()
+            self._followed.clear()
             if self._reads(node) or self._runs(node) or self._takes(node):
                 place = Place(str(self._space.get("__file__")), getattr(node, "lineno", 0))
                 yield finding("BCP210", f"`{self._other.__name__}` {message}", place)
                 return
+            self._quiet |= self._asked
 
     def _are_of_interest(self, facts: Facts) -> bool:
         """Whether reading a dotted name of them is a use, or calling it, or an operator on it, or deriving from it."""
@@ -188,17 +192,22 @@ class _Use:
 
     def _is_kept_run(self, name: str, more: int) -> bool:
         """The same of what the module has assigned to a name."""
-        if name in self._followed:
+        key = name, min(more, _MORE_CALLS)
+        if key in self._followed:
             return False
+        self._followed.add(key)
         values = self._own.assigned.get(name, ())
-        self._followed.add(name)
-        found = any(self._is_run(one, more) for value in values for one in calls.held(value))
-        self._followed.discard(name)
-        return found
+        return any(self._is_run(one, more) for value in values for one in calls.held(value))
 
     def _holds_some(self, container: ast.expr) -> bool:
         """Whether a container holds what reads the name."""
-        some = self._meant(_container(container))
+        root = _container(container)
+        key = shape.through(root), -1
+        if key in self._followed:
+            return False
+        if isinstance(root, ast.Name):
+            self._followed.add(key)
+        some = self._meant(root)
         return any(self._is_reader(read) or self._is_maker(read) for read in map(shape.through, some)) or any(
             self._is_run(item, _MORE_CALLS) for one in some for item in calls.held(one) if item is not one
         )
@@ -217,14 +226,21 @@ class _Use:
             return any(map(self._calls_its_arguments, node.decorator_list)) and self._own_reads(node.name)
         return False
 
-    def _calls_its_arguments(self, callee: ast.expr, above: tuple[str, ...] = ()) -> bool:
+    def _calls_its_arguments(self, callee: ast.expr) -> bool:
         """Whether a function or a class, as its text says, calls what it is given, or has another one call it."""
         read = shape.through(callee)
+        if read not in self._calling:
+            self._calling[read] = self._is_caller(read, set())
+        return self._calling[read]
+
+    def _is_caller(self, read: str, seen: set[str]) -> bool:
+        if read in seen:
+            return False
+        seen.add(read)
         found = self._own.definitions.get(read) or definition(self._texts, self._held(read))
-        functions = [] if found is None or read in above else run_by_call(found)
-        return any(map(calls.calls_its_arguments, functions)) or any(
-            self._calls_its_arguments(call.func, (*above, read)) for one in functions for call in calls.passing_on(one)
-        )
+        functions = [] if found is None else run_by_call(found)
+        given_on = (shape.through(call.func) for one in functions for call in calls.passing_on(one))
+        return any(map(calls.calls_its_arguments, functions)) or any(self._is_caller(one, seen) for one in given_on)
 
     def _calls_items(self, node: ast.AST) -> bool:
         """Whether a comprehension calls what it finds in a container that holds a reader."""
@@ -277,18 +293,14 @@ class _Use:
         What is asked for meanwhile is looked at once: if that reads it, so does what was asked for first.
         """
         key = name, min(more, _MORE_CALLS)
-        if key in self._known or key in self._asked or name not in self._own.definitions:
-            return self._known.get(key, False)
-        is_first = not self._asked
+        if key in self._quiet or key in self._asked or name not in self._own.definitions:
+            return False
         self._asked.add(key)
         functions = run_by_call(self._own.definitions[name])
         nodes = (node for one in functions for node in calls.evaluated_by(one, more))
-        found = any(self._reads(node) or self._runs(node) for node in nodes)
-        found = found or any(self._is_run(one) for function in functions for one in calls.defaults(function))
-        if is_first:
-            self._known.update({key: True} if found else dict.fromkeys(self._asked, False))
-            self._asked.clear()
-        return found
+        if any(self._reads(node) or self._runs(node) for node in nodes):
+            return True
+        return any(self._is_run(one) for function in functions for one in calls.defaults(function))
 
     def _held(self, dotted_name: str) -> object:
         """What a dotted name holds, as far as it leads through modules, classes, and objects of classes.

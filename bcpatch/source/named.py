@@ -26,10 +26,10 @@ _PROPERTIES: Final = frozenset({"property", "cached_property", "getter"})
 _RECEIVERS: Final = frozenset({"self", "cls", "super"})
 _DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
-_Given = TypeVar("_Given", bound=ast.AST)
+_Given = TypeVar("_Given", bound=ast.AST | str)
 _Found = TypeVar("_Found")
 #: What is being found out: a kind of answer, and of what.
-_Asked: TypeAlias = tuple[str, int]
+_Asked: TypeAlias = tuple[str, int | str]
 
 
 class Named:
@@ -38,7 +38,8 @@ class Named:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self._known: dict[_Asked, list[Any]] = {}
-        self._asked: list[_Asked] = []
+        self._asked: dict[_Asked, int] = {}
+        self._partly: dict[_Asked, tuple[list[Any], int]] = {}
         self._kept = calls.kept(unit.tree.body)
         self._specials = {name for name in unit.by_name if is_special(name)} - CLASS_PROTOCOL
         self._open = sys.maxsize  # the first of what is asked that is asked for again
@@ -110,7 +111,7 @@ class Named:
             case ast.Lambda():
                 yield one
             case ast.Name(id=name):
-                yield from self._of_module(name)
+                yield from self._once("of module", name, self._of_module)
                 yield from self._made(one)
             case ast.Attribute(value=value, attr=name):
                 yield from self._of_classes(name, value)
@@ -188,7 +189,8 @@ class Named:
         root = calls.holder(container)
         values: list[ast.expr] = [root]
         if isinstance(root, ast.Name):
-            values = [value for meant in self.unit.meanings(root.id) for value in self.unit.assigned.get(meant, ())]
+            yield from self._once("items of module", root.id, self._items_of_name)
+            values = []
         if isinstance(container, ast.Attribute):
             values += self.unit.class_values.get(container.attr, ())
         elif isinstance(container, ast.Subscript) and isinstance(container.value, ast.Attribute):
@@ -196,6 +198,12 @@ class Named:
         for value in values:
             for one in calls.held(value):
                 if one is not container:
+                    yield from self._called(one)
+
+    def _items_of_name(self, name: str) -> Iterator[calls.Callable]:
+        for meant in self.unit.meanings(name):
+            for value in self.unit.assigned.get(meant, ()):
+                for one in calls.held(value):
                     yield from self._called(one)
 
     def _made(self, one: ast.expr) -> Iterator[calls.Callable]:
@@ -275,15 +283,18 @@ class Named:
             case ast.Call(func=callee):
                 yield from self._classes(callee)
             case ast.Name(id=name):
-                for meant in self.unit.meanings(name):
-                    for value in self.unit.assigned.get(meant, ()):
-                        yield from self._objects(value)
-                for through in self.unit.iterated.get(name, ()):
-                    yield from self._classes(through)
+                yield from self._once("object of module", name, self._kinds_of_name)
             case ast.Attribute(value=value, attr=name):
                 for held in self.unit.class_values.get(name, ()):
                     yield from self._objects(held)
                 yield from self._classes(value)  # a member of an enumeration
+
+    def _kinds_of_name(self, name: str) -> Iterator[ast.ClassDef]:
+        for meant in self.unit.meanings(name):
+            for value in self.unit.assigned.get(meant, ()):
+                yield from self._objects(value)
+        for through in self.unit.iterated.get(name, ()):
+            yield from self._classes(through)
 
     def _is_own(self, owner: ast.expr) -> bool:
         """Whether an expression names one of the module's classes, an instance of one, or a method's receiver."""
@@ -298,25 +309,30 @@ class Named:
     def _once(self, kind: str, of: _Given, find: Callable[[_Given], Iterable[_Found]]) -> list[_Found]:
         """What is found out of something, which is kept. Names may lead in circles: then it is what else there is.
 
-        What was found while a circle was left out is kept for what the circle begins with only.
+        What was found while a circle was left out is kept until that is known with which the circle begins.
         """
-        key = kind, id(of)
+        key = kind, of if isinstance(of, str) else id(of)
         if key in self._known:
             return self._known[key]
         if key in self._asked:
-            self._open = min(self._open, self._asked.index(key))
+            self._open = min(self._open, self._asked[key])
             return []
-        at = len(self._asked)
-        self._asked.append(key)
+        if key in self._partly:
+            found, begin = self._partly[key]
+            self._open = min(self._open, begin)
+            return found
+        at = self._asked[key] = len(self._asked)
         outer, self._open = self._open, sys.maxsize
         try:
             found = list(find(of))
         finally:
-            self._asked.pop()
+            del self._asked[key]
         if self._open >= at:
             self._known[key] = found
+            self._partly = {one: known for one, known in self._partly.items() if known[1] < at}
             self._open = outer
         else:
+            self._partly[key] = found, self._open
             self._open = min(outer, self._open)
         return found
 
