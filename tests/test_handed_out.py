@@ -165,11 +165,6 @@ def test_of_the_module_itself(form: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert outcome({"low.py": old}, {"low.py": changed(old)}, tmp_path, monkeypatch) == {"BCP210"}
 
 
-def test_what_none_has_called_goes_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = {"low.py": LOW + "N = 1\n"}
-    assert outcome(old, {"low.py": changed(LOW + "N = 1\n")}, tmp_path, monkeypatch) == set()
-
-
 #: Names that lead in circles, and to each other many times.
 CIRCLES = {
     "its own items": "x = {'a': int}\nx = list(x.values())\nN = [f() for f in x]",

@@ -39,7 +39,9 @@ _LOCALS: Final = frozenset(
 )  # fmt: skip
 _STORES: Final = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"})
 _KEEPING: Final = frozenset({"STORE_GLOBAL", "STORE_NAME"})
-_BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE", "SWAP", "POP_TOP"})
+_BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
+_AFTER_IMPORT: Final = frozenset({"SWAP", "POP_TOP"})
+"""They stand between what `import a.b as c` finds and where it is stored."""
 _UNKNOWN: Final = object()
 _MODULE: Final = object()
 _NAMESPACE: Final = object()
@@ -110,7 +112,7 @@ class Rebound(msgspec.Struct, eq=False):
         """
         if {*names, *self.attributes}.isdisjoint(code.co_names):
             return None
-        for read in _reads(code, namespace, receiver):
+        for read in _reads(code, namespace, receiver, follows_locals=not guess):
             if read.owner is _NAMESPACE:
                 if read.name in names:
                     return read.name
@@ -139,10 +141,12 @@ class _Read(NamedTuple):
     follows: bool = False
 
 
-def _reads(code: CodeType, namespace: Mapping[str, object], receiver: object) -> Iterator[_Read]:
+def _reads(
+    code: CodeType, namespace: Mapping[str, object], receiver: object, *, follows_locals: bool
+) -> Iterator[_Read]:
     """What code reads in a namespace, of what its names lead to, in the order of its instructions.
 
-    A local variable that is stored once is what was stored.
+    A local variable that is stored once may be what was stored; whoever must not take it for that does not follow it.
     """
     instructions = list(dis.get_instructions(code))
     stored = Counter(name for one in instructions if one.opname in _STORES for name in _stored(one))
@@ -151,6 +155,7 @@ def _reads(code: CodeType, namespace: Mapping[str, object], receiver: object) ->
     owner: object = _UNKNOWN
     imported: object = _MODULE
     constant: object = None
+    is_import = False
     for one, after in pairwise((*instructions, None)):
         assert one is not None
         name = one.argval
@@ -167,12 +172,13 @@ def _reads(code: CodeType, namespace: Mapping[str, object], receiver: object) ->
             owner = _attribute(owner, name)
         elif one.opname in _STORES or one.opname in _LOCALS:
             for local in _stored(one) if one.opname in _STORES else ():
-                if stored[local] == 1 and local not in parameters:
+                if follows_locals and stored[local] == 1 and local not in parameters:
                     known[local] = owner
                 owner = _UNKNOWN
             owner = known.get(name[-1] if isinstance(name, tuple) else name, _UNKNOWN)
-        elif one.opname not in _BETWEEN:
+        elif one.opname not in _BETWEEN and not (is_import and one.opname in _AFTER_IMPORT):
             owner = _UNKNOWN
+        is_import = one.opname == "IMPORT_FROM" or (is_import and one.opname in _AFTER_IMPORT)
         constant = one.argval if one.opname == "LOAD_CONST" else None
 
 

@@ -22,7 +22,7 @@ from bcpatch.process.sources import state_of, text_of
 from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import binds, evaluated
 
-MAKERS: Final = ("__init__", "__new__", "__post_init__", "__set_name__")
+MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
 """The methods of a class that making it or one of its instances may run."""
 
 

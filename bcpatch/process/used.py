@@ -24,8 +24,6 @@ from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import assigned, evaluated, iterated
 
 _PROPERTIES: Final = (property, cached_property)
-#: So many calls of what functions return are followed.
-_MORE_CALLS: Final = 5
 _DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
 
@@ -36,8 +34,8 @@ def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -
     """
     message = f"used `{module.__name__}.{name}` when it was imported"
     holding = [(module, name), *taken(texts, module, name, value)]
-    readers = find_readers(texts, holding)
-    wanted, special = readers.known(), readers.special
+    readers = find_readers(holding)
+    wanted, special = {*readers.found}, readers.special
     imports = Imports(texts, holding)
     names: defaultdict[int, set[str]] = defaultdict(set)
     attributes: defaultdict[str, set[int]] = defaultdict(set)
@@ -68,8 +66,8 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     classes = with_subclasses(owner)
     owners = frozenset(map(id, classes))
     message = f"used `{owner.__qualname__}.{name}` when it was imported"
-    readers = find_readers(texts, [(one, name) for one in classes])
-    wanted, special = readers.known(), readers.special
+    readers = find_readers([(one, name) for one in classes])
+    wanted, special = {*readers.found}, readers.special
     spaces = Spaces()
     called = names_of(spaces.of.values(), wanted) | readers.names(spaces.of.values())
     for other in holders(module, {*wanted, *spaces.leading_to({id(module), *owners, *wanted})}, special):
@@ -79,12 +77,11 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
 
 
 class _Own(NamedTuple):
-    """What a module defines, assigns, iterates, and the calls of which names keep what they return."""
+    """What a module defines, assigns and iterates."""
 
     definitions: Mapping[str, ast.stmt]
     assigned: Mapping[str, list[ast.expr]]
     iterated: Mapping[str, list[ast.expr]]
-    kept: Set[int] = frozenset()
 
 
 class _Use:
@@ -104,9 +101,9 @@ class _Use:
         self._attributes, self._names = attributes, names
         self._readers = readers
         self._own = _Own({}, {}, {})
-        self._quiet: set[tuple[str, int]] = set()
-        self._asked: set[tuple[str, int]] = set()
-        self._followed: set[tuple[str, int]] = set()
+        self._quiet: set[str] = set()
+        self._asked: set[str] = set()
+        self._followed: set[str] = set()
         self._calling: dict[str, bool] = {}
 
     def findings(self, facts: Facts | None, message: str) -> Iterator[Diagnostic]:
@@ -115,7 +112,7 @@ class _Use:
         if tree is None:
             return
         nodes = [node for statement in tree.body for node in evaluated(statement)]
-        self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)), calls.kept(tree.body))
+        self._own = _Own(definitions(tree), assigned(nodes), iterated(ast.walk(tree)))
         for node in nodes:
             self._asked.clear()
             self._followed.clear()
@@ -127,7 +124,7 @@ class _Use:
 
     def _are_of_interest(self, facts: Facts) -> bool:
         """Whether reading a dotted name of them is a use, or calling it, or an operator on it, or deriving from it."""
-        checks = self._is_read, self._is_reader, self._is_maker, self._is_special, self._runs_when_derived
+        checks = self._is_read, self._is_reader, self._is_special, self._runs_when_derived
         if any(check(read) for read in facts.reads for check in (*checks, self._has_readers)):
             return True
         return any(self._is_asked(sys.modules.get(module), name) for module, name, _ in facts.imports)
@@ -161,55 +158,61 @@ class _Use:
         """Whether it runs something that reads the name: a function, the making of a class or of an object of it."""
         for run in calls.runs([node]):
             if run.methods is calls.CALLED:
-                is_kept = id(node) in self._own.kept or id(run.of) in self._own.kept
-                is_run = self._is_run(run.of, 0 if is_kept else _MORE_CALLS)
+                is_run = self._is_run(run.of)
             elif run.methods is calls.DERIVED:
                 is_run = self._runs_when_derived(shape.through(_container(run.of)))
             else:
-                is_run = any(self._is_special(shape.through(one), run.methods) for one in self._meant(run.of))
+                methods = run.methods - {"__getattr__"} if self._is_there(node) else run.methods
+                of = self._meant(run.of) if methods or not run.methods else ()
+                is_run = any(self._is_special(shape.through(one), methods) for one in of)
             if is_run:
                 return True
         return self._calls_items(node) or self._has_it_called(node)
 
-    def _is_run(self, callee: ast.expr, more: int = 0) -> bool:
-        """Whether a call of what an expression gives reads the name, or ``more`` calls of what that returns."""
+    def _is_there(self, node: ast.AST) -> bool:
+        """Whether a node reads an attribute that what it is of has, so that nothing is asked for it."""
+        return isinstance(node, ast.Attribute) and (
+            attribute(self._held(shape.through(node.value)), node.attr) is not None
+        )
+
+    def _is_run(self, callee: ast.expr) -> bool:
+        """Whether a call of what an expression gives reads the name."""
         read = shape.through(callee)
-        more += _calls_in(callee)
-        if self._is_reader(read) or self._is_maker(read, more):
+        if self._is_reader(read):
             return True
         match callee:
             case ast.Lambda():
                 return any(self._reads(node) or self._runs(node) for node in ast.walk(callee.body))
+            case ast.Call(func=ast.Attribute(value=container)) if self._holds_some(container):
+                return True
             case ast.Call(func=made_by):
-                is_item = isinstance(made_by, ast.Attribute) and self._holds_some(made_by.value)
-                by_name = isinstance(made_by, ast.Name) and self._is_kept_run(made_by.id, more)
-                return is_item or by_name or self._own_reads(read, more)
+                by_name = isinstance(made_by, ast.Name) and self._is_kept_run(made_by.id)
+                return by_name or self._own_reads(read)
             case ast.Subscript(value=container):
                 return self._holds_some(container)
             case ast.Name(id=name):
-                return self._own_reads(name, more) or self._is_kept_run(name, more)
+                return self._own_reads(name) or self._is_kept_run(name)
         return False
 
-    def _is_kept_run(self, name: str, more: int) -> bool:
+    def _is_kept_run(self, name: str) -> bool:
         """The same of what the module has assigned to a name."""
-        key = name, min(more, _MORE_CALLS)
-        if key in self._followed:
+        if name in self._followed:
             return False
-        self._followed.add(key)
+        self._followed.add(name)
         values = self._own.assigned.get(name, ())
-        return any(self._is_run(one, more) for value in values for one in calls.held(value))
+        return any(self._is_run(one) for value in values for one in calls.held(value))
 
     def _holds_some(self, container: ast.expr) -> bool:
         """Whether a container holds what reads the name."""
         root = _container(container)
-        key = shape.through(root), -1
+        key = f"{shape.through(root)}[]"
         if key in self._followed:
             return False
         if isinstance(root, ast.Name):
             self._followed.add(key)
         some = self._meant(root)
-        return any(self._is_reader(read) or self._is_maker(read) for read in map(shape.through, some)) or any(
-            self._is_run(item, _MORE_CALLS) for one in some for item in calls.held(one) if item is not one
+        return any(map(self._is_reader, map(shape.through, some))) or any(
+            self._is_run(item) for one in some for item in calls.held(one) if item is not one
         )
 
     def _meant(self, expression: ast.expr) -> list[ast.expr]:
@@ -237,9 +240,11 @@ class _Use:
         if read in seen:
             return False
         seen.add(read)
-        found = self._own.definitions.get(read) or definition(self._texts, self._held(read))
+        own = self._own.definitions.get(read)
+        found = own or definition(self._texts, self._held(read))
         functions = [] if found is None else run_by_call(found)
-        given_on = (shape.through(call.func) for one in functions for call in calls.passing_on(one))
+        # what a function of another module names is found there, not here
+        given_on = (shape.through(call.func) for one in functions for call in calls.passing_on(one) if own)
         return any(map(calls.calls_its_arguments, functions)) or any(self._is_caller(one, seen) for one in given_on)
 
     def _calls_items(self, node: ast.AST) -> bool:
@@ -282,22 +287,16 @@ class _Use:
         """Whether a dotted name leads to a class of which a method reads the name."""
         return bool(self._readers.owners) and id(self._held(read)) in self._readers.owners
 
-    def _is_maker(self, read: str, more: int = sys.maxsize - 1) -> bool:
-        """Whether a dotted name leads to something of which ``more`` calls of what it returns read the name."""
-        makers = self._readers.makers
-        return bool(makers) and makers.get(id(self._held(read)), sys.maxsize) <= more
-
-    def _own_reads(self, name: str, more: int = 0) -> bool:
-        """Whether a call of what the module defines by a name, and ``more`` of what that returns, read the value.
+    def _own_reads(self, name: str) -> bool:
+        """Whether a call of what the module defines by a name reads the value.
 
         What is asked for meanwhile is looked at once: if that reads it, so does what was asked for first.
         """
-        key = name, min(more, _MORE_CALLS)
-        if key in self._quiet or key in self._asked or name not in self._own.definitions:
+        if name in self._quiet or name in self._asked or name not in self._own.definitions:
             return False
-        self._asked.add(key)
+        self._asked.add(name)
         functions = run_by_call(self._own.definitions[name])
-        nodes = (node for one in functions for node in calls.evaluated_by(one, more))
+        nodes = (node for one in functions for node in calls.own_code(one))
         if any(self._reads(node) or self._runs(node) for node in nodes):
             return True
         return any(self._is_run(one) for function in functions for one in calls.defaults(function))
@@ -316,11 +315,6 @@ class _Use:
         for name in rest:
             held = attribute(held, name)
         return held
-
-
-def _calls_in(expression: ast.expr) -> int:
-    """How many calls of each other's result an expression makes."""
-    return 1 + _calls_in(expression.func) if isinstance(expression, ast.Call) else 0
 
 
 def _container(expression: ast.expr) -> ast.expr:

@@ -11,8 +11,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from bcpatch.source import shape
-from bcpatch.source.shape import first_line, last_name
+from bcpatch.source.shape import last_name
 
 Callable: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 CALLABLES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -45,6 +44,9 @@ _INDEX: Final = _special("index hash eq")
 _ITERATED: Final = _special("iter next aiter anext getitem len")
 _ENTERED: Final = _special("enter exit aenter aexit")
 _COMPARED: Final = _special("eq ne lt le gt ge contains iter getitem hash")
+_CHECKED: Final = _special("instancecheck subclasscheck")
+#: Builtins that run nothing of what they are given.
+_BLIND: Final = frozenset({"callable", "classmethod", "id", "property", "staticmethod", "super", "type"})
 _MATCHED: Final = _special("eq len getitem getattr getattribute")
 _CALCULATED: Final = _special("neg pos invert") | frozenset(
     f"__{prefix}{name}__"
@@ -60,22 +62,8 @@ CALLERS: Final = frozenset(
     bisect bisect_left bisect_right insort insort_left insort_right merge nlargest nsmallest
     sub subn
     Process Thread Timer apply apply_async imap imap_unordered map_async run_in_executor starmap_async submit to_thread
-    defaultdict run timeit repeat
     """.split()
 )
-
-#: What they are given is kept, wrapped or returned.
-_KEEPING: Final = frozenset(
-    """
-    asynccontextmanager cache cached_property cast classmethod contextmanager lru_cache partial property singledispatch
-    staticmethod update_wrapper wraps
-    """.split()
-)
-
-
-def runs_of(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, Run]]:
-    """Some nodes, each with all that evaluating it runs."""
-    return ((node, run) for node in nodes for run in runs([node]))
 
 
 def runs(nodes: Iterable[ast.AST]) -> Iterator[Run]:
@@ -149,11 +137,21 @@ def held(value: ast.expr) -> Iterator[ast.expr]:
     while waiting:
         match one := waiting.pop():
             case ast.List(elts=inner) | ast.Tuple(elts=inner) | ast.Set(elts=inner) | ast.Dict(values=inner):
-                waiting += inner
+                waiting += [*inner, *getattr(one, "keys", ())]
             case ast.Starred(value=inner_value) | ast.NamedExpr(value=inner_value):
                 waiting.append(inner_value)
             case ast.BoolOp() | ast.IfExp():
                 waiting += alternatives(one)
+            case ast.BinOp(left=left, right=right):
+                waiting += [left, right]
+            case (
+                ast.ListComp(generators=through)
+                | ast.SetComp(generators=through)
+                | ast.GeneratorExp(generators=through)
+            ):
+                waiting += [one.elt, *(part.iter for part in through)]
+            case ast.DictComp(generators=through):
+                waiting += [one.key, one.value, *(part.iter for part in through)]
             case ast.Call():
                 yield one
                 waiting += arguments(one)
@@ -199,129 +197,57 @@ def _operands(node: ast.AST) -> Iterator[Run]:
             return
         case ast.Attribute(value=value, ctx=context):
             yield Run(value, _ATTRIBUTES[type(context)])
-        case ast.Call(func=ast.Name(id=name)) if hasattr(builtins, name):
+        case ast.Call(func=ast.Name(id="isinstance" | "issubclass")):
+            yield from (Run(one, _CHECKED) for one in arguments(node))
+        case ast.Call(func=ast.Name(id=name)) if hasattr(builtins, name) and name not in _BLIND:
             yield from (Run(one, ANY) for one in arguments(node))
     for field, methods in _OPERANDS.get(type(node), ()):
         value = getattr(node, field)
         yield from (Run(one, methods) for one in (value if isinstance(value, list) else [value]) if one is not None)
 
 
-def kept(body: Iterable[ast.stmt]) -> set[int]:
-    """The calls in a body of which names keep what they return, by identity: decorators of functions, and what is
-    assigned to names and to nothing else. It is seen where that is called.
-    """
-    found: set[int] = set()
-    for statement in body:
-        expressions: list[ast.expr | None] = []
-        match statement:
-            case ast.FunctionDef(decorator_list=marks) | ast.AsyncFunctionDef(decorator_list=marks):
-                expressions += marks
-            case ast.Assign(targets=targets, value=value) if all(isinstance(one, ast.Name) for one in targets):
-                expressions.append(value)
-            case ast.AnnAssign(target=ast.Name(), value=value):
-                expressions.append(value)
-            case ast.ClassDef(body=inner):
-                found |= kept(inner)
-            case _:
-                found = found.union(*map(kept, shape.nested_statements(statement)))
-        for one in expressions:
-            while one is not None:
-                found.add(id(one))
-                one = one.func if isinstance(one, ast.Call) else None
-    return found
-
-
 # --- what a call evaluates ---------------------------------------------------------------------
 
 
 def own_code(function: Callable) -> list[ast.AST]:
-    """Every node that a call of a function evaluates, with those of functions in it that it may call.
-
-    A function in it that is no more than returned, or wrapped and returned, is not called meanwhile.
-    """
-    found = _entered(function)
-    nested = [one for one in found if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-    while nested:
-        parents = {id(child): node for node in found for child in ast.iter_child_nodes(node)}
-        run = [one for one in nested if not _is_handed_out(one, found, parents)]
-        more = [node for one in run for node in own_code(one)]
-        nested = [one for one in nested if not any(one is other for other in run)] if run else []
-        found += more
-    return found
+    """Every node that a call of a function may evaluate, those of the functions in it among them."""
+    body = [function.body] if isinstance(function, ast.Lambda) else function.body
+    return [node for part in body for node in ast.walk(part)]
 
 
-def returned(function: Callable) -> list[ast.expr | Callable]:
-    """What a call of a function may return that can be called: functions in it, and expressions of its own."""
+def returned(function: Callable) -> list[ast.expr]:
+    """The expressions that a call of a function may return."""
     if isinstance(function, ast.Lambda):
         return list(alternatives(function.body))
-    found = own_code(function)
-    nested: list[ast.expr | Callable] = [
-        one for one in found if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    values = (one.value for one in found if isinstance(one, ast.Return) and one.value is not None)
-    return nested + [one for value in values for one in held(value)]
+    values = (one.value for one in own_code(function) if isinstance(one, ast.Return) and one.value is not None)
+    return [one for value in values for one in held(value)]
 
 
-def _entered(function: Callable) -> list[ast.AST]:
-    """The nodes of a function; of such as are in it only what defining them evaluates; lambdas unless returned."""
+def _outer_code(function: Callable) -> list[ast.AST]:
+    """The nodes of a function without those of functions in it, but for such as it calls by their names."""
     found: list[ast.AST] = []
-    body = [function.body] if isinstance(function, ast.Lambda) else function.body
-    waiting: list[ast.AST] = [*body][::-1]
-    returned_as = {id(function.body)} if isinstance(function, ast.Lambda) else set()
+    waiting: list[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else [*function.body]
+    inside: dict[str, list[ast.stmt]] = {}
     while waiting:
         one = waiting.pop()
         found.append(one)
-        match one:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                inner: list[ast.AST] = [*one.decorator_list, one.args]
-            case ast.Lambda() if id(one) in returned_as:
-                inner = [one.args]
-            case ast.Return(value=value):
-                inner = [value] if value is not None else []
-                returned_as.update(map(id, alternatives(value) if value is not None else ()))
-            case _:
-                inner = [*ast.iter_child_nodes(one)]
-        waiting += inner[::-1]
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            inside[one.name] = one.body
+        elif not isinstance(one, ast.Lambda):
+            waiting += ast.iter_child_nodes(one)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name):
+            waiting += inside.pop(one.func.id, ())
     return found
 
 
-def _is_handed_out(
-    function: ast.FunctionDef | ast.AsyncFunctionDef, nodes: Iterable[ast.AST], parents: dict[int, ast.AST]
-) -> bool:
-    """Whether nothing is done with a function but to wrap it, to give it attributes, and to return it."""
-    if not all(last_name(one) in _KEEPING for one in function.decorator_list):
-        return False
-    for node in nodes:
-        if isinstance(node, ast.Global | ast.Nonlocal) and function.name in node.names:
-            return False
-        if isinstance(node, ast.Name) and node.id == function.name and not _is_kept(node, parents):
-            return False
-    return True
-
-
-def _is_kept(use: ast.Name, parents: dict[int, ast.AST]) -> bool:
-    one: ast.AST = use
-    while True:
-        parent = parents.get(id(one))
-        match parent:
-            case ast.Return() | ast.Expr() | ast.Attribute():
-                return True
-            case ast.Call(func=callee) if callee is not one and last_name(callee) in _KEEPING:
-                one = parent
-            case ast.Tuple() | ast.List() | ast.Dict() | ast.IfExp() | ast.BoolOp():
-                one = parent
-            case _:
-                return False
-
-
 def parameters(function: Callable) -> set[str]:
-    """The names of a function's parameters."""
-    return {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)}
+    """The names of a function's parameters, but for the receiver of a method."""
+    return {one.arg for one in ast.walk(function.args) if isinstance(one, ast.arg)} - {"self", "cls"}
 
 
 def calls_its_arguments(function: Callable) -> bool:
     """Whether a function calls what it gets, as its code shows: itself, or an item of it."""
-    nodes = own_code(function)
+    nodes = _outer_code(function)
     given = parameters(function)
     size = 0
     while size < len(given):
@@ -346,42 +272,11 @@ def calls_its_arguments(function: Callable) -> bool:
 def passing_on(function: Callable) -> Iterator[ast.Call]:
     """The calls by which a function gives on what it is given."""
     given = parameters(function)
-    calls = (node for node in own_code(function) if isinstance(node, ast.Call))
-    return (node for node in calls if not given.isdisjoint(given_to(node)))
+    some = (node for node in _outer_code(function) if isinstance(node, ast.Call))
+    return (node for node in some if not given.isdisjoint(given_to(node)))
 
 
 def defaults(function: Callable) -> list[ast.expr]:
     """The default values of a function that it calls where it is not given anything else."""
     some = (*function.args.defaults, *function.args.kw_defaults)
     return [one for one in some if one is not None] if any(some) and calls_its_arguments(function) else []
-
-
-def inside(function: Callable) -> list[Callable]:
-    """All functions in a function."""
-    return [one for one in ast.walk(function) if isinstance(one, CALLABLES) and one is not function]
-
-
-def handed_out(function: Callable, level: int = 1) -> dict[tuple[str, int], int]:
-    """The functions in a function that it returns and does not call, by name and first line.
-
-    With each by how many calls it is made: 1 for what the function returns, 2 for what that does.
-    """
-    found: dict[tuple[str, int], int] = {}
-    for one in _not_entered(own_code(function)):
-        found[getattr(one, "name", "<lambda>"), first_line(one)] = level
-        found |= handed_out(one, level + 1)
-    return found
-
-
-def evaluated_by(function: Callable, more: int) -> list[ast.AST]:
-    """Every node that a call of a function evaluates, and so many ``more`` calls of what that returns."""
-    found = own_code(function)
-    inner = _not_entered(found) if more else []
-    return found + [node for one in inner for node in evaluated_by(one, more - 1)]
-
-
-def _not_entered(nodes: list[ast.AST]) -> list[Callable]:
-    """The functions that are defined among some nodes, and of which the nodes are not there."""
-    entered = set(map(id, nodes))
-    functions = (one for one in nodes if isinstance(one, CALLABLES))
-    return [one for one in functions if id(one.body if isinstance(one, ast.Lambda) else one.body[0]) not in entered]

@@ -97,7 +97,7 @@ def names(text: str, module: Module) -> Names | None:
         shape.own_names(tree, stores_globals="global" in text),
         shape.imports(tree, module, frozenset()),
         frozenset(_DEFINITION.findall(_normal(text))),
-        frozenset((*_called(executed), *_given_a_name(outer))),
+        frozenset((*_called(executed), *_given_a_name(executed))),
         frozenset(_handed(executed)),
         frozenset(alias.asname or alias.name.partition(".")[0] for one in imports for alias in one.names) - {"*"},
         any(isinstance(one, ast.Global) for one in outer) or ("super" in text and _uses(text, "super")),
@@ -147,11 +147,11 @@ def callers(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=_KEPT)
 def given(text: str) -> frozenset[str]:
-    """The names by which any call in a section gets something (see `bcpatch.source.importtime.given_to`)."""
+    """The names by which any call in a section gets something (see `bcpatch.source.calls.given_to`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
-        return frozenset(name for call in calls for name in given_to(call))
+        some = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+        return frozenset(name for call in some for name in given_to(call))
 
 
 @lru_cache(maxsize=_KEPT)
@@ -233,12 +233,11 @@ def _behind(nodes: Iterable[ast.AST]) -> Iterator[str]:
         yield from (name for name in map(shape.last_name, filter(None, behind)) if name is not None)
 
 
-def _given_a_name(statements: Iterable[ast.stmt]) -> Iterator[str]:
+def _given_a_name(statements: Iterable[ast.AST]) -> Iterator[str]:
     """What gets another name by an assignment: it may be called by that."""
     for one in statements:
-        name = shape.last_name(one.value) if isinstance(one, ast.Assign) else None
-        if name is not None:
-            yield name
+        if isinstance(one, ast.Assign | ast.AnnAssign | ast.NamedExpr) and one.value is not None:
+            yield from (name for held in calls.held(one.value) for name in _leading_to(held))
 
 
 @lru_cache(maxsize=_KEPT)

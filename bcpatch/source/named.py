@@ -8,20 +8,15 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterable, Iterator, Set
-from functools import cached_property
-from itertools import chain
-from types import CodeType
 from typing import Any, Final, TypeAlias, TypeVar
 
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
-from bcpatch.source.evaluated import assigned
-from bcpatch.source.outline import Function, Unit, executed, nested
+from bcpatch.source.outline import Function, Unit
 from bcpatch.source.shape import DEFINITIONS, last_name
 
 CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
 CLASS_STATEMENT: Final = frozenset({"__init_subclass__", "__class_getitem__", "__prepare__"})
-_MAKING: Final = CLASS_PROTOCOL - {"__call__"}
 _PROPERTIES: Final = frozenset({"property", "cached_property", "getter"})
 _RECEIVERS: Final = frozenset({"self", "cls", "super"})
 _DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
@@ -40,8 +35,7 @@ class Named:
         self._known: dict[_Asked, list[Any]] = {}
         self._asked: dict[_Asked, int] = {}
         self._partly: dict[_Asked, tuple[list[Any], int]] = {}
-        self._kept = calls.kept(unit.tree.body)
-        self._specials = {name for name in unit.by_name if is_special(name)} - CLASS_PROTOCOL
+        self._specials = set(filter(is_special, (*unit.by_name, *unit.class_values))) - CLASS_PROTOCOL
         self._open = sys.maxsize  # the first of what is asked that is asked for again
 
     def run_in(self, function: calls.Callable) -> list[calls.Callable]:
@@ -56,12 +50,9 @@ class Named:
     def run_by(self, nodes: Iterable[ast.AST], statement: ast.stmt | None) -> Iterator[calls.Callable]:
         """The functions that evaluating some nodes runs, directly, which may stand in a ``statement`` of a class."""
         some = list(nodes)
-        for node, run in calls.runs_of(some):
+        for run in calls.runs(some):
             if run.methods is calls.CALLED:
-                for function in self._once("called", run.of, self._functions):
-                    yield function
-                    if id(node) not in self._kept and id(run.of) not in self._kept:
-                        yield from self._once("inside", function, calls.inside)
+                yield from self._once("called", run.of, self._functions)
                 if isinstance(run.of, ast.Name):
                     beside = self.unit.by_name.get(run.of.id, ())
                     yield from (one.node for one in beside if _is_beside(one, statement))
@@ -74,7 +65,7 @@ class Named:
                 for given in self.called_back(node):
                     yield from self._called(given)
             elif isinstance(node, DEFINITIONS) and node.decorator_list:
-                made = self._methods([node], _MAKING) if isinstance(node, ast.ClassDef) else [node]
+                made = self._methods([node], CLASS_PROTOCOL) if isinstance(node, ast.ClassDef) else [node]
                 if any(self._calls_given(one) for mark in node.decorator_list for one in self._called(mark)):
                     yield from made
 
@@ -137,36 +128,13 @@ class Named:
 
     def _of_classes(self, name: str, owner: ast.expr) -> Iterator[calls.Callable]:
         """Those of a call of what an owner has by a name, if that is of classes of the module."""
-        for function in self._own_by_name(name, owner):
-            yield from self._decorated(function.node)
-        for held in self.unit.class_values.get(name, ()) if self._is_own(owner) else ():
-            yield from self._called(held)
-
-    def _own_by_name(self, name: str, owner: ast.expr) -> list[Function]:
-        """The methods that an owner has by a name; of a method's receiver the class is not known."""
-        found = [one for one in self.unit.by_name.get(name, ()) if one.chain]
-        if not found or not self._is_own(owner):
-            return []
-        of = self._kinds_of(owner)
-        return [one for one in found if any(one.chain[-1] is made for made in of)] if of else found
-
-    def _kinds_of(self, owner: ast.expr) -> list[ast.ClassDef]:
-        """The classes in which what a name gives has its attributes; none where not all that it may give is known."""
-        if not isinstance(owner, ast.Name) or owner.id in _RECEIVERS or owner.id in self._local:
-            return []
-        names = self.unit.meanings(owner.id)
-        values = [one for name in names for one in self.unit.assigned.get(name, ()) if not isinstance(one, ast.Name)]
-        kinds = [[*self._objects(one)] for one in values]
-        kinds += ([*self._classes(one)] for name in names for one in self.unit.iterated.get(name, ()))
-        if not all(kinds):
-            return []
-        some = [*self._classes(owner)]
-        return [*some, *self._metaclasses(some), *chain.from_iterable(kinds)]
-
-    @cached_property
-    def _local(self) -> frozenset[str]:
-        """The names that functions of the module bind: what these give there is not what the module has."""
-        return frozenset(name for one in self.unit.functions for name in _variables(one.code))
+        methods = [one for one in self.unit.by_name.get(name, ()) if one.chain]
+        values = self.unit.class_values.get(name, ())
+        if (methods or values) and self._is_own(owner):
+            for function in methods:
+                yield from self._decorated(function.node)
+            for held in values:
+                yield from self._called(held)
 
     def _decorated(self, node: calls.Callable) -> Iterator[calls.Callable]:
         """A function, and those that its decorators put in its place."""
@@ -179,10 +147,7 @@ class Named:
     def _returned(self, function: calls.Callable) -> Iterator[calls.Callable]:
         """The functions that a call of a function may return."""
         for one in self._once("returned", function, calls.returned):
-            if isinstance(one, ast.expr) and not isinstance(one, ast.Lambda):
-                yield from self._called(one)
-            else:
-                yield one
+            yield from self._called(one)
 
     def _items(self, container: ast.expr) -> Iterator[calls.Callable]:
         """The functions that a call of an item of a container runs."""
@@ -209,7 +174,7 @@ class Named:
     def _made(self, one: ast.expr) -> Iterator[calls.Callable]:
         """The functions that making an object of a class runs."""
         some = list(self._classes(one))
-        yield from self._methods(some, _MAKING)
+        yield from self._methods(some, CLASS_PROTOCOL)
         yield from self._methods(self._metaclasses(some), calls.CALLED)
         for made in some:
             fields = (node.value for node in made.body if isinstance(node, ast.Assign | ast.AnnAssign))
@@ -232,25 +197,32 @@ class Named:
         yield from self._methods(self._metaclasses(some), methods)
         if run.methods == calls.DERIVED:
             for meta in self._metaclasses(some):
-                yield from self._methods([meta], _MAKING | {"__prepare__"})
+                yield from self._methods([meta], CLASS_PROTOCOL | {"__prepare__"})
 
     def _read(self, node: ast.Attribute) -> Iterator[calls.Callable]:
         """The properties and descriptors that reading, or storing, an attribute runs."""
-        for one in filter(_is_property, self._own_by_name(node.attr, node.value)):
-            yield from self._decorated(one.node)
-        of = self._kinds_of(node.value)
-        values = self.unit.class_values.get(node.attr, ()) if self._is_own(node.value) else ()
-        if of:
-            values = [one for made in of for one in assigned(executed(made.body)).get(node.attr, ())]
-        for value in values:
-            yield from self._methods(self._objects(value), _DESCRIPTOR)
+        methods = [one for one in self.unit.by_name.get(node.attr, ()) if _is_property(one)]
+        values = self.unit.class_values.get(node.attr, ())
+        if (methods or values) and self._is_own(node.value):
+            for function in methods:
+                yield from self._decorated(function.node)
+            for value in values:
+                yield from self._methods(self._objects(value), _DESCRIPTOR)
+                if isinstance(value, ast.Call) and last_name(value) in _PROPERTIES:
+                    yield from self._called(value)
 
     def _methods(self, classes: Iterable[ast.ClassDef], names: Set[str]) -> Iterator[calls.Callable]:
-        """The methods of classes by name."""
+        """The methods of classes by name, and what these have been given by such a name."""
         some = list(classes)
-        for name, functions in self.unit.by_name.items() if some else ():
+        if not some:
+            return
+        for name, functions in self.unit.by_name.items():
             if name in names:
-                yield from (one.node for one in functions if one.chain and any(one.chain[-1] is own for own in some))
+                for one in functions:
+                    if one.chain and any(one.chain[-1] is own for own in some):
+                        yield from self._decorated(one.node)
+        for value in (value for name in names for value in self.unit.class_values.get(name, ())):
+            yield from self._called(value)
 
     # --- classes and objects ---
 
@@ -339,13 +311,6 @@ class Named:
     def own_code(self, function: calls.Callable) -> list[ast.AST]:
         """See `bcpatch.source.calls.own_code`."""
         return self._once("code", function, calls.own_code)
-
-
-def _variables(code: CodeType) -> Iterator[str]:
-    """The local variables of a function and of all in it."""
-    yield from (*code.co_varnames, *code.co_cellvars)
-    for inner in nested(code):
-        yield from _variables(inner)
 
 
 def is_special(name: str) -> bool:

@@ -94,15 +94,18 @@ class _Followed:
         self._leads: dict[str, set[str]] = {}
         #: By name of a module: the names of its own that these are made of.
         self._own: dict[str, set[str]] = {}
+        #: How many of the leads are there by what they derive from.
+        self._inherited = 0
         self.found: dict[Call, None] = {}
 
-    def lead(self, module: str, qualname: str, wanted: Set[str]) -> bool:
+    def lead(self, module: str, qualname: str, wanted: Set[str], *, is_inherited: bool = False) -> bool:
         """A call of this leads to what is wanted. Returns whether that is new."""
         name = f"{module}.{qualname}"
         top = f"{module}.{qualname.partition('.')[0]}"
         known = self._leads.get(name, set())
-        if wanted <= known or (not known and len(self._leads) == self._most):
+        if wanted <= known or (not known and len(self._leads) - self._inherited >= self._most and not is_inherited):
             return False
+        self._inherited += is_inherited and not known
         self._leads[name] = known | wanted
         self._own.setdefault(module, set()).update(qualname.split("."))
         self._origins.setdefault(top, top)
@@ -116,14 +119,14 @@ class _Followed:
             for line, text, called in read.called:
                 for wanted in self._reached(called):
                     self.found.setdefault(Call(source.module, line, text, wanted))
-            found = [(caller, self._reached(called)) for caller, called in read.inside]
-            found += (method for one in read.inherited for method in self._methods(one))
-            for caller, reached in found:
+            found = [(caller, self._reached(called), False) for caller, called in read.inside]
+            found += ((*method, True) for one in read.inherited for method in self._methods(one))
+            for caller, reached, is_inherited in found:
                 owner, _, name = caller.rpartition(".")
                 if reached:
-                    is_more |= self.lead(source.module.name, caller, reached)
+                    is_more |= self.lead(source.module.name, caller, reached, is_inherited=is_inherited)
                 if reached and owner and name in named.CLASS_PROTOCOL:
-                    is_more |= self.lead(source.module.name, owner, reached)
+                    is_more |= self.lead(source.module.name, owner, reached, is_inherited=is_inherited)
         return is_more
 
     def _methods(self, inherited: _Inherited) -> list[tuple[str, Set[str]]]:
@@ -165,7 +168,7 @@ class _Followed:
 
 
 def prepare(source: Source, optimization: int) -> None:
-    """Find out what `calls` will ask of a source."""
+    """Find out what `calls_made` will ask of a source."""
     _read(source, optimization)
 
 
