@@ -233,9 +233,10 @@ class Named:
             yield from self._with_bases(meant)
 
     def _with_bases(self, name: str) -> list[ast.ClassDef]:
+        # not those with arguments (``Base[int]``): to make an object would count as calling what has their `__call__`
         found = [made.node for made in self.unit.classes if made.node.name == name]
         for node in found:  # it grows meanwhile
-            for base in filter(None, map(last_name, _bases(node))):
+            for base in filter(None, map(last_name, node.bases)):
                 bases = (made.node for made in self.unit.classes if made.node.name in self.unit.meanings(base))
                 found += [one for one in bases if one not in found]
         return found
@@ -316,10 +317,6 @@ class Named:
 def is_special(name: str) -> bool:
     """Whether the language gives a name its meaning (Data model, "Special method names")."""
     return name[:2] == "__" == name[-2:]
-
-
-def _bases(node: ast.ClassDef) -> list[ast.expr]:
-    return [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
 
 
 def _is_property(function: Function) -> bool:
