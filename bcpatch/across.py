@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from bcpatch import splices
 from bcpatch.diagnostics import Diagnostic, Place, as_warning, finding
 from bcpatch.model import FunctionEdit, Import, ImportEdit, Module, ModulePatch, Patch, RemovalEdit, Site
-from bcpatch.source import circles, gone, importtime, instances, named, takers
+from bcpatch.source import calls, circles, gone, importtime, instances, takers
 from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Source, decoded, outline, parsed
 
@@ -54,7 +54,7 @@ def run_elsewhere(patch: Patch, sources: Iterable[Source], said: Iterable[Diagno
         owner, _, name = edit.site.qualname.rpartition(".")
         if edit.replaces and edit.runs_otherwise and edit.site not in told:
             sites[edit.site.module, edit.site.qualname] = edit.site
-            if owner and name in named.CLASS_PROTOCOL:
+            if owner and name in calls.MAKERS:
                 sites.setdefault((edit.site.module, owner), edit.site)
     if not sites:
         return

@@ -32,6 +32,7 @@ from bcpatch.model import (
 )
 from bcpatch.pythons import CLASS_BODY_POSITIONS
 from bcpatch.source import facts, given, named, shape
+from bcpatch.source.evaluated import binds
 from bcpatch.source.instances import Gained
 from bcpatch.source.outline import Class, Function, Source, Surroundings, Unit
 from bcpatch.source.pairing import context_key
@@ -303,7 +304,10 @@ def _calls_what_it_is_given(version: Version, callee: str) -> bool:
 def _is_among(function: Function, run: Set[str]) -> bool:
     """Whether a function is one of those that were called by these names."""
     # making the class calls it, or an operator on an object
-    made_by = function.chain[-1].name if function.chain and named.is_special(function.name) else None
+    made_by = function.chain[-1].name if function.chain and shape.is_special(function.name) else None
+    if isinstance(function.node, ast.Lambda):  # called by what its statement names it, or there
+        nodes = list(ast.walk(function.statement))
+        return not run.isdisjoint(binds(function.statement)) or any(isinstance(one, ast.Call) for one in nodes)
     return function.name in run or made_by in run
 
 

@@ -292,6 +292,31 @@ def test_comparing_what_differs_does_not_miss_it(form: str) -> None:
     assert "BCP211" in {one.code for one in builder.compare([base], [source], policy="linked").diagnostics}
 
 
+def test_a_receiver_that_is_loaded_with_another_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = "def pair(*given): return given\nclass A:\n  X = (1, 1)\n  def go(self, one): return pair(one, self.X)\n"
+    old = {"low.py": low, "top.py": "import low\nN = low.A().go(1)\n"}
+    assert outcome(old, {**old, "low.py": changed(low)}, tmp_path, monkeypatch) == {"BCP210"}
+
+
+#: How a module may run what is edited, which comparing what differs must not miss.
+HIDDEN = {
+    "class attribute": ("class T:\n  f = reads\nN = T.f()\n", "return X", "return [X][0]"),
+    "slice of a list": ("T = [reads, 1][:1]\nN = T[0]()\n", "return X", "return [X][0]"),
+    "lambda": ("f = lambda: X\nN = f()\n", "lambda: X", "lambda: [X][0]"),
+    "lambda that is called": ("N = (lambda: X)()\n", "lambda: X", "lambda: [X][0]"),
+    "lambda of a lambda": ("f = lambda: lambda: X\nN = f()()\n", "lambda: X", "lambda: [X][0]"),
+}
+
+
+@pytest.mark.parametrize("form", HIDDEN)
+def test_what_differs_is_left_to_the_whole(form: str) -> None:
+    statements, was, now = HIDDEN[form]
+    old = "X = (1, 1)\n\ndef reads(): return X\n\n" + statements
+    base, source = (sources({"low.py": text})[0] for text in (old, old.replace(was, now)))
+    assert narrow.compared(base, source, Policy.LINKED, 0) is None
+    assert "BCP211" in {one.code for one in builder.compare([base], [source], policy="linked").diagnostics}
+
+
 def test_a_parameter_is_not_the_object_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "X = (1, 1)\nclass A:\n  def go(self): return X\nclass B:\n  def go(self): return 3\nit = B()\n"
     old = text + "def run(it): return it.go()\nN = run(A())\n"

@@ -24,15 +24,15 @@ from bcpatch.process.objects import (
 )
 from bcpatch.process.spaces import names_of, names_of_objects
 from bcpatch.process.stale import Rebound
-from bcpatch.process.texts import MAKERS
+from bcpatch.source.calls import MAKERS
+from bcpatch.source.shape import is_special
 
 
 class Readers(NamedTuple):
     """What reads some names when it is called, by identity.
 
-    ``special`` are the classes whose objects do by special methods,
-    and these, ``deriving`` those of which a class that derives from them does when it is made, ``owners`` those of
-    which a method does.
+    ``special`` are the classes whose objects do by special methods, and these, ``deriving`` those of which a class that
+    derives from them does when it is made, ``owners`` those of which a method does.
     """
 
     found: dict[int, object]
@@ -51,7 +51,7 @@ class Readers(NamedTuple):
             self.owners.add(one)
             if name == "__init_subclass__":
                 self.deriving.add(one)
-            elif name[:2] == "__" == name[-2:] and name not in _OF_CLASSES:
+            elif is_special(name) and name not in _OF_CLASSES:
                 self.special[one].add(name)
 
     def names(self, spaces: Iterable[Mapping[str, object]]) -> set[str]:
@@ -71,14 +71,12 @@ def find_readers(some: Iterable[tuple[object, str]]) -> Readers:
         search.rebound.add(owner, name)
     spaces = [(one, namespace_of(one)) for one in all_modules()]
     held = [set(map(id, list(space.values()))) for _, space in spaces]
-    known = set(search.readers.found)
-    size = -1
-    while size < len(known):
-        size = len(known)
+    found, size = search.readers.found, -1
+    while size < len(found):
+        size = len(found)
         for (module, space), ids in zip(spaces, held, strict=True):
-            if search.rebound.is_known_in(module, ids) or not ids.isdisjoint(known):
+            if search.rebound.is_known_in(module, ids) or not ids.isdisjoint(found):
                 search.look(module, space)
-                known = set(search.readers.found)
     return search.readers
 
 

@@ -37,7 +37,8 @@ _LOCALS: Final = frozenset(
         "LOAD_DEREF",
     }
 )  # fmt: skip
-_STORES: Final = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"})
+_BOTH: Final = "STORE_FAST_LOAD_FAST"
+_STORES: Final = frozenset({"STORE_FAST", "STORE_DEREF", "STORE_FAST_STORE_FAST", _BOTH})
 _KEEPING: Final = frozenset({"STORE_GLOBAL", "STORE_NAME"})
 _BETWEEN: Final = frozenset({"EXTENDED_ARG", "CACHE"})
 _AFTER_IMPORT: Final = frozenset({"SWAP", "POP_TOP"})
@@ -149,7 +150,7 @@ def _reads(
     A local variable that is stored once may be what was stored; whoever must not take it for that does not follow it.
     """
     instructions = list(dis.get_instructions(code))
-    stored = Counter(name for one in instructions if one.opname in _STORES for name in _stored(one))
+    stored = Counter(name for one in instructions for name in _stored(one))
     parameters = code.co_varnames[: code.co_argcount]
     known: dict[str, object] = dict(zip(parameters, (receiver,), strict=False))
     owner: object = _UNKNOWN
@@ -171,21 +172,31 @@ def _reads(
             yield _Read(owner, name)
             owner = _attribute(owner, name)
         elif one.opname in _STORES or one.opname in _LOCALS:
-            for local in _stored(one) if one.opname in _STORES else ():
+            for local in _stored(one):
                 if follows_locals and stored[local] == 1 and local not in parameters:
                     known[local] = owner
                 owner = _UNKNOWN
-            owner = known.get(name[-1] if isinstance(name, tuple) else name, _UNKNOWN)
+            owner = known.get(_loaded(one), _UNKNOWN)
         elif one.opname not in _BETWEEN and not (is_import and one.opname in _AFTER_IMPORT):
             owner = _UNKNOWN
         is_import = one.opname == "IMPORT_FROM" or (is_import and one.opname in _AFTER_IMPORT)
-        constant = one.argval if one.opname == "LOAD_CONST" else None
+        if one.opname not in _BETWEEN:
+            constant = one.argval if one.opname == "LOAD_CONST" else None
 
 
 def _stored(one: dis.Instruction) -> tuple[str, ...]:
     """The locals that an instruction stores, the one that gets the top of the stack first."""
+    if one.opname not in _STORES:
+        return ()
     names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
-    return names[:1] if one.opname == "STORE_FAST_LOAD_FAST" else names
+    return names[:1] if one.opname == _BOTH else names
+
+
+def _loaded(one: dis.Instruction) -> str:
+    """The local that an instruction loads, the last one of several; empty for none."""
+    if one.opname in _STORES and one.opname != _BOTH:
+        return ""
+    return str(one.argval[-1] if isinstance(one.argval, tuple) else one.argval)
 
 
 def _attribute(owner: object, name: str) -> object:

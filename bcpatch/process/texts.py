@@ -22,9 +22,6 @@ from bcpatch.process.sources import state_of, text_of
 from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import binds, evaluated
 
-MAKERS: Final = ("__init__", "__new__", "__post_init__", "__call__", "__set_name__")
-"""The methods of a class that making it or one of its instances may run."""
-
 
 class Facts(NamedTuple):
     """What a module's text imports, and what its import may have read: an upper bound of it.
@@ -208,7 +205,7 @@ def run_by_call(definition: ast.stmt) -> list[calls.Callable]:
     """The functions that a call of a function, or of a class, runs."""
     inside = definition.body if isinstance(definition, ast.ClassDef) else [definition]
     functions = [one for one in inside if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [one for one in functions if one is definition or one.name in MAKERS]
+    return [one for one in functions if one is definition or one.name in calls.MAKERS]
 
 
 def definition(texts: Texts, value: object) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | None:

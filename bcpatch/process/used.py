@@ -19,12 +19,11 @@ from bcpatch.process.importers import Imports, holders, taken
 from bcpatch.process.objects import is_class, is_module, namespace_of
 from bcpatch.process.reading import Readers, attribute, find_readers
 from bcpatch.process.spaces import Spaces, names_of, that_hold
-from bcpatch.process.texts import MAKERS, Facts, Texts, bound, definition, definitions, run_by_call
+from bcpatch.process.texts import Facts, Texts, bound, definition, definitions, run_by_call
 from bcpatch.source import calls, shape
 from bcpatch.source.evaluated import assigned, evaluated, iterated
 
 _PROPERTIES: Final = (property, cached_property)
-_DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
 
 def used_at_import(texts: Texts, module: ModuleType, name: str, value: object) -> Iterator[Diagnostic]:
@@ -70,8 +69,8 @@ def attribute_used_at_import(texts: Texts, module: ModuleType, owner: type, name
     wanted, special = {*readers.found}, readers.special
     spaces = Spaces()
     called = names_of(spaces.of.values(), wanted) | readers.names(spaces.of.values())
+    asked = names_of(spaces.of.values(), readers.asked())
     for other in holders(module, {*wanted, *spaces.leading_to({id(module), *owners, *wanted})}, special):
-        asked = names_of(spaces.of.values(), readers.asked())
         facts = texts.facts(other, ({name},), (called,), (asked,))
         yield from _Use(texts, other, {name: owners}, readers).findings(facts, message)
 
@@ -140,7 +139,7 @@ class _Use:
 
     def _is_read(self, read: str) -> bool:
         """Whether reading a dotted name is a use: of the value itself, or by a descriptor that reads it."""
-        if self._is_use(read) or self._is_reader(read, _PROPERTIES) or self._is_special(read, _DESCRIPTOR):
+        if self._is_use(read) or self._is_reader(read, _PROPERTIES) or self._is_special(read, calls.DESCRIPTORS):
             return True
         base, _, name = read.rpartition(".")
         return bool(base) and self._is_asked(self._held(base), name)
@@ -221,7 +220,10 @@ class _Use:
         return [expression, *self._own.assigned.get(name, ())]
 
     def _has_it_called(self, node: ast.AST) -> bool:
-        """Whether it gives something that reads the name to what calls it."""
+        """Whether it gives something that reads the name to what calls it.
+
+        What asks for nothing else comes first: what was asked for must not read the name where the answer is no.
+        """
         if isinstance(node, ast.Call):
             given = (one for argument in calls.arguments(node) for one in calls.held(argument))
             return self._calls_its_arguments(node.func) and any(map(self._is_run, given))
@@ -274,7 +276,7 @@ class _Use:
             return False
         run = (
             attribute(held, "__init_subclass__"),
-            *(attribute(type(held), name) for name in (*MAKERS, "__prepare__")),
+            *(attribute(type(held), name) for name in (*calls.MAKERS, "__prepare__")),
         )
         return any(id(one) in self._readers.found for one in run if one is not None)
 

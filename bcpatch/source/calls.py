@@ -28,6 +28,10 @@ def _special(names: str) -> frozenset[str]:
     return frozenset(f"__{name}__" for name in names.split())
 
 
+#: What making a class or an object of it may run, or calling what a decorator has made of it.
+MAKERS: Final = _special("init new post_init call set_name")
+#: What reading, storing or deleting an attribute runs of what a class has by its name.
+DESCRIPTORS: Final = _special("get set delete")
 CALLED: Final = _special("call")
 ANY: Final[frozenset[str]] = frozenset()
 _ATTRIBUTES: Final[dict[type[ast.expr_context], frozenset[str]]] = {

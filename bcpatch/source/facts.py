@@ -26,7 +26,6 @@ from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module, Positions
 from bcpatch.sections import Section
 from bcpatch.source import calls, shape
-from bcpatch.source.calls import given_to
 from bcpatch.source.importtime import with_comprehensions
 from bcpatch.source.outline import Source, Surroundings, nested, part
 
@@ -117,29 +116,22 @@ def _normal(text: str) -> str:
 @lru_cache(maxsize=_KEPT)
 def may_call(text: str) -> frozenset[str]:
     """The names by which any code in a section may call something, or whoever calls what the section defines."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nodes = list(ast.walk(ast.parse(text)))
-        return frozenset(map(sys.intern, (*_called(nodes), *_behind(nodes))))
+    nodes = list(ast.walk(_parsed(text)))
+    return frozenset(map(sys.intern, (*_called(nodes), *_behind(nodes))))
 
 
 @lru_cache(maxsize=_KEPT)
 def handed(text: str) -> frozenset[tuple[str, str]]:
     """The names of what any code in a section calls, each with the names of what it gives to it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return frozenset(_handed(ast.walk(ast.parse(text))))
+    return frozenset(_handed(ast.walk(_parsed(text))))
 
 
 @lru_cache(maxsize=_KEPT)
 def callers(text: str) -> frozenset[str]:
     """The functions and classes of a section that may call what they are given, by name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(text)
     return frozenset(
         outer.name
-        for outer in _at_module_level(tree.body)
+        for outer in _at_module_level(_parsed(text).body)
         if isinstance(outer, shape.DEFINITIONS)
         and any(calls.calls_its_arguments(one) for one in ast.walk(outer) if isinstance(one, calls.CALLABLES))
     )
@@ -148,10 +140,14 @@ def callers(text: str) -> frozenset[str]:
 @lru_cache(maxsize=_KEPT)
 def given(text: str) -> frozenset[str]:
     """The names by which any call in a section gets something (see `bcpatch.source.calls.given_to`)."""
+    some = (node for node in ast.walk(_parsed(text)) if isinstance(node, ast.Call))
+    return frozenset(name for call in some for name in calls.given_to(call))
+
+
+def _parsed(text: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        some = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
-        return frozenset(name for call in some for name in given_to(call))
+        return ast.parse(text)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -233,11 +229,12 @@ def _behind(nodes: Iterable[ast.AST]) -> Iterator[str]:
         yield from (name for name in map(shape.last_name, filter(None, behind)) if name is not None)
 
 
-def _given_a_name(statements: Iterable[ast.AST]) -> Iterator[str]:
-    """What gets another name by an assignment: it may be called by that."""
-    for one in statements:
+def _given_a_name(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """What an assignment may give another name: it may be called by that."""
+    for one in nodes:
         if isinstance(one, ast.Assign | ast.AnnAssign | ast.NamedExpr) and one.value is not None:
-            yield from (name for held in calls.held(one.value) for name in _leading_to(held))
+            names = (node for node in ast.walk(one.value) if isinstance(node, ast.Name | ast.Attribute))
+            yield from filter(None, map(shape.last_name, names))
 
 
 @lru_cache(maxsize=_KEPT)

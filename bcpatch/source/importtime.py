@@ -94,14 +94,28 @@ def callees(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ...]]:
             names = (*path(run.of), *(run.methods - calls.CALLED))
             if names[0]:
                 yield names
-            match run.of:
-                case ast.Call(func=ast.Attribute(value=container)) if path(container)[0]:
-                    yield path(container)
+            if isinstance(run.of, ast.Call) and isinstance(run.of.func, ast.Attribute):
+                container = path(run.of.func.value)
+                yield from [container] if container[0] else []
 
 
 def path(expression: ast.expr) -> tuple[str, ...]:
-    """The names that lead to what an expression gives, or to what holds it; the first is empty where none does."""
-    return tuple(_path(expression))
+    """The names that an expression is made of: ``a.b(c).d`` and ``a.b[c].d`` are a, b, d; the first is empty where that
+    is none.
+    """
+    found: list[str] = []
+    while True:
+        asked = shape.asked_for(expression)
+        if asked is not None:
+            expression, name = asked
+            found.append(name)
+        elif isinstance(expression, ast.Subscript):
+            expression = expression.value
+        elif isinstance(expression, ast.Call):
+            expression = expression.func
+        else:
+            found.append(expression.id if isinstance(expression, ast.Name) else "")
+            return tuple(found[::-1])
 
 
 def paths(imports: Iterable[Import]) -> dict[str, str]:
@@ -123,23 +137,6 @@ def calls_with(unit: Unit, name: str) -> Iterator[ast.Call]:
                 nodes += entered.nodes
         found.update((id(node), node) for node in nodes if isinstance(node, ast.Call) and name in calls.given_to(node))
     yield from found.values()
-
-
-def _path(callee: ast.expr) -> list[str]:
-    """The names that an expression is made of: ``a.b(c).d`` and ``a.b[c].d`` are a, b, d."""
-    found: list[str] = []
-    while True:
-        asked = shape.asked_for(callee)
-        if asked is not None:
-            callee, name = asked
-            found.append(name)
-        elif isinstance(callee, ast.Subscript):
-            callee = callee.value
-        elif isinstance(callee, ast.Call):
-            callee = callee.func
-        else:
-            found.append(callee.id if isinstance(callee, ast.Name) else "")
-            return found[::-1]
 
 
 def with_comprehensions(statement: ast.stmt) -> Iterator[ast.AST]:

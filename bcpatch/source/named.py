@@ -13,13 +13,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 from bcpatch.source import calls
 from bcpatch.source.calls import Run
 from bcpatch.source.outline import Function, Unit
-from bcpatch.source.shape import DEFINITIONS, last_name
+from bcpatch.source.shape import DEFINITIONS, is_special, last_name
 
-CLASS_PROTOCOL: Final = frozenset({"__init__", "__new__", "__post_init__", "__call__", "__set_name__"})
 CLASS_STATEMENT: Final = frozenset({"__init_subclass__", "__class_getitem__", "__prepare__"})
 _PROPERTIES: Final = frozenset({"property", "cached_property", "getter"})
 _RECEIVERS: Final = frozenset({"self", "cls", "super"})
-_DESCRIPTOR: Final = frozenset({"__get__", "__set__", "__delete__"})
 
 _Given = TypeVar("_Given", bound=ast.AST | str)
 _Found = TypeVar("_Found")
@@ -35,7 +33,7 @@ class Named:
         self._known: dict[_Asked, list[Any]] = {}
         self._asked: dict[_Asked, int] = {}
         self._partly: dict[_Asked, tuple[list[Any], int]] = {}
-        self._specials = set(filter(is_special, (*unit.by_name, *unit.class_values))) - CLASS_PROTOCOL
+        self._specials = set(filter(is_special, (*unit.by_name, *unit.class_values))) - calls.MAKERS
         self._open = sys.maxsize  # the first of what is asked that is asked for again
 
     def run_in(self, function: calls.Callable) -> list[calls.Callable]:
@@ -65,7 +63,7 @@ class Named:
                 for given in self.called_back(node):
                     yield from self._called(given)
             elif isinstance(node, DEFINITIONS) and node.decorator_list:
-                made = self._methods([node], CLASS_PROTOCOL) if isinstance(node, ast.ClassDef) else [node]
+                made = self._methods([node], calls.MAKERS) if isinstance(node, ast.ClassDef) else [node]
                 if any(self._calls_given(one) for mark in node.decorator_list for one in self._called(mark)):
                     yield from made
 
@@ -174,7 +172,7 @@ class Named:
     def _made(self, one: ast.expr) -> Iterator[calls.Callable]:
         """The functions that making an object of a class runs."""
         some = list(self._classes(one))
-        yield from self._methods(some, CLASS_PROTOCOL)
+        yield from self._methods(some, calls.MAKERS)
         yield from self._methods(self._metaclasses(some), calls.CALLED)
         for made in some:
             fields = (node.value for node in made.body if isinstance(node, ast.Assign | ast.AnnAssign))
@@ -197,7 +195,7 @@ class Named:
         yield from self._methods(self._metaclasses(some), methods)
         if run.methods == calls.DERIVED:
             for meta in self._metaclasses(some):
-                yield from self._methods([meta], CLASS_PROTOCOL | {"__prepare__"})
+                yield from self._methods([meta], calls.MAKERS | {"__prepare__"})
 
     def _read(self, node: ast.Attribute) -> Iterator[calls.Callable]:
         """The properties and descriptors that reading, or storing, an attribute runs."""
@@ -207,7 +205,7 @@ class Named:
             for function in methods:
                 yield from self._decorated(function.node)
             for value in values:
-                yield from self._methods(self._objects(value), _DESCRIPTOR)
+                yield from self._methods(self._objects(value), calls.DESCRIPTORS)
                 if isinstance(value, ast.Call) and last_name(value) in _PROPERTIES:
                     yield from self._called(value)
 
@@ -312,11 +310,6 @@ class Named:
     def own_code(self, function: calls.Callable) -> list[ast.AST]:
         """See `bcpatch.source.calls.own_code`."""
         return self._once("code", function, calls.own_code)
-
-
-def is_special(name: str) -> bool:
-    """Whether the language gives a name its meaning (Data model, "Special method names")."""
-    return name[:2] == "__" == name[-2:]
 
 
 def _is_property(function: Function) -> bool:

@@ -172,6 +172,11 @@ def last_name(node: ast.expr) -> str | None:
     return None
 
 
+def is_special(name: str) -> bool:
+    """Whether the language gives a name its meaning (Data model, "Special method names")."""
+    return name[:2] == "__" == name[-2:]
+
+
 def asked_for(node: ast.AST) -> tuple[ast.expr, str] | None:
     """What an expression asks for an attribute, where the text says which."""
     match node:

@@ -18,7 +18,7 @@ import msgspec
 
 from bcpatch.diagnostics import Refused
 from bcpatch.model import Import, Module
-from bcpatch.source import calls, importtime, named, receivers, shape
+from bcpatch.source import calls, importtime, receivers, shape
 from bcpatch.source.evaluated import assigned, binds
 from bcpatch.source.outline import Source, Unit, executed, outline
 
@@ -125,7 +125,7 @@ class _Followed:
                 owner, _, name = caller.rpartition(".")
                 if reached:
                     is_more |= self.lead(source.module.name, caller, reached, is_inherited=is_inherited)
-                if reached and owner and name in named.CLASS_PROTOCOL:
+                if reached and owner and name in calls.MAKERS:
                     is_more |= self.lead(source.module.name, owner, reached, is_inherited=is_inherited)
         return is_more
 
@@ -224,8 +224,8 @@ def _inside(unit: Unit, paths: dict[str, str]) -> Iterator[tuple[str, str]]:
     module = unit.source.module
     for name, values in _values(unit):
         held = (one for value in values for one in calls.held(value) if one is not value)
-        named = (one for one in held if isinstance(one, ast.Name | ast.Attribute))
-        yield from ((name, _dotted(importtime.path(one), paths, module)) for one in named)
+        with_names = (one for one in held if isinstance(one, ast.Name | ast.Attribute))
+        yield from ((name, _dotted(importtime.path(one), paths, module)) for one in with_names)
     for function in unit.functions:
         if isinstance(function.node, ast.Lambda):
             continue

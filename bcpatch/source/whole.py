@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 
-from bcpatch.source.calls import given_to
+from bcpatch.source.calls import given_to, holder
 from bcpatch.source.shape import last_name
 
 #: They give the names of what they are given; without an argument those of where they stand.
@@ -89,13 +89,6 @@ def _among(looked_at: ast.expr | str, owners: Collection[str], foreign: Collecti
     if isinstance(looked_at, str) or _is_module(looked_at):
         wanted = looked_at if isinstance(looked_at, str) else ""
         yield from [wanted] if wanted in owners else []
-    elif _root(looked_at) not in foreign:
+    elif last_name(holder(looked_at)) not in foreign:
         classes = [one for one in owners if one]
         yield from [one for one in classes if one.rpartition(".")[2] == last_name(looked_at)] or classes
-
-
-def _root(node: ast.expr) -> str:
-    """The name that a dotted name, a call or an item begins with."""
-    while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
